@@ -1,0 +1,132 @@
+//! The maps between kv-cache's programs and its agent, beside the runtime's own ([`xps_core::abi`]).
+//!
+//! An entry is found in two steps. `INDEX` maps the key's hash (with the database mixed in) to a [`Location`]; there, in
+//! one of the pages, lies the [`EntryHead`], then the key, then the whole reply (`$5\r\nhello\r\n`), both padded to 8
+//! bytes. The agent writes an entry completely before it puts the location into `INDEX`, and leaves a removed entry's
+//! bytes alone for [`QUARANTINE_MS`], so a program that still reads them reads an entry that was valid.
+
+/// Version of this module's layouts.
+pub const VERSION: u32 = 1;
+
+/// Names of the maps.
+pub mod map {
+    /// `[u64; BUCKETS + 1]` in one array of `u64`, mappable: see [`crate::coherence`].
+    pub const BUCKETS: &str = "BUCKETS";
+    /// [`crate::command::Info`] by [`crate::command::Name`].
+    pub const COMMANDS: &str = "COMMANDS";
+    /// [`super::Location`] by the hash of database and key.
+    pub const INDEX: &str = "INDEX";
+    /// Pages of [`super::PAGE_BYTES`], mappable.
+    pub const PAGES: &str = "PAGES";
+    /// One [`super::Settings`].
+    pub const SETTINGS: &str = "SETTINGS";
+}
+
+/// Buckets of versions (C1). The global bucket has the index [`GLOBAL_BUCKET`].
+pub const BUCKETS: u32 = 1 << 16;
+/// Index of the global bucket.
+pub const GLOBAL_BUCKET: u32 = BUCKETS;
+
+/// Bytes of a page of entries.
+pub const PAGE_BYTES: usize = 32 * 1024;
+/// Largest entry: head, padded key, padded reply. An entry starts at most at `PAGE_BYTES - ENTRY_BYTES_MAX`.
+pub const ENTRY_BYTES_MAX: usize = 2048;
+/// Longest key that can be cached, in bytes.
+pub const KEY_BYTES_MAX: usize = 250;
+/// How long the bytes of a removed entry are not used again.
+pub const QUARANTINE_MS: u64 = 1_000;
+
+/// Most commands the table takes.
+pub const COMMANDS_MAX: u32 = 2048;
+
+/// Where an entry lies; changed only as a whole word.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Location {
+    /// Index of the page.
+    pub page: u32,
+    /// Offset in the page, in units of 8 bytes.
+    pub offset_words: u16,
+    /// Counts hits, wrapping; what eviction goes by. Written by the programs, not atomically.
+    pub hits: u16,
+}
+
+/// Head of an entry; never changed while `INDEX` leads to it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntryHead {
+    /// Hash of database and key, as in `INDEX`. Zeroed before the bytes are used again.
+    pub id: u64,
+    /// The key's bucket, read before the value was fetched, nothing pending.
+    pub bucket: u64,
+    /// The global bucket, likewise.
+    pub global: u64,
+    /// Until when the value may be served: `CLOCK_TAI` in nanoseconds, `u64::MAX` for ever.
+    pub deadline_tai_ns: u64,
+    /// Length of the key in bytes.
+    pub key_len: u16,
+    /// Length of the reply in bytes.
+    pub reply_len: u16,
+    /// Database number.
+    pub database: u32,
+}
+
+/// What the agent tells the handler.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Whether hits are allowed as far as coherence is concerned (C8, C9): 1 or 0.
+    pub coherent: u32,
+    /// The count of foreign segments ([`xps_core::abi::State::foreign`]) up to which every connection is understood; a
+    /// higher count means no hits until the agent has looked.
+    pub foreign_seen: u64,
+    /// The count of [`Recheck`] events up to which the agent has looked.
+    pub rechecks_seen: u64,
+    /// How many rechecks the programs asked for; counted atomically by the programs.
+    pub rechecks: u64,
+    /// One of how many misses is reported (a power of two; 1: each).
+    pub miss_sample: u32,
+    /// Zero.
+    pub padding: u32,
+}
+
+/// Kinds of event records.
+pub mod event {
+    /// A [`super::Miss`].
+    pub const MISS: u32 = xps_core::abi::EVENT_SERVICE;
+    /// A [`super::Recheck`].
+    pub const RECHECK: u32 = xps_core::abi::EVENT_SERVICE + 1;
+}
+
+/// A GET that was not answered for want of an entry.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Miss {
+    /// The record's head.
+    pub head: xps_core::abi::Event,
+    /// Hash of database and key.
+    pub id: u64,
+    /// Database number.
+    pub database: u32,
+    /// Length of the key.
+    pub key_len: u32,
+    /// The key.
+    pub key: [u8; 256],
+}
+
+/// A command went by that may change what the agent checked: users, passwords, roles.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Recheck {
+    /// The record's head.
+    pub head: xps_core::abi::Event,
+}
+
+const _: () = {
+    assert!(size_of::<Location>() == 8);
+    assert!(size_of::<EntryHead>() == 40);
+    assert!(size_of::<Settings>() == 40);
+    assert!(size_of::<Miss>() == 280);
+};

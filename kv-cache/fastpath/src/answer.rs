@@ -1,0 +1,150 @@
+//! Answers the GETs of a segment from the table of entries, or says why not (C3).
+
+use xps_core::handler::Reply;
+use xps_core::verdict::Reason;
+
+use crate::abi::{EntryHead, GLOBAL_BUCKET, KEY_BYTES_MAX, Settings};
+use crate::coherence::{bucket_of, entry_id, settled};
+use crate::connection::DATABASE_UNKNOWN;
+use crate::handler::{GETS_MAX, KEY_ROOM, Scratch, Tables};
+
+/// Writes the replies of all GETs into `reply`, or tells what stands in the way. Nothing of it is sent then.
+#[inline(always)]
+pub(crate) fn answer<T: Tables>(
+    tables: &T,
+    database: u32,
+    scratch: &mut Scratch,
+    reply: &mut Reply,
+    room: u32,
+) -> Option<Reason> {
+    if database == DATABASE_UNKNOWN || !coherent(tables) {
+        return Some(Reason::Suspended);
+    }
+    for index in 0..GETS_MAX as u32 {
+        if index >= scratch.gets_len {
+            break;
+        }
+        let refused = tables.answer_one(database, index, scratch, reply);
+        if refused != ANSWERED {
+            return Some(refusal(refused));
+        }
+    }
+    if reply.len > room {
+        return Some(Reason::TooLarge);
+    }
+    None
+}
+
+/// Whether the agent vouches for its tables as far as connections and users are concerned (C8, C9).
+#[inline(always)]
+fn coherent<T: Tables>(tables: &T) -> bool {
+    let Some(settings) = tables.settings() else { return false };
+    // SAFETY: the pointer is valid while the program runs; the agent changes the words one at a time.
+    let (coherent, foreign_seen, rechecks, rechecks_seen) = unsafe {
+        (
+            (&raw const (*settings).coherent).read_volatile(),
+            (&raw const (*settings).foreign_seen).read_volatile(),
+            (&raw const (*settings).rechecks).read_volatile(),
+            (&raw const (*settings).rechecks_seen).read_volatile(),
+        )
+    };
+    coherent == 1 && rechecks == rechecks_seen && tables.foreign() == foreign_seen
+}
+
+/// What [`one`] returns for a GET whose reply was appended.
+pub const ANSWERED: u32 = 0;
+/// What it returns for one that has no valid entry.
+pub const MISSED: u32 = 1;
+/// What it returns for one whose reply does not fit.
+pub const TOO_LARGE: u32 = 2;
+
+#[inline(always)]
+const fn refusal(code: u32) -> Reason {
+    if code == MISSED { Reason::Miss } else { Reason::TooLarge }
+}
+
+/// Answers the GET `index` of the segment: appends its reply, or reports the miss. A number, since in the kernel this is
+/// a function that is verified by itself ([`Tables::answer_one`]).
+#[inline(always)]
+pub fn one<T: Tables + ?Sized>(tables: &T, database: u32, index: u32, scratch: &mut Scratch, reply: &mut Reply) -> u32 {
+    // SAFETY: a GET's place in the scratch, which is this CPU's own.
+    let get = unsafe { *scratch.get(index) };
+    let key = scratch.key(index).cast_const();
+    let id = entry_id(get.hash, database);
+    let Some(entry) = tables.locate(id) else {
+        tables.report_miss(id, database, key, get.key_len);
+        return MISSED;
+    };
+    let head = entry.cast::<EntryHead>();
+    if !is_entry_of(head, id, database, key, get.key_len) || !is_current(tables, head, bucket_of(get.hash)) {
+        tables.report_miss(id, database, key, get.key_len);
+        return MISSED;
+    }
+    // SAFETY: an entry's ENTRY_BYTES_MAX bytes are readable; the reply begins at most 40 + 256 bytes behind its start,
+    // and not more than REPLY_MAX bytes rounded up are read there.
+    let fitted = unsafe {
+        let key_room = (get.key_len as usize + 7) & (KEY_ROOM * 2 - 8);
+        let bytes = entry.add(size_of::<EntryHead>() + key_room);
+        reply.append(bytes, (&raw const (*head).reply_len).read_volatile() as u32)
+    };
+    if !fitted {
+        return TOO_LARGE;
+    }
+    // The agent zeroes the id before it uses the bytes again: what was copied before is of this entry.
+    // SAFETY: as above.
+    if unsafe { (&raw const (*head).id).read_volatile() } != id {
+        return MISSED;
+    }
+    ANSWERED
+}
+
+/// Whether the entry is of this key in this database.
+#[inline(always)]
+fn is_entry_of(head: *const EntryHead, id: u64, database: u32, key: *const u8, key_len: u32) -> bool {
+    // SAFETY: an entry's ENTRY_BYTES_MAX bytes are readable, and KEY_ROOM bytes of the key; the words that are compared
+    // lie within KEY_ROOM of either.
+    unsafe {
+        if (&raw const (*head).id).read_volatile() != id
+            || (&raw const (*head).database).read_volatile() != database
+            || (&raw const (*head).key_len).read_volatile() as u32 != key_len
+            || key_len as usize > KEY_BYTES_MAX
+        {
+            return false;
+        }
+        let ours = key.cast::<u64>();
+        let theirs = head.add(1).cast::<u64>();
+        for i in 0..KEY_ROOM / 8 {
+            if i as u32 * 8 >= key_len {
+                break;
+            }
+            if ours.add(i).read() != theirs.add(i).read() {
+                return false;
+            }
+        }
+    }
+    true
+}
+
+/// Whether nothing that could have changed the value has passed since it was fetched, and it has not expired.
+#[inline(always)]
+fn is_current<T: Tables + ?Sized>(tables: &T, head: *const EntryHead, bucket: u32) -> bool {
+    // SAFETY: an entry's head is readable.
+    let (key_word, global_word, deadline) = unsafe {
+        (
+            (&raw const (*head).bucket).read_volatile(),
+            (&raw const (*head).global).read_volatile(),
+            (&raw const (*head).deadline_tai_ns).read_volatile(),
+        )
+    };
+    settled(key_word)
+        && settled(global_word)
+        && tables.bucket(bucket) == key_word
+        && tables.bucket(GLOBAL_BUCKET) == global_word
+        && (deadline == u64::MAX || tables.tai_ns() < deadline)
+}
+
+// What the masks and pointers above rely on.
+const _: () = {
+    assert!(size_of::<EntryHead>() + KEY_ROOM + xps_core::handler::REPLY_MAX + 8 <= crate::abi::ENTRY_BYTES_MAX);
+    assert!(size_of::<Settings>() == 40);
+};

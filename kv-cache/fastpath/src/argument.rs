@@ -1,0 +1,413 @@
+//! What becomes of the arguments of a request: names are looked up, keys hashed, GETs collected, the rest skipped.
+
+use xps_core::bound::{load_word, masked};
+use xps_core::handler::{Scan, WINDOW, Window};
+use xps_core::siphash::SipHash13;
+
+use crate::abi::{GLOBAL_BUCKET, KEY_BYTES_MAX};
+use crate::coherence::bucket_of;
+use crate::command::{Class, Info, NAME_BYTES};
+use crate::connection::{DATABASE_UNKNOWN, RECHECK_SLOT, queued};
+use crate::handler::{GETS_MAX, Get, KEY_ROOM, Scratch, State, Tables, going_on};
+use crate::request::{NAME_TOO_LONG, Parser, keep_in_memory, phase, words};
+
+/// What an argument is.
+pub mod role {
+    /// Nothing that matters.
+    pub const SKIP: u8 = 0;
+    /// The command's name.
+    pub const NAME: u8 = 1;
+    /// The first argument of a container.
+    pub const SUBCOMMAND: u8 = 2;
+    /// A key that the command may change.
+    pub const WRITE_KEY: u8 = 3;
+    /// The key of a GET.
+    pub const GET_KEY: u8 = 4;
+    /// The database of a SELECT.
+    pub const DATABASE: u8 = 5;
+}
+
+/// Steps of the loop over a key: all its words, and single bytes before and behind.
+const KEY_STEPS: usize = WINDOW / 8 + 16;
+
+#[inline(always)]
+const fn eight(bytes: &[u8; 8]) -> u64 {
+    u64::from_le_bytes(*bytes)
+}
+
+/// Eight bytes of the window from `at` on, whatever lies there.
+#[inline(always)]
+fn word_at(window: &Window, at: u32) -> u64 {
+    let base = core::ptr::from_ref(window).cast::<u8>();
+    // SAFETY: `bytes` comes first in the window; masked to its length, and 16 bytes of other fields lie behind it.
+    unsafe { load_word(base.add(masked::<{ WINDOW as u32 - 1 }>(at))) }
+}
+
+/// The `bytes` (less than 8) low bytes of a word.
+#[inline(always)]
+const fn low_bytes(word: u64, bytes: u32) -> u64 {
+    word & !(u64::MAX << ((bytes & 7) * 8))
+}
+
+/// Collects a GET that lies whole in the window, in the form that clients send. False: nothing was read.
+#[inline(always)]
+pub(crate) fn whole_get<T: Tables>(tables: &T, window: &mut Window, scratch: &mut Scratch) -> bool {
+    let start = window.at;
+    let len = window.len;
+    // The shortest has 20 bytes: *2 $3 GET $1 k, each with its line's end.
+    if len > WINDOW as u32 || start >= len || len - start < 20 {
+        return false;
+    }
+    let second = word_at(window, start + 8);
+    const CASE: u64 = eight(b"\x20\x20\x20\0\0\0\0\0");
+    const SIX: u64 = (1 << 48) - 1;
+    if word_at(window, start) != eight(b"*2\r\n$3\r\n") || (second | CASE) & SIX != eight(b"get\r\n$\0\0") & SIX {
+        return false;
+    }
+    // Behind the `$`: up to three digits and the line's end.
+    let header = word_at(window, start + 14);
+    let first = (header as u32 & 0xff).wrapping_sub(b'0' as u32);
+    let second = ((header >> 8) as u32 & 0xff).wrapping_sub(b'0' as u32);
+    let third = ((header >> 16) as u32 & 0xff).wrapping_sub(b'0' as u32);
+    const LINE_END: u32 = b'\r' as u32 | (b'\n' as u32) << 8;
+    if first == 0 || first > 9 {
+        return false;
+    }
+    let (key_len, digits) = if (header >> 8) as u32 & 0xffff == LINE_END {
+        (first, 1)
+    } else if second <= 9 && (header >> 16) as u32 & 0xffff == LINE_END {
+        (first * 10 + second, 2)
+    } else if second <= 9 && third <= 9 && (header >> 24) as u32 & 0xffff == LINE_END {
+        (first * 100 + second * 10 + third, 3)
+    } else {
+        return false;
+    };
+    let key = start + 14 + digits + 2;
+    let end = key + key_len;
+    let index = scratch.gets_len;
+    if key_len as usize > KEY_BYTES_MAX || end + 2 > len || index as usize >= GETS_MAX {
+        return false;
+    }
+    if word_at(window, end) as u32 & 0xffff != LINE_END {
+        return false;
+    }
+    let mut hash = SipHash13::new(tables.secret());
+    let to = scratch.key(index);
+    let mut at = 0;
+    for _ in 0..KEY_ROOM / 8 {
+        if at + 8 > key_len {
+            break;
+        }
+        let word = word_at(window, key + at);
+        hash.aligned(word);
+        put_word(to, at, word);
+        at += 8;
+    }
+    let rest = low_bytes(word_at(window, key + at), key_len - at);
+    put_word(to, at, rest);
+    // SAFETY: a GET's place in the scratch.
+    unsafe { *scratch.get(index) = Get { hash: hash.finish_with(rest, key_len - at), key_len, padding: 0 } };
+    scratch.gets_len = index + 1;
+    scratch.requests += 1;
+    window.at = end + 2;
+    true
+}
+
+/// Writes eight bytes of a key.
+#[inline(always)]
+fn put_word(key: *mut u8, at: u32, word: u64) {
+    // SAFETY: masked to a multiple of 8 below the key's room.
+    unsafe { key.add(masked::<{ KEY_ROOM as u32 - 8 }>(at)).cast::<u64>().write(word) };
+}
+
+/// An argument's bytes begin: what it is.
+#[inline(always)]
+pub(crate) fn begin<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch) {
+    let parser = &mut state.request;
+    let argument = parser.argument;
+    let mut role = role::SKIP;
+    if argument == 0 {
+        role = role::NAME;
+    } else if parser.class == Class::Keys as u8 {
+        if argument == parser.key_next && argument <= parser.key_last {
+            parser.key_next = argument + parser.key_step;
+            // A key that is too long for the cache is nobody's entry, so its write changes none.
+            if parser.body_left as usize <= KEY_BYTES_MAX {
+                role = role::WRITE_KEY;
+            }
+        }
+    } else if argument == 1 {
+        if parser.class == Class::Container as u8 {
+            role = role::SUBCOMMAND;
+        } else if parser.class == Class::Select as u8 {
+            role = role::DATABASE;
+            parser.number = 0;
+        } else if parser.class == Class::Get as u8 {
+            if parser.body_left as usize > KEY_BYTES_MAX {
+                scratch.other = 1;
+            } else if scratch.gets_len as usize >= GETS_MAX {
+                scratch.crowded = 1;
+            } else {
+                role = role::GET_KEY;
+            }
+        }
+    }
+    parser.key_at = 0;
+    if role == role::WRITE_KEY || role == role::GET_KEY {
+        parser.hash = SipHash13::new(tables.secret());
+    }
+    parser.role = role;
+}
+
+/// Reads an argument's bytes, and acts where it ends.
+#[inline(always)]
+pub(crate) fn body<T: Tables>(tables: &T, window: &mut Window, state: &mut State, scratch: &mut Scratch) -> Scan {
+    let parser = &mut state.request;
+    let role = parser.role;
+    if role == role::SKIP {
+        return skip(window, parser);
+    }
+    if role == role::WRITE_KEY || role == role::GET_KEY {
+        let index = scratch.gets_len;
+        key_bytes(window, parser, scratch.key(index), role == role::GET_KEY);
+    } else if !word_bytes(window, parser, role == role::DATABASE) {
+        return Scan::Opaque;
+    }
+    if parser.body_left != 0 {
+        return going_on(window);
+    }
+    parser.phase = phase::BODY_CR;
+    let number = state.connection.requests().wrapping_add(scratch.requests);
+    match role {
+        role::NAME => named(tables, state, scratch),
+        role::SUBCOMMAND => named_whole(tables, state, scratch),
+        role::WRITE_KEY => {
+            let bucket = bucket_of(state.request.hash.finish());
+            state.connection.write(tables, number, bucket);
+        }
+        role::GET_KEY => {
+            let index = scratch.gets_len;
+            let get = Get { hash: parser.hash.finish(), key_len: parser.key_at, padding: 0 };
+            // SAFETY: a GET's place in the scratch.
+            unsafe { *scratch.get(index) = get };
+            scratch.gets_len = index + 1;
+        }
+        _ => {
+            let database = state.request.number;
+            // Redis takes other forms of it, or refuses them; they are rare enough not to be told apart.
+            let known = database < DATABASE_UNKNOWN as u64 && state.request.key_at != 0;
+            state.connection.select(number, if known { database as u32 } else { DATABASE_UNKNOWN });
+        }
+    }
+    going_on(window)
+}
+
+/// Goes over an argument that nobody needs: in constant time, however long it is.
+#[inline(always)]
+fn skip(window: &mut Window, parser: &mut Parser) -> Scan {
+    let here = window.len - window.at;
+    parser.phase = phase::BODY_CR;
+    if parser.body_left <= here {
+        window.at += parser.body_left;
+        parser.body_left = 0;
+        return going_on(window);
+    }
+    window.skip = parser.body_left - here;
+    window.at = window.len;
+    parser.body_left = 0;
+    Scan::Skip
+}
+
+/// Hashes the bytes of a key that are in the window, eight at a time where they allow it.
+#[inline(always)]
+fn key_bytes(window: &mut Window, parser: &mut Parser, to: *mut u8, keep: bool) {
+    let mut hash = parser.hash;
+    for _ in 0..KEY_STEPS {
+        keep_in_memory();
+        let left = parser.body_left;
+        let at = parser.key_at;
+        if left == 0 || window.at >= window.len {
+            break;
+        }
+        if at & 7 == 0 && left >= 8 && window.len - window.at >= 8 {
+            let word = word_at(window, window.at);
+            hash.aligned(word);
+            if keep {
+                put_word(to, at, word);
+            }
+            window.at += 8;
+            parser.body_left = left - 8;
+            parser.key_at = at + 8;
+        } else {
+            let byte = word_at(window, window.at) as u8;
+            hash.byte(byte);
+            if keep {
+                if at & 7 == 0 {
+                    put_word(to, at, 0);
+                }
+                // SAFETY: masked to the key's room.
+                unsafe { *to.add(masked::<{ KEY_ROOM as u32 - 1 }>(at)) = byte };
+            }
+            window.at += 1;
+            parser.body_left = left - 1;
+            parser.key_at = at + 1;
+        }
+    }
+    parser.hash = hash;
+}
+
+/// Reads a name or a number. False if it cannot be understood.
+#[inline(always)]
+fn word_bytes(window: &mut Window, parser: &mut Parser, number: bool) -> bool {
+    for _ in 0..NAME_BYTES + 1 {
+        keep_in_memory();
+        if parser.body_left == 0 {
+            break;
+        }
+        let Some(byte) = window.next() else { break };
+        parser.body_left -= 1;
+        if number {
+            database_digit(parser, byte);
+        } else if !parser.name_byte(byte) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Adds a digit of a database number; anything else makes it unknown.
+#[inline(always)]
+fn database_digit(parser: &mut Parser, byte: u8) {
+    let digit = byte.wrapping_sub(b'0');
+    let leading_zero = parser.key_at != 0 && parser.number == 0;
+    if digit > 9 || leading_zero || parser.number >= DATABASE_UNKNOWN as u64 / 16 {
+        parser.number = DATABASE_UNKNOWN as u64;
+    } else {
+        parser.number = parser.number * 10 + digit as u64;
+    }
+    parser.key_at = 1;
+}
+
+/// The name is read.
+#[inline(always)]
+fn named<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch) {
+    let parser = &mut state.request;
+    if parser.is_get() {
+        parser.class = Class::Get as u8;
+        if parser.arguments != 2 {
+            // Redis refuses it, or it is inline.
+            scratch.other = 1;
+            parser.class = Class::Harmless as u8;
+        }
+        return;
+    }
+    scratch.other = 1;
+    let info = look_up(tables, parser);
+    if info.class == Class::Container as u8 {
+        parser.name_byte(b'|');
+        if parser.arguments == 1 {
+            named_whole(tables, state, scratch);
+        } else {
+            parser.class = Class::Container as u8;
+        }
+        return;
+    }
+    take(tables, state, scratch, info);
+}
+
+/// A container's name with the subcommand behind it is read. A container alone is looked up as `name|`.
+#[inline(always)]
+fn named_whole<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch) {
+    let info = look_up(tables, &state.request);
+    take(tables, state, scratch, info);
+}
+
+#[inline(always)]
+fn look_up<T: Tables>(tables: &T, parser: &Parser) -> Info {
+    if parser.name_len != NAME_TOO_LONG
+        && let Some(info) = tables.command(&parser.name)
+    {
+        return info;
+    }
+    Info { class: Class::Anything as u8, first: 0, last: 0, step: 0 }
+}
+
+/// The command is known: what follows from it.
+#[inline(always)]
+fn take<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch, info: Info) {
+    let State { request: parser, connection, .. } = state;
+    let number = connection.requests().wrapping_add(scratch.requests);
+    let arguments = parser.arguments;
+    let inline = arguments == 0;
+    parser.class = Class::Harmless as u8;
+    match Class::from_u8(info.class) {
+        Class::Harmless | Class::Get => {}
+        Class::Keys => {
+            connection.queue(queued::WRITES);
+            let last = if info.last < 0 { arguments as i32 + info.last as i32 } else { info.last as i32 };
+            if inline || info.first < 1 || info.step < 1 {
+                connection.write(tables, number, GLOBAL_BUCKET);
+            } else if last >= info.first as i32 {
+                parser.class = Class::Keys as u8;
+                parser.key_next = info.first as u32;
+                parser.key_last = last as u32;
+                parser.key_step = info.step as u32;
+            }
+        }
+        // A container within a container is none of Redis'.
+        Class::Anything | Class::Container => {
+            connection.queue(queued::WRITES);
+            connection.write(tables, number, GLOBAL_BUCKET);
+        }
+        Class::Recheck => {
+            connection.queue(queued::RECHECK);
+            tables.ask_recheck();
+            connection.write(tables, number, RECHECK_SLOT);
+        }
+        Class::Multi => connection.multi(),
+        Class::Exec => connection.exec(tables, number, arguments == 1),
+        Class::Discard => {
+            if arguments == 1 {
+                connection.discard();
+            }
+        }
+        Class::Watch => connection.watch(),
+        Class::Unwatch => {
+            if arguments == 1 {
+                connection.unwatch();
+            }
+        }
+        Class::Select => {
+            if inline || connection.in_multi() {
+                connection.lose_database();
+            } else if arguments == 2 {
+                parser.class = Class::Select as u8;
+            }
+        }
+        Class::Unpaired => {
+            connection.queue(queued::WRITES);
+            connection.unpair(number);
+        }
+        Class::Session => connection.suspend(),
+    }
+}
+
+/// A word of an inline command is read: the first or the second. Its arguments are not told apart (their number counts as
+/// 0), so it writes anything if it writes.
+#[inline(always)]
+pub(crate) fn word<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch) {
+    if state.request.argument == words::FIRST_DONE {
+        named(tables, state, scratch);
+    } else if state.request.class == Class::Container as u8 {
+        named_whole(tables, state, scratch);
+    }
+}
+
+/// A request has ended.
+#[inline(always)]
+pub(crate) fn end<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch) {
+    // Only an inline container without a second word is not looked up yet.
+    if state.request.class == Class::Container as u8 {
+        named_whole(tables, state, scratch);
+    }
+}

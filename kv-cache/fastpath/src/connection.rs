@@ -1,0 +1,437 @@
+//! What a connection's commands mean for its hits and for the buckets that it holds (C2, C7).
+//!
+//! Requests and replies are numbered from 0, wrapping. A write takes its buckets when its request is read and gives them
+//! back when the reply of the same number leaves: pending writes wait in a ring. When the ring is full, one hold on the
+//! global bucket covers all further ones until the last of them is answered.
+//!
+//! # Who writes what
+//!
+//! Both directions run on different CPUs at once. Each field has one writer; the other side only loads it. Fields that the
+//! other side reads are accessed with volatile loads and stores, and [`Tables::add`] is a full barrier, so:
+//!
+//! - a slot of the ring is written before `tail` (with an addition in between), and read before `head` moves over it (the
+//!   store of `head` is controlled by that load);
+//! - `overflow_until` is written before `overflow_released` is read, and the other way round on the other side, so at least
+//!   one of the two sees the other (Dekker's argument).
+
+use crate::abi::GLOBAL_BUCKET;
+use crate::coherence::{REPLY_LEAVES, WRITE_PASSES};
+use crate::handler::Tables;
+
+/// Slots of the ring; one is always free.
+pub const WRITE_SLOTS: usize = 40;
+/// In place of a bucket: the global one, and the agent is asked to look again when the reply leaves too.
+pub const RECHECK_SLOT: u32 = GLOBAL_BUCKET + 1;
+/// The database is not known: no hits.
+pub const DATABASE_UNKNOWN: u32 = u32::MAX;
+
+/// Bits of a slot that are the bucket; the others are the request's number.
+const BUCKET_BITS: u32 = 17;
+const NUMBER_MASK: u32 = (1 << (32 - BUCKET_BITS)) - 1;
+/// Requests that may be outstanding for the ring to tell old numbers from new ones.
+const OUTSTANDING_MAX: u32 = 1 << 14;
+
+const _: () = assert!(RECHECK_SLOT < 1 << BUCKET_BITS && OUTSTANDING_MAX * 2 == NUMBER_MASK + 1);
+
+/// State of one connection; all zero at its start.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    // Written by the request side.
+    /// Pending writes: bucket and low bits of the request's number.
+    slots: [u32; WRITE_SLOTS],
+    /// Next slot to fill.
+    tail: u32,
+    /// Requests that went to the server.
+    requests: u32,
+    /// Replies that must have been seen before the overflow's hold is given back.
+    overflow_until: u32,
+    /// Holds taken for writes that found the ring full.
+    overflow_taken: u32,
+    /// Number of the last SELECT.
+    select_number: u32,
+    /// Its argument.
+    select_database: u32,
+    /// The database before it.
+    base_database: u32,
+    /// Number of the request from which on replies cannot be counted.
+    unpaired_from: u32,
+    /// Whether there is such a request.
+    unpaired: u8,
+    /// Whether there was a SELECT.
+    select: u8,
+    /// Between MULTI and EXEC.
+    multi: u8,
+    /// What was queued since MULTI: a [`queued`].
+    dirty: u8,
+    /// Between WATCH and EXEC or UNWATCH.
+    watching: u8,
+    /// No hits any more.
+    suspended: u8,
+    /// The global bucket is held until the connection's end.
+    forever: u8,
+    // Written by either side, once.
+    /// The stream is not understood; the global bucket is held until the connection's end.
+    opaque: u8,
+
+    // Written by the response side.
+    /// Next slot to empty.
+    head: u32,
+    /// Replies seen.
+    replies: u32,
+    /// How many of `overflow_taken` it has taken over.
+    overflow_released: u32,
+    /// Of those, how many are still held.
+    overflow_kept: u32,
+    /// Number of the last answered SELECT plus one.
+    select_answered: u32,
+    /// Whether that answer was `+OK`.
+    select_ok: u32,
+}
+
+/// What a transaction has queued.
+pub mod queued {
+    /// Nothing that changes a value.
+    pub const CLEAN: u8 = 0;
+    /// Writes.
+    pub const WRITES: u8 = 1;
+    /// Also something that the agent must look at.
+    pub const RECHECK: u8 = 2;
+}
+
+#[inline(always)]
+fn load(field: &u32) -> u32 {
+    // SAFETY: a reference is valid for reads.
+    unsafe { core::ptr::from_ref(field).read_volatile() }
+}
+
+#[inline(always)]
+fn store(field: &mut u32, value: u32) {
+    // SAFETY: a mutable reference is valid for writes.
+    unsafe { core::ptr::from_mut(field).write_volatile(value) }
+}
+
+#[inline(always)]
+const fn following(slot: u32) -> u32 {
+    if slot + 1 >= WRITE_SLOTS as u32 { 0 } else { slot + 1 }
+}
+
+/// What the request side does.
+impl Connection {
+    /// A connection at its start.
+    pub const START: Self = Self {
+        slots: [0; WRITE_SLOTS],
+        tail: 0,
+        requests: 0,
+        overflow_until: 0,
+        overflow_taken: 0,
+        select_number: 0,
+        select_database: 0,
+        base_database: 0,
+        unpaired_from: 0,
+        unpaired: 0,
+        select: 0,
+        multi: 0,
+        dirty: queued::CLEAN,
+        watching: 0,
+        suspended: 0,
+        forever: 0,
+        opaque: 0,
+        head: 0,
+        replies: 0,
+        overflow_released: 0,
+        overflow_kept: 0,
+        select_answered: 0,
+        select_ok: 0,
+    };
+
+    /// Requests that went to the server so far: the number of the next one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn requests(&self) -> u32 {
+        self.requests
+    }
+
+    /// `count` more requests go to the server.
+    #[inline(always)]
+    pub fn passed(&mut self, count: u32) {
+        let requests = self.requests.wrapping_add(count);
+        store(&mut self.requests, requests);
+    }
+
+    /// Whether every request that went to the server is answered.
+    #[inline(always)]
+    #[must_use]
+    pub fn idle(&self) -> bool {
+        load(&self.replies) == self.requests
+    }
+
+    /// Whether the commands so far allow hits; the database is a question of its own.
+    #[inline(always)]
+    #[must_use]
+    pub const fn may_hit(&self) -> bool {
+        (self.multi | self.watching | self.suspended | self.unpaired | self.opaque) == 0
+    }
+
+    /// The selected database, or [`DATABASE_UNKNOWN`].
+    #[inline(always)]
+    #[must_use]
+    pub fn database(&self) -> u32 {
+        if self.select == 0 {
+            return self.base_database;
+        }
+        if load(&self.select_answered) != self.select_number.wrapping_add(1) {
+            return DATABASE_UNKNOWN;
+        }
+        if load(&self.select_ok) != 0 { self.select_database } else { self.base_database }
+    }
+
+    /// Request `number` is a SELECT of `database`.
+    #[inline(always)]
+    pub fn select(&mut self, number: u32, database: u32) {
+        // Of several unanswered ones it is not known which succeeded.
+        self.base_database = self.database();
+        self.select_database = database;
+        store(&mut self.select_number, number);
+        self.select = 1;
+    }
+
+    /// Request `number` may change `bucket` (or [`RECHECK_SLOT`]).
+    #[inline(always)]
+    pub fn write<T: Tables>(&mut self, tables: &T, number: u32, bucket: u32) {
+        if self.unpaired != 0 {
+            if self.forever == 0 {
+                self.forever = 1;
+                tables.add(GLOBAL_BUCKET, WRITE_PASSES);
+            }
+            return;
+        }
+        let tail = self.tail;
+        let next = following(tail);
+        let outstanding = number.wrapping_sub(load(&self.replies));
+        if next == load(&self.head) || outstanding >= OUTSTANDING_MAX || tail as usize >= WRITE_SLOTS {
+            self.overflow(tables, number);
+            return;
+        }
+        // SAFETY: `tail` was compared with the ring's length above.
+        unsafe {
+            let slot = self.slots.as_mut_ptr().add(tail as usize);
+            slot.write_volatile(bucket | (number & NUMBER_MASK) << BUCKET_BITS);
+        }
+        tables.add(if bucket > GLOBAL_BUCKET { GLOBAL_BUCKET } else { bucket }, WRITE_PASSES);
+        store(&mut self.tail, next);
+    }
+
+    #[inline(always)]
+    fn overflow<T: Tables>(&mut self, tables: &T, number: u32) {
+        store(&mut self.overflow_until, number.wrapping_add(1));
+        // Nothing is added; but what is stored is seen before `overflow_released` is loaded.
+        tables.add(GLOBAL_BUCKET, 0);
+        if self.overflow_taken == load(&self.overflow_released) {
+            tables.add(GLOBAL_BUCKET, WRITE_PASSES);
+            let taken = self.overflow_taken.wrapping_add(1);
+            store(&mut self.overflow_taken, taken);
+        }
+    }
+
+    /// In a transaction, something other than a read was queued.
+    #[inline(always)]
+    pub fn queue(&mut self, what: u8) {
+        if self.multi != 0 && what > self.dirty {
+            self.dirty = what;
+        }
+    }
+
+    /// MULTI. A second one does not clear what the first one has queued.
+    #[inline(always)]
+    pub fn multi(&mut self) {
+        if self.multi == 0 {
+            self.dirty = queued::CLEAN;
+        }
+        self.multi = 1;
+    }
+
+    /// EXEC: what it may write. `alone`: without arguments, so Redis takes it.
+    #[inline(always)]
+    pub fn exec<T: Tables>(&mut self, tables: &T, number: u32, alone: bool) {
+        // Without MULTI it would be an error; but it is not believed that there was none.
+        let harmless = self.multi != 0 && self.dirty == queued::CLEAN && alone;
+        let recheck = self.dirty == queued::RECHECK;
+        if alone {
+            self.discard();
+        }
+        if !harmless {
+            if recheck {
+                tables.ask_recheck();
+            }
+            self.write(tables, number, if recheck { RECHECK_SLOT } else { GLOBAL_BUCKET });
+        }
+    }
+
+    /// DISCARD without arguments.
+    #[inline(always)]
+    pub fn discard(&mut self) {
+        self.multi = 0;
+        self.dirty = queued::CLEAN;
+        self.watching = 0;
+    }
+
+    /// Whether it is between MULTI and EXEC.
+    #[inline(always)]
+    #[must_use]
+    pub const fn in_multi(&self) -> bool {
+        self.multi != 0
+    }
+
+    /// WATCH.
+    #[inline(always)]
+    pub fn watch(&mut self) {
+        self.watching = 1;
+    }
+
+    /// UNWATCH without arguments; in a transaction it is only queued.
+    #[inline(always)]
+    pub fn unwatch(&mut self) {
+        if self.multi == 0 {
+            self.watching = 0;
+        }
+    }
+
+    /// The database is not known from here on.
+    #[inline(always)]
+    pub fn lose_database(&mut self) {
+        self.select = 0;
+        self.base_database = DATABASE_UNKNOWN;
+    }
+
+    /// No hits from here on.
+    #[inline(always)]
+    pub fn suspend(&mut self) {
+        self.suspended = 1;
+    }
+
+    /// Replies cannot be told from request `number` on.
+    #[inline(always)]
+    pub fn unpair(&mut self, number: u32) {
+        if self.unpaired == 0 {
+            store(&mut self.unpaired_from, number);
+            // SAFETY: a mutable reference is valid for writes.
+            unsafe { core::ptr::from_mut(&mut self.unpaired).write_volatile(1) };
+        }
+        self.suspended = 1;
+    }
+}
+
+/// What the response side does.
+impl Connection {
+    /// Whether replies cannot be told any more.
+    #[inline(always)]
+    #[must_use]
+    pub fn deaf(&self) -> bool {
+        // SAFETY: a reference is valid for reads.
+        let unpaired = unsafe { core::ptr::from_ref(&self.unpaired).read_volatile() };
+        unpaired != 0 && load(&self.unpaired_from) == self.replies
+    }
+
+    /// A reply of type `kind` leaves: what its request held is given back. False if there was no request.
+    #[inline(always)]
+    pub fn replied<T: Tables>(&mut self, tables: &T, kind: u8) -> bool {
+        let number = self.replies;
+        if number == load(&self.requests) {
+            return false;
+        }
+        if load(&self.select_number) == number {
+            store(&mut self.select_ok, (kind == b'+') as u32);
+            store(&mut self.select_answered, number.wrapping_add(1));
+        }
+        let replies = number.wrapping_add(1);
+        let tail = load(&self.tail);
+        for _ in 0..WRITE_SLOTS {
+            let head = self.head;
+            if head == tail || head as usize >= WRITE_SLOTS {
+                break;
+            }
+            // SAFETY: `head` was compared with the ring's length.
+            let slot = unsafe { self.slots.as_ptr().add(head as usize).read_volatile() };
+            let age = replies.wrapping_sub(slot >> BUCKET_BITS) & NUMBER_MASK;
+            if age == 0 || age > OUTSTANDING_MAX {
+                break;
+            }
+            let bucket = slot & ((1 << BUCKET_BITS) - 1);
+            if bucket > GLOBAL_BUCKET {
+                tables.ask_recheck();
+            }
+            tables.add(if bucket > GLOBAL_BUCKET { GLOBAL_BUCKET } else { bucket }, REPLY_LEAVES);
+            store(&mut self.head, following(head));
+        }
+        self.give_back_overflow(tables, replies);
+        store(&mut self.replies, replies);
+        true
+    }
+
+    #[inline(always)]
+    fn give_back_overflow<T: Tables>(&mut self, tables: &T, replies: u32) {
+        let taken = load(&self.overflow_taken);
+        let until = load(&self.overflow_until);
+        let fresh = taken.wrapping_sub(self.overflow_released);
+        if (fresh == 0 && self.overflow_kept == 0) || (replies.wrapping_sub(until) as i32) < 0 {
+            return;
+        }
+        if fresh != 0 {
+            self.overflow_kept = self.overflow_kept.wrapping_add(fresh);
+            store(&mut self.overflow_released, taken);
+            tables.add(GLOBAL_BUCKET, 0);
+            if load(&self.overflow_until) != until {
+                // Another write counts on this hold, or has taken its own: it stays until that one is answered.
+                return;
+            }
+        }
+        tables.add(GLOBAL_BUCKET, 0u64.wrapping_sub(self.overflow_kept as u64));
+        self.overflow_kept = 0;
+    }
+}
+
+/// What either side, or the agent, does.
+impl Connection {
+    /// From now on nothing of the connection is seen: it may write anything until it ends.
+    #[inline(always)]
+    pub fn opaque<T: Tables>(&mut self, tables: &T) {
+        self.suspended = 1;
+        self.opaque = 1;
+        tables.add(GLOBAL_BUCKET, WRITE_PASSES);
+    }
+
+    /// Whether nothing is held.
+    #[inline(always)]
+    #[must_use]
+    pub fn holds_nothing(&self) -> bool {
+        load(&self.tail) == load(&self.head)
+            && self.forever == 0
+            && self.opaque == 0
+            && load(&self.overflow_taken) == load(&self.overflow_released)
+            && self.overflow_kept == 0
+    }
+
+    /// Each bucket that is held, as often as it is: what the agent has to add [`REPLY_LEAVES`] to for a connection that
+    /// is gone for good. Not for programs.
+    pub fn each_hold(&self, mut hold: impl FnMut(u32)) {
+        let mut slot = self.head;
+        for _ in 0..WRITE_SLOTS {
+            if slot == self.tail {
+                break;
+            }
+            let bucket = self.slots.get(slot as usize).copied().unwrap_or(GLOBAL_BUCKET) & ((1 << BUCKET_BITS) - 1);
+            hold(bucket.min(GLOBAL_BUCKET));
+            slot = following(slot);
+        }
+        let overflow = self.overflow_taken.wrapping_sub(self.overflow_released).wrapping_add(self.overflow_kept);
+        for _ in 0..overflow {
+            hold(GLOBAL_BUCKET);
+        }
+        for flag in [self.forever, self.opaque] {
+            if flag != 0 {
+                hold(GLOBAL_BUCKET);
+            }
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! kv-cache as a [`Handler`]: requests in, hits out, and every write's buckets held until its reply leaves.
+
+use xps_core::handler::{Handler, Reply, Scan, Window};
+use xps_core::verdict::{Reason, Verdict};
+
+use crate::abi::{KEY_BYTES_MAX, Settings};
+use crate::command::{Info, Name};
+use crate::connection::Connection;
+use crate::request::{self, Parser};
+use crate::{answer, argument, response};
+
+/// Most GETs of one segment that are answered together. A power of two.
+pub const GETS_MAX: usize = 32;
+/// Room for a key. A power of two, a multiple of 8.
+pub const KEY_ROOM: usize = 256;
+
+const _: () = assert!(GETS_MAX.is_power_of_two() && KEY_ROOM.is_power_of_two() && KEY_BYTES_MAX < KEY_ROOM);
+
+/// What the handler needs of the world: maps in the kernel, [`crate::host::World`] elsewhere.
+///
+/// Pointers stay valid while the program runs. What they point to may be changed by others at any time.
+pub trait Tables {
+    /// What a command may do; `None` if the server does not know it.
+    fn command(&self, name: &Name) -> Option<Info>;
+    /// A bucket's word; `index` is at most [`crate::abi::GLOBAL_BUCKET`].
+    fn bucket(&self, index: u32) -> u64;
+    /// Adds to a bucket's word: atomically, and as a full memory barrier.
+    fn add(&self, index: u32, delta: u64);
+    /// Start of an entry ([`crate::abi::EntryHead`], 8-byte aligned), with [`crate::abi::ENTRY_BYTES_MAX`] bytes readable
+    /// from there. Counts a hit.
+    fn locate(&self, id: u64) -> Option<*const u8>;
+    /// What the agent tells the handler.
+    fn settings(&self) -> Option<*const Settings>;
+    /// Segments of connections that are not understood ([`xps_core::abi::State::foreign`]).
+    fn foreign(&self) -> u64;
+    /// Key of the keys' hash.
+    fn secret(&self) -> [u64; 2];
+    /// `CLOCK_TAI` in nanoseconds.
+    fn tai_ns(&self) -> u64;
+    /// Reports a miss, or does not, as [`Settings::miss_sample`] says. The key is padded with zeros to [`KEY_ROOM`]'s
+    /// alignment; [`KEY_ROOM`] bytes are readable.
+    fn report_miss(&self, id: u64, database: u32, key: *const u8, key_len: u32);
+    /// Counts in [`Settings::rechecks`] and tells the agent.
+    fn ask_recheck(&self);
+    /// [`answer::one`] for these tables. In the kernel a function of its own, so that its loops are verified once and not
+    /// for each GET of a pipeline.
+    #[inline(always)]
+    fn answer_one(&self, database: u32, index: u32, scratch: &mut Scratch, reply: &mut Reply) -> u32 {
+        answer::one(self, database, index, scratch, reply)
+    }
+}
+
+/// A GET of the segment.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Get {
+    /// Hash of the key.
+    pub hash: u64,
+    /// Length of the key in bytes.
+    pub key_len: u32,
+    /// Zero.
+    pub padding: u32,
+}
+
+/// What is collected about a segment. Per CPU.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Scratch {
+    /// The GETs; only `..gets_len` are valid.
+    pub gets: [Get; GETS_MAX],
+    /// Their keys, each padded with zeros to a multiple of 8 bytes.
+    pub keys: [[u8; KEY_ROOM]; GETS_MAX],
+    /// Number of GETs.
+    pub gets_len: u32,
+    /// Complete requests that Redis replies to.
+    pub requests: u32,
+    /// Whether some of the segment was read.
+    pub started: u8,
+    /// Whether it began within a request.
+    pub partial: u8,
+    /// Whether there is anything but GETs that can be answered.
+    pub other: u8,
+    /// Whether there are more GETs than can be collected.
+    pub crowded: u8,
+    /// Zero.
+    pub padding: u32,
+}
+
+impl Scratch {
+    /// An empty scratch.
+    pub const EMPTY: Self = Self {
+        gets: [Get { hash: 0, key_len: 0, padding: 0 }; GETS_MAX],
+        keys: [[0; KEY_ROOM]; GETS_MAX],
+        gets_len: 0,
+        requests: 0,
+        started: 0,
+        partial: 0,
+        other: 0,
+        crowded: 0,
+        padding: 0,
+    };
+
+    /// Where a key is collected: [`KEY_ROOM`] bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn key(&mut self, index: u32) -> *mut u8 {
+        // SAFETY: masked to the number of keys.
+        unsafe { self.keys.as_mut_ptr().add(index as usize & (GETS_MAX - 1)).cast::<u8>() }
+    }
+
+    /// A GET's place.
+    #[inline(always)]
+    #[must_use]
+    pub const fn get(&mut self, index: u32) -> *mut Get {
+        // SAFETY: masked to the number of GETs.
+        unsafe { self.gets.as_mut_ptr().add(index as usize & (GETS_MAX - 1)) }
+    }
+}
+
+/// State of one connection; all zero at its start.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The client's stream.
+    pub request: Parser,
+    /// The server's stream.
+    pub response: response::Parser,
+    /// What the commands mean.
+    pub connection: Connection,
+}
+
+const _: () = {
+    assert!(size_of::<State>() <= xps_core::flow::HANDLER_STATE_MAX);
+    assert!(align_of::<State>() == 8);
+    assert!(size_of::<Scratch>() == GETS_MAX * (KEY_ROOM + 16) + 16);
+};
+
+impl State {
+    /// A connection at its start.
+    pub const START: Self =
+        Self { request: Parser::START, response: response::Parser::START, connection: Connection::START };
+}
+
+/// The handler over its tables.
+#[derive(Clone, Copy, Debug)]
+pub struct KvCache<T> {
+    /// The world.
+    pub tables: T,
+}
+
+impl<T: Tables> Handler for KvCache<T> {
+    type State = State;
+    type Scratch = Scratch;
+
+    #[inline(always)]
+    fn begin(&self, scratch: &mut Scratch) {
+        scratch.gets_len = 0;
+        scratch.requests = 0;
+        scratch.started = 0;
+        scratch.partial = 0;
+        scratch.other = 0;
+        scratch.crowded = 0;
+    }
+
+    /// One call reads a GET that lies whole in the window, or headers up to an argument and the argument.
+    #[inline(always)]
+    fn request(&self, window: &mut Window, state: &mut State, scratch: &mut Scratch) -> Scan {
+        let parser = &mut state.request;
+        if scratch.started == 0 {
+            scratch.started = 1;
+            if !parser.at_boundary() {
+                scratch.partial = 1;
+            }
+        }
+        if parser.at_boundary() && argument::whole_get(&self.tables, window, scratch) {
+            return going_on(window);
+        }
+        if parser.phase != request::phase::BODY {
+            match parser.read(window) {
+                request::Event::None | request::Event::Body => {}
+                request::Event::End => {
+                    argument::end(&self.tables, state, scratch);
+                    scratch.requests += 1;
+                    return going_on(window);
+                }
+                request::Event::Empty => scratch.other = 1,
+                request::Event::Word => {
+                    argument::word(&self.tables, state, scratch);
+                    return Scan::Again;
+                }
+                request::Event::Opaque => return Scan::Opaque,
+            }
+            if state.request.phase != request::phase::BODY {
+                return going_on(window);
+            }
+            argument::begin(&self.tables, state, scratch);
+        }
+        argument::body(&self.tables, window, state, scratch)
+    }
+
+    #[inline(always)]
+    fn answer(&self, state: &mut State, scratch: &mut Scratch, reply: &mut Reply, room: u32) -> Verdict {
+        if scratch.partial != 0 || !state.request.at_boundary() {
+            return Verdict::Pass(Reason::Incomplete);
+        }
+        if scratch.other != 0 || scratch.gets_len == 0 {
+            return Verdict::Pass(Reason::NotServed);
+        }
+        if scratch.crowded != 0 {
+            return Verdict::Pass(Reason::TooLarge);
+        }
+        if !state.connection.may_hit() {
+            return Verdict::Pass(Reason::Suspended);
+        }
+        if !state.connection.idle() || !state.response.at_boundary() {
+            return Verdict::Pass(Reason::NotIdle);
+        }
+        match answer::answer(&self.tables, state.connection.database(), scratch, reply, room) {
+            None => Verdict::Reply,
+            Some(reason) => Verdict::Pass(reason),
+        }
+    }
+
+    #[inline(always)]
+    fn passed(&self, state: &mut State, scratch: &mut Scratch) {
+        state.connection.passed(scratch.requests);
+    }
+
+    /// One call reads up to the end of one reply.
+    #[inline(always)]
+    fn response(&self, window: &mut Window, state: &mut State, _: &mut Scratch) -> Scan {
+        if state.connection.deaf() {
+            window.at = window.len;
+            return Scan::More;
+        }
+        match state.response.read(window) {
+            response::Event::None | response::Event::Push => going_on(window),
+            response::Event::Skip => Scan::Skip,
+            response::Event::Opaque => Scan::Opaque,
+            response::Event::Reply => {
+                if state.connection.replied(&self.tables, state.response.kind()) {
+                    going_on(window)
+                } else {
+                    Scan::Opaque
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn opaque(&self, state: &mut State) {
+        state.connection.opaque(&self.tables);
+    }
+
+    #[inline(always)]
+    fn ended(&self, state: &mut State) -> bool {
+        state.connection.holds_nothing()
+    }
+
+    #[inline(always)]
+    fn requests(&self, scratch: &Scratch) -> u32 {
+        scratch.requests
+    }
+}
+
+#[inline(always)]
+pub(crate) fn going_on(window: &Window) -> Scan {
+    if window.at < window.len { Scan::Again } else { Scan::More }
+}

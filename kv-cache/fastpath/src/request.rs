@@ -1,0 +1,345 @@
+//! Streaming parser of requests, as Redis reads them (`networking.c`: `processMultibulkBuffer`, `processInlineBuffer`).
+//!
+//! The parser reads headers and tells what comes next; the bodies of arguments are for [`crate::argument`], which knows
+//! what they are. Whatever Redis would answer with a protocol error, and whatever it takes without looking (it does not
+//! check what ends a bulk string), is [`Event::Opaque`]: it is never guessed at.
+//!
+//! All state lies in [`Parser`], so the stream may be cut anywhere. The loops are short and bounded for the verifier.
+
+use xps_core::handler::{WINDOW, Window};
+use xps_core::siphash::SipHash13;
+
+use crate::command::{NAME_BYTES, Name};
+
+/// Where the parser stands in the stream.
+pub mod phase {
+    /// At the boundary between two requests.
+    pub const START: u8 = 0;
+    /// In the number behind `*`.
+    pub const COUNT: u8 = 1;
+    /// Before the line feed behind it.
+    pub const COUNT_END: u8 = 2;
+    /// Before a `$`.
+    pub const DOLLAR: u8 = 3;
+    /// In the number behind `$`.
+    pub const LENGTH: u8 = 4;
+    /// Before the line feed behind it.
+    pub const LENGTH_END: u8 = 5;
+    /// In an argument's bytes.
+    pub const BODY: u8 = 6;
+    /// Before the carriage return behind them.
+    pub const BODY_CR: u8 = 7;
+    /// Before the line feed behind that.
+    pub const BODY_LF: u8 = 8;
+    /// In an inline command.
+    pub const INLINE: u8 = 9;
+}
+
+/// Most arguments of a request. Redis 6 takes no more; later ones do, but nobody is known to send them.
+pub const ARGUMENTS_MAX: u64 = 1024 * 1024;
+/// Longest argument in bytes: Redis' own default (`proto-max-bulk-len`).
+pub const ARGUMENT_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// Longest inline command in bytes: up to here Redis takes it however it is cut into segments.
+pub const INLINE_BYTES_MAX: u64 = 64 * 1024;
+/// Header bytes read by one call: two whole headers.
+const HEADER_STEPS: usize = 32;
+/// What [`Parser::name_len`] is for a name that is too long to be looked up.
+pub const NAME_TOO_LONG: u8 = NAME_BYTES as u8 + 1;
+
+/// What the parser met.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Nothing yet: the window is read to its end, or the call has done its share.
+    None = 0,
+    /// An argument's header is read; [`Parser::body_left`] bytes of it follow.
+    Body = 1,
+    /// A request is complete.
+    End = 2,
+    /// An empty line, or an array of no elements: Redis takes it without a reply.
+    Empty = 3,
+    /// A word of an inline command has ended: the first or the second.
+    Word = 4,
+    /// The stream is not understood.
+    Opaque = 5,
+}
+
+/// Lets no field live in a register from one step of a loop to the next. The verifier follows what registers hold, and
+/// would walk a loop once for every way to get to the same place; of memory it only knows that it holds something.
+#[inline(always)]
+pub(crate) fn keep_in_memory() {
+    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
+}
+
+/// State of the parser; all zero at a connection's start.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parser {
+    /// Hash of the key that is being read.
+    pub hash: SipHash13,
+    /// The command's name as far as read, in lower case.
+    pub name: Name,
+    /// Number that is being read; length of an inline command so far.
+    pub number: u64,
+    /// Bytes of the argument that are still to come.
+    pub body_left: u32,
+    /// Bytes of the key that were read.
+    pub key_at: u32,
+    /// Arguments of this request, the name included.
+    pub arguments: u32,
+    /// Index of the current argument; of an inline command: where in its words.
+    pub argument: u32,
+    /// Index of the next argument that is a key.
+    pub key_next: u32,
+    /// Index of the last argument that is a key.
+    pub key_last: u32,
+    /// Distance between keys.
+    pub key_step: u32,
+    /// A [`phase`].
+    pub phase: u8,
+    /// Digits of the number so far.
+    digits: u8,
+    /// Whether the number is negative.
+    negative: u8,
+    /// Length of the name so far, or [`NAME_TOO_LONG`].
+    pub name_len: u8,
+    /// A [`crate::command::Class`], once the name is read.
+    pub class: u8,
+    /// A [`crate::argument::role`]: what the current argument is.
+    pub role: u8,
+    padding: [u8; 6],
+}
+
+impl Parser {
+    /// The parser at a connection's start.
+    pub const START: Self = Self {
+        hash: SipHash13::ZERO,
+        name: [0; NAME_BYTES],
+        number: 0,
+        body_left: 0,
+        key_at: 0,
+        arguments: 0,
+        argument: 0,
+        key_next: 0,
+        key_last: 0,
+        key_step: 0,
+        phase: phase::START,
+        digits: 0,
+        negative: 0,
+        name_len: 0,
+        class: 0,
+        role: 0,
+        padding: [0; 6],
+    };
+
+    /// Whether the stream stands between two requests.
+    #[inline(always)]
+    #[must_use]
+    pub const fn at_boundary(&self) -> bool {
+        self.phase == phase::START
+    }
+
+    /// Reads headers until something is met. Not to be called within an argument ([`phase::BODY`]).
+    #[inline(always)]
+    pub fn read(&mut self, window: &mut Window) -> Event {
+        if self.phase == phase::INLINE { self.inline(window) } else { self.headers(window) }
+    }
+
+    #[inline(always)]
+    fn headers(&mut self, window: &mut Window) -> Event {
+        for _ in 0..HEADER_STEPS {
+            keep_in_memory();
+            let Some(byte) = window.next() else { return Event::None };
+            let event = self.header(byte);
+            if event as u32 != Event::None as u32 {
+                return event;
+            }
+            if self.phase == phase::INLINE {
+                // Its bytes are read by the other loop, the first one included.
+                window.at -= 1;
+                return Event::None;
+            }
+        }
+        Event::None
+    }
+
+    #[inline(always)]
+    fn header(&mut self, byte: u8) -> Event {
+        match self.phase {
+            phase::START => {
+                self.begin_number();
+                if byte == b'*' {
+                    self.phase = phase::COUNT;
+                } else {
+                    self.begin_request(0);
+                    self.phase = phase::INLINE;
+                }
+                Event::None
+            }
+            phase::COUNT | phase::LENGTH => self.digit(byte),
+            phase::COUNT_END => {
+                if byte != b'\n' || self.number > ARGUMENTS_MAX {
+                    return Event::Opaque;
+                }
+                if self.negative != 0 || self.number == 0 {
+                    self.phase = phase::START;
+                    return Event::Empty;
+                }
+                self.begin_request(self.number as u32);
+                self.phase = phase::DOLLAR;
+                Event::None
+            }
+            phase::DOLLAR => {
+                if byte != b'$' {
+                    return Event::Opaque;
+                }
+                self.begin_number();
+                self.phase = phase::LENGTH;
+                Event::None
+            }
+            phase::LENGTH_END => {
+                if byte != b'\n' || self.number > ARGUMENT_BYTES_MAX {
+                    return Event::Opaque;
+                }
+                self.body_left = self.number as u32;
+                self.phase = phase::BODY;
+                Event::Body
+            }
+            phase::BODY_CR => {
+                if byte != b'\r' {
+                    return Event::Opaque;
+                }
+                self.phase = phase::BODY_LF;
+                Event::None
+            }
+            phase::BODY_LF => {
+                if byte != b'\n' {
+                    return Event::Opaque;
+                }
+                self.argument += 1;
+                if self.argument >= self.arguments {
+                    self.phase = phase::START;
+                    return Event::End;
+                }
+                self.phase = phase::DOLLAR;
+                Event::None
+            }
+            _ => Event::Opaque,
+        }
+    }
+
+    /// One byte of a number, as `string2ll` takes it: no sign but `-` and no leading zero. An argument's length cannot
+    /// be negative.
+    #[inline(always)]
+    fn digit(&mut self, byte: u8) -> Event {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            let leading_zero = if self.digits == 0 { digit == 0 && self.negative != 0 } else { self.number == 0 };
+            if leading_zero || self.digits >= 10 {
+                return Event::Opaque;
+            }
+            self.number = self.number * 10 + digit as u64;
+            self.digits += 1;
+            return Event::None;
+        }
+        if byte == b'\r' && self.digits != 0 {
+            self.phase += 1;
+            return Event::None;
+        }
+        if byte == b'-' && self.phase == phase::COUNT && self.digits == 0 && self.negative == 0 {
+            self.negative = 1;
+            return Event::None;
+        }
+        Event::Opaque
+    }
+
+    #[inline(always)]
+    fn begin_number(&mut self) {
+        self.number = 0;
+        self.digits = 0;
+        self.negative = 0;
+    }
+
+    #[inline(always)]
+    fn begin_request(&mut self, arguments: u32) {
+        self.arguments = arguments;
+        self.argument = 0;
+        self.name = [0; NAME_BYTES];
+        self.name_len = 0;
+        self.class = 0;
+        self.key_next = 0;
+        self.key_last = 0;
+    }
+
+    /// Appends a byte to the name. False for a NUL, at which Redis' own comparison of names would end.
+    #[inline(always)]
+    pub fn name_byte(&mut self, byte: u8) -> bool {
+        if byte == 0 {
+            return false;
+        }
+        if self.name_len as usize >= NAME_BYTES {
+            self.name_len = NAME_TOO_LONG;
+            return true;
+        }
+        let lower = if byte.wrapping_sub(b'A') < 26 { byte | 0x20 } else { byte };
+        // SAFETY: masked to the length of the array, a power of two.
+        unsafe { *self.name.as_mut_ptr().add(self.name_len as usize & (NAME_BYTES - 1)) = lower };
+        self.name_len += 1;
+        true
+    }
+
+    /// Whether the name is `get`.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_get(&self) -> bool {
+        const GET: u32 = u32::from_le_bytes(*b"get\0");
+        let start = [self.name[0], self.name[1], self.name[2], self.name[3]];
+        self.name_len == 3 && u32::from_le_bytes(start) == GET
+    }
+
+    /// Reads an inline command. Arguments are split as `sdssplitargs` does, as far as it matters: the first two words;
+    /// quotes in them are not undone but [`Event::Opaque`]. A NUL, at which Redis' search for the line's end stops, is too.
+    #[inline(always)]
+    fn inline(&mut self, window: &mut Window) -> Event {
+        for _ in 0..WINDOW {
+            keep_in_memory();
+            let Some(byte) = window.next() else { return Event::None };
+            self.number += 1;
+            if byte == 0 || self.number > INLINE_BYTES_MAX {
+                return Event::Opaque;
+            }
+            let blank = byte == b' ' || byte.wrapping_sub(b'\t') < 5;
+            if self.argument & 1 == 0 {
+                // Between words, or behind the second.
+                if byte == b'\n' {
+                    self.phase = phase::START;
+                    return if self.argument == words::BEFORE { Event::Empty } else { Event::End };
+                }
+                if blank || self.argument == words::REST {
+                    continue;
+                }
+                self.argument += 1;
+            } else if blank {
+                self.argument += 1;
+                // The blank may be the line's end: it is read again.
+                window.at -= 1;
+                self.number -= 1;
+                return Event::Word;
+            }
+            if byte == b'"' || byte == b'\'' || !self.name_byte(byte) {
+                return Event::Opaque;
+            }
+        }
+        Event::None
+    }
+}
+
+/// Where in an inline command: odd numbers are words.
+pub mod words {
+    /// Before the first word.
+    pub const BEFORE: u32 = 0;
+    /// Behind the first word.
+    pub const FIRST_DONE: u32 = 2;
+    /// Behind the second.
+    pub const REST: u32 = 4;
+}

@@ -1,0 +1,300 @@
+//! Whether hits are allowed (C8, C9), and why not.
+//!
+//! [`judge`] decides from what was observed; [`crate::watch`] observes. Each condition has a name that status and metrics
+//! show. In bounded mode some of them are tolerated: those under which a value may be served that somebody changed where
+//! the stack could not see it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::redis::Info;
+
+/// How much staleness the configuration allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Never a value that a finished write has replaced.
+    #[default]
+    Strict,
+    /// Writes that cannot be seen in the stack may go unnoticed until a value's deadline or the next write that is seen.
+    Bounded,
+}
+
+/// Why there are no hits, or only bounded ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Nothing was checked yet.
+    Starting,
+    /// There is no answer from the server.
+    Unreachable(String),
+    /// The server's data is being loaded.
+    Loading,
+    /// The server is a replica: its data changes by its master's stream.
+    Replica,
+    /// The server is part of a cluster: slots move without a command.
+    Cluster(String),
+    /// There are passwords or users.
+    Users(String),
+    /// The server does not tell a setting that must be known.
+    SettingUnknown(&'static str),
+    /// Clients may come by a unix socket.
+    UnixSocket(String),
+    /// Writes may come through an interface that is not hooked.
+    Interface(String, String),
+    /// The server evicts keys by itself.
+    Eviction(String),
+    /// Commands that the handler treats by name are not themselves.
+    Renamed(Vec<String>),
+    /// Connections that are older than the hooks.
+    Foreign(usize),
+    /// The sockets or flows could not be listed.
+    SocketsUnknown(String),
+    /// A command that may change users, roles or settings has no answer yet.
+    RecheckPending,
+    /// The sidecar is stopping.
+    Draining,
+}
+
+impl Cause {
+    /// A short name for metrics and status; stable.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Unreachable(_) => "unreachable",
+            Self::Loading => "loading",
+            Self::Replica => "replica",
+            Self::Cluster(_) => "cluster",
+            Self::Users(_) => "users",
+            Self::SettingUnknown(_) => "setting_unknown",
+            Self::UnixSocket(_) => "unix_socket",
+            Self::Interface(..) => "interface_not_hooked",
+            Self::Eviction(_) => "eviction",
+            Self::Renamed(_) => "renamed_commands",
+            Self::Foreign(_) => "foreign_connections",
+            Self::SocketsUnknown(_) => "sockets_unknown",
+            Self::RecheckPending => "recheck_pending",
+            Self::Draining => "draining",
+        }
+    }
+
+    /// Whether bounded mode serves in spite of it.
+    #[must_use]
+    pub const fn tolerable(&self) -> bool {
+        matches!(self, Self::Replica | Self::UnixSocket(_) | Self::Interface(..) | Self::Eviction(_))
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Starting => write!(f, "the server was not looked at yet"),
+            Self::Unreachable(what) => write!(f, "{what}"),
+            Self::Loading => write!(f, "Redis is loading its data"),
+            Self::Replica => write!(f, "Redis is a replica: its master's writes do not come as commands"),
+            Self::Cluster(mode) => write!(f, "Redis runs in mode {mode}, only standalone servers are served"),
+            Self::Users(what) => write!(f, "{what}: passwords and users are not supported yet"),
+            Self::SettingUnknown(name) => {
+                write!(f, "Redis does not tell its setting {name} (CONFIG GET is refused)")
+            }
+            Self::UnixSocket(path) => {
+                write!(f, "clients may come by the unix socket {path}: set `unixsocket \"\"`")
+            }
+            Self::Interface(name, cause) => write!(f, "interface {name} is not hooked: {cause}"),
+            Self::Eviction(policy) => {
+                write!(f, "Redis may evict keys (maxmemory-policy {policy}): set noeviction or no maxmemory")
+            }
+            Self::Renamed(names) => write!(f, "commands are renamed or missing: {}", names.join(", ")),
+            Self::Foreign(count) => write!(
+                f,
+                "{count} connections to Redis are older than the hooks: reconnect them, or set coherence.kill_older_connections"
+            ),
+            Self::SocketsUnknown(what) => write!(f, "the connections to Redis cannot be listed: {what}"),
+            Self::RecheckPending => {
+                write!(f, "a command that may change users, roles or settings is under way")
+            }
+            Self::Draining => write!(f, "the sidecar is stopping"),
+        }
+    }
+}
+
+/// What was seen of the server and its surroundings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// `INFO`.
+    pub info: Info,
+    /// Rules of `ACL LIST`, if it was answered.
+    pub users: Option<Vec<String>>,
+    /// `requirepass`, if it was told.
+    pub requirepass: Option<String>,
+    /// `unixsocket`, if it was told.
+    pub unixsocket: Option<String>,
+    /// Interfaces that may carry unseen traffic, with why they are not hooked.
+    pub blind: Vec<(String, String)>,
+    /// Connections that are not understood, or why that is not known.
+    pub foreign: Result<usize, String>,
+    /// Commands that are not themselves.
+    pub renamed: Vec<String>,
+}
+
+/// What follows from an observation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Whether hits are allowed.
+    pub coherent: bool,
+    /// All that is not as strict coherence needs it.
+    pub causes: Vec<Cause>,
+}
+
+impl Judgement {
+    /// No hits, for one cause.
+    #[must_use]
+    pub fn refused(cause: Cause) -> Self {
+        Self { coherent: false, causes: vec![cause] }
+    }
+
+    /// `strict`, `bounded` or `off`: what clients get.
+    #[must_use]
+    pub const fn state(&self) -> &'static str {
+        match (self.coherent, self.causes.is_empty()) {
+            (true, true) => "strict",
+            (true, false) => "bounded",
+            (false, _) => "off",
+        }
+    }
+}
+
+/// Decides.
+#[must_use]
+pub fn judge(seen: &Observation, mode: Mode) -> Judgement {
+    let mut causes = Vec::new();
+    if seen.info.loading {
+        causes.push(Cause::Loading);
+    }
+    if seen.info.role != "master" {
+        causes.push(Cause::Replica);
+    }
+    if seen.info.mode != "standalone" {
+        causes.push(Cause::Cluster(seen.info.mode.clone()));
+    }
+    match &seen.users {
+        None => causes.push(Cause::Users("ACL LIST was refused".to_owned())),
+        Some(rules) => {
+            if let Some(what) = restricted(rules) {
+                causes.push(Cause::Users(what));
+            }
+        }
+    }
+    match seen.requirepass.as_deref() {
+        None => causes.push(Cause::SettingUnknown("requirepass")),
+        Some("") => {}
+        Some(_) => causes.push(Cause::Users("Redis requires a password".to_owned())),
+    }
+    match seen.unixsocket.as_deref() {
+        None => causes.push(Cause::SettingUnknown("unixsocket")),
+        Some("") => {}
+        Some(path) => causes.push(Cause::UnixSocket(path.to_owned())),
+    }
+    if seen.info.maxmemory != 0 && seen.info.maxmemory_policy != "noeviction" {
+        causes.push(Cause::Eviction(seen.info.maxmemory_policy.clone()));
+    }
+    causes.extend(seen.blind.iter().map(|(name, cause)| Cause::Interface(name.clone(), cause.clone())));
+    if !seen.renamed.is_empty() {
+        causes.push(Cause::Renamed(seen.renamed.clone()));
+    }
+    match &seen.foreign {
+        Ok(0) => {}
+        Ok(count) => causes.push(Cause::Foreign(*count)),
+        Err(what) => causes.push(Cause::SocketsUnknown(what.clone())),
+    }
+    let coherent = match mode {
+        Mode::Strict => causes.is_empty(),
+        Mode::Bounded => causes.iter().all(Cause::tolerable),
+    };
+    Judgement { coherent, causes }
+}
+
+/// Why not every connection may read every key, if so: only the user that every server starts with may exist.
+fn restricted(rules: &[String]) -> Option<String> {
+    let [only] = rules else { return Some(format!("Redis has {} users", rules.len())) };
+    let words: Vec<&str> = only.split(' ').collect();
+    let has = |word| words.contains(&word);
+    let open = has("default") && has("on") && has("nopass") && has("~*") && has("+@all");
+    // A rule that takes something away again, or one that this code does not know (selectors).
+    let taken =
+        words.iter().any(|word| word.starts_with('-') || word.starts_with('(') || word.starts_with('%'));
+    (!open || taken).then(|| "the user default is restricted".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fine() -> Observation {
+        Observation {
+            info: Info {
+                version: "7.0.15".into(),
+                run_id: "a".into(),
+                role: "master".into(),
+                mode: "standalone".into(),
+                loading: false,
+                maxmemory: 0,
+                maxmemory_policy: "noeviction".into(),
+            },
+            users: Some(vec!["user default on nopass ~* &* +@all".into()]),
+            requirepass: Some(String::new()),
+            unixsocket: Some(String::new()),
+            blind: Vec::new(),
+            foreign: Ok(0),
+            renamed: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_plain_server_is_strict() {
+        let judgement = judge(&fine(), Mode::Strict);
+        assert!(judgement.coherent, "{judgement:?}");
+        assert_eq!(judgement.state(), "strict");
+    }
+
+    #[test]
+    fn each_condition_is_named_and_only_some_are_tolerated() {
+        type Change = fn(&mut Observation);
+        let cases: [(&str, bool, Change); 13] = [
+            ("loading", false, |seen| seen.info.loading = true),
+            ("replica", true, |seen| seen.info.role = "slave".into()),
+            ("cluster", false, |seen| seen.info.mode = "cluster".into()),
+            ("users", false, |seen| seen.users = None),
+            ("users", false, |seen| seen.users = Some(vec!["user default on #abc ~* &* +@all".into()])),
+            ("users", false, |seen| {
+                seen.users = Some(vec!["user default on nopass ~* &* +@all -get".into()])
+            }),
+            ("users", false, |seen| seen.requirepass = Some("x".into())),
+            ("setting_unknown", false, |seen| seen.requirepass = None),
+            ("unix_socket", true, |seen| seen.unixsocket = Some("/run/redis.sock".into())),
+            ("interface_not_hooked", true, |seen| seen.blind.push(("tun0".into(), "no Ethernet".into()))),
+            ("eviction", true, |seen| {
+                seen.info.maxmemory = 1;
+                seen.info.maxmemory_policy = "allkeys-lru".into();
+            }),
+            ("foreign_connections", false, |seen| seen.foreign = Ok(2)),
+            ("renamed_commands", false, |seen| seen.renamed.push("get".into())),
+        ];
+        for (label, tolerated, change) in cases {
+            let mut seen = fine();
+            change(&mut seen);
+            let strict = judge(&seen, Mode::Strict);
+            assert!(!strict.coherent, "{label}");
+            assert_eq!(strict.causes[0].label(), label);
+            assert_eq!(judge(&seen, Mode::Bounded).coherent, tolerated, "{label}");
+        }
+    }
+
+    #[test]
+    fn two_users_are_too_many() {
+        let mut seen = fine();
+        seen.users.as_mut().expect("users").push("user bob off".into());
+        assert!(!judge(&seen, Mode::Strict).coherent);
+    }
+}

@@ -1,0 +1,131 @@
+//! The rules against what a real server said.
+
+use super::*;
+
+/// The recorded answer; `old` leaves out what servers before 7.0 do not say.
+fn recorded(old: bool) -> Commands {
+    let mut described: Vec<Description> = Vec::new();
+    for line in
+        include_str!("../tests/fixtures/command-7.0.15.txt").lines().filter(|line| !line.starts_with('#'))
+    {
+        let fields: Vec<_> = line.split(' ').collect();
+        let list = |field: &str, by: char| -> Vec<String> {
+            if field == "-" { Vec::new() } else { field.split(by).map(str::to_owned).collect() }
+        };
+        let number = |at: usize| fields[at].parse().expect("a number");
+        let description = Description {
+            name: fields[0].to_owned(),
+            flags: list(fields[2], ','),
+            first: number(3),
+            last: number(4),
+            step: number(5),
+            categories: list(fields[6], ','),
+            specs: (!old).then(|| list(fields[7], ';').iter().map(|spec| list(spec, '+')).collect()),
+            subcommands: Vec::new(),
+        };
+        match description.name.split_once('|') {
+            Some(_) if old => {}
+            Some(_) => described.last_mut().expect("a container").subcommands.push(description),
+            None => described.push(description),
+        }
+    }
+    Commands::from_descriptions(&described).expect("a table")
+}
+
+fn class(commands: &Commands, name: &str) -> Class {
+    commands.info(name).map_or(Class::Anything, |info| Class::from_u8(info.class))
+}
+
+#[test]
+fn commands_have_their_classes() {
+    use Class::*;
+    for old in [false, true] {
+        let commands = recorded(old);
+        for (class_expected, names) in [
+            (Get, "get"),
+            (Multi, "multi"),
+            (Unpaired, "subscribe monitor sync client|reply client|tracking client|caching"),
+            (Container, "client config acl"),
+            (Recheck, "config|set acl|setuser acl|load replicaof slaveof failover debug shutdown"),
+            (Session, "reset quit"),
+            (
+                Harmless,
+                "mget strlen ping hello auth lpush blpop brpop lmove blmove xadd xreadgroup hset sadd zadd zpopmin geoadd config|get client|list eval_ro evalsha_ro fcall_ro publish exists ttl scan keys touch smove",
+            ),
+            (
+                Keys,
+                "set setex mset msetnx incr append setrange getset getdel getex del unlink expire pexpireat persist rename renamenx copy move setbit bitop bitfield pfadd pfmerge pfcount restore sinterstore sunionstore sdiffstore zrangestore geosearchstore",
+            ),
+            (
+                Anything,
+                "eval evalsha fcall script function flushall flushdb swapdb migrate restore-asking pfdebug sort georadius georadiusbymember zunionstore zinterstore zdiffstore nosuchcommand client|nosuch",
+            ),
+        ] {
+            for name in names.split(' ') {
+                assert_eq!(class(&commands, name), class_expected, "{name} (before 7.0: {old})");
+            }
+        }
+        assert!(commands.renamed().is_empty());
+    }
+}
+
+#[test]
+fn places_of_keys_are_those_of_the_server() {
+    let commands = recorded(false);
+    for (name, places) in [
+        ("set", (1, 1, 1)),
+        ("del", (1, -1, 1)),
+        ("mset", (1, -1, 2)),
+        ("bitop", (2, -1, 1)),
+        ("rename", (1, 2, 1)),
+    ] {
+        let info = commands.info(name).expect(name);
+        assert_eq!((info.first, info.last, info.step), places, "{name}");
+    }
+}
+
+#[test]
+fn every_writing_command_is_accounted_for() {
+    // A command with the flag `write` that counts as harmless must be of another type than string and must not overwrite.
+    let commands = recorded(false);
+    let fixture = include_str!("../tests/fixtures/command-7.0.15.txt");
+    for line in fixture.lines().filter(|line| !line.starts_with('#')) {
+        let fields: Vec<_> = line.split(' ').collect();
+        if fields[2].split(',').any(|flag| flag == "write") && class(&commands, fields[0]) == Class::Harmless
+        {
+            assert!(!fields[7].contains("OW"), "{line}");
+            assert!(OTHER_TYPES.iter().any(|category| fields[6].contains(category)), "{line}");
+        }
+    }
+}
+
+fn described(name: &str, flag: &str) -> Frame {
+    let bulk = |text: &str| Frame::BulkString(text.as_bytes().to_vec());
+    let flags = Frame::Array(vec![Frame::SimpleString(flag.as_bytes().to_vec())]);
+    Frame::Array(vec![
+        bulk(name),
+        Frame::Integer(2),
+        flags,
+        Frame::Integer(1),
+        Frame::Integer(1),
+        Frame::Integer(1),
+    ])
+}
+
+#[test]
+fn renamed_commands_are_left_out() {
+    // `rename-command PING SET`-like settings: COMMAND INFO answers with the original's name, or with nothing.
+    let asked = ["get", "strlen", "ping"].map(str::to_owned);
+    let answer = Frame::Array(vec![described("get", "readonly"), Frame::Null, described("set", "write")]);
+    let commands = Commands::learn(&asked, &answer).expect("a table");
+    assert_eq!(commands.len(), 1);
+    assert!(commands.info("ping").is_none());
+    assert!(commands.renamed().contains(&"multi".to_owned()));
+    assert!(!commands.renamed().contains(&"get".to_owned()));
+}
+
+#[test]
+fn other_answers_are_refused() {
+    assert_eq!(Commands::learn(&[], &Frame::Null), Err(CommandsError::NotAList));
+    assert_eq!(names(&Frame::Error("ERR unknown command".into())), Err(CommandsError::NotAList));
+}

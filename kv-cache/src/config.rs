@@ -1,0 +1,226 @@
+//! The configuration: what is asked for, within which bounds.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kv_fastpath::abi::{ENTRY_BYTES_MAX, EntryHead, KEY_BYTES_MAX, PAGE_BYTES};
+use xps_core::handler::REPLY_MAX;
+use xps_runtime::config::{Mistakes, Reader, Sources};
+use xps_runtime::plan::{Mode as PathMode, Wishes};
+
+use crate::coherence::Mode;
+
+/// Prefix of the environment's variables: `KV_CACHE_CACHE_MEMORY_BYTES` is `memory_bytes` of `[cache]`.
+pub const PREFIX: &str = "KV_CACHE";
+
+/// Largest value that can be cached, in bytes: its reply (`$1400\r\n…\r\n`) must fit one segment, and an entry with the
+/// longest key its place.
+pub const VALUE_BYTES_MAX: u32 = {
+    let reply = REPLY_MAX - REPLY_FRAME;
+    let entry =
+        ENTRY_BYTES_MAX - size_of::<EntryHead>() - KEY_BYTES_MAX.next_multiple_of(8) - REPLY_FRAME - 8;
+    if reply < entry { reply as u32 } else { entry as u32 }
+};
+
+/// Bytes around a value in its reply, at most: `$1400\r\n` and `\r\n`.
+const REPLY_FRAME: usize = 9;
+
+/// The configuration, valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where Redis listens; its port is the plain port.
+    pub redis: SocketAddr,
+    /// Port for clients of XPS.
+    pub accelerated_port: u16,
+    /// Addresses that the user path listens on.
+    pub addresses: Vec<IpAddr>,
+    /// Where status and metrics are served.
+    pub admin: SocketAddr,
+    /// Connections on the user path at once.
+    pub relay_connections_max: usize,
+    /// Which path, and which interfaces.
+    pub wishes: Wishes,
+    /// Where maps and links are pinned.
+    pub pin_directory: PathBuf,
+    /// Pages for entries.
+    pub pages: u32,
+    /// Entries at most.
+    pub entries_max: u32,
+    /// Largest value that is cached, in bytes.
+    pub value_bytes_max: u32,
+    /// One of how many misses is reported; a power of two.
+    pub miss_sample: u32,
+    /// Connections in the stack at once.
+    pub flows_max: u32,
+    /// How much staleness is allowed.
+    pub coherence: Mode,
+    /// Whether connections that are older than the hooks are closed.
+    pub kill_older_connections: bool,
+    /// How long the stack answers without a sign of life from the agent.
+    pub lease: Duration,
+    /// How long an orderly stop waits for connections.
+    pub drain_timeout: Duration,
+    /// Form of the log.
+    pub log_format: LogFormat,
+    /// What is logged, as `tracing`'s filters: `info`, `kv_cache=debug`.
+    pub log_level: String,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn read(
+        file: Option<(&str, &str)>,
+        environment: Vec<(String, String)>,
+        flags: Vec<(String, String)>,
+    ) -> Result<Self, Mistakes> {
+        let mut reader = Reader::new(&Sources { file, prefix: PREFIX, environment, flags });
+        let config = Self::ask(&mut reader);
+        config.check(&mut reader);
+        reader.finish()?;
+        Ok(config)
+    }
+
+    fn ask(reader: &mut Reader) -> Self {
+        let address = "an address with port, such as 127.0.0.1:6379";
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let seconds = Duration::from_secs;
+        let redis = reader.section("redis").parsed("address", at(6379), address);
+        let mut listen = reader.section("listen");
+        let accelerated_port = listen.integer("accelerated_port", 6380, 1..=u16::MAX);
+        let any = vec![IpAddr::from([0; 4]), IpAddr::from([0; 16])];
+        let addresses = listen.parsed_list("addresses", any, "addresses, such as [\"0.0.0.0\", \"::\"]");
+        let admin = listen.parsed("admin", at(9180), address);
+        let relay_connections_max = listen.integer("connections_max", 10_000, 1..=1_000_000);
+        let mut path = reader.section("path");
+        let modes = [("auto", PathMode::Auto), ("kernel", PathMode::Kernel), ("user", PathMode::User)];
+        let mode = path.choice("mode", PathMode::Auto, &modes);
+        let interfaces = path.strings("interfaces", &[]);
+        let pin_directory = path.string("pin_directory", "/sys/fs/bpf/xps/kv-cache").into();
+        let mut cache = reader.section("cache");
+        let page = PAGE_BYTES as u64;
+        let pages = (cache.bytes("memory_bytes", 64 << 20, page..=1 << 36) / page) as u32;
+        let entries_max = cache.integer("entries_max", 262_144, 1..=1 << 26);
+        let value_bytes_max =
+            cache.integer("value_bytes_max", 1400.min(VALUE_BYTES_MAX), 1..=VALUE_BYTES_MAX);
+        let miss_sample = cache.integer("miss_sample", 4, 1..=1 << 16);
+        let flows_max = reader.section("flows").integer("max", 16_384, 1..=1 << 22);
+        let mut section = reader.section("coherence");
+        let coherence =
+            section.choice("mode", Mode::Strict, &[("strict", Mode::Strict), ("bounded", Mode::Bounded)]);
+        let kill_older_connections = section.boolean("kill_older_connections", false);
+        let mut section = reader.section("lease");
+        let lease = section.duration("duration", seconds(2), Duration::from_millis(200)..=seconds(60));
+        let drain_timeout = section.duration("drain_timeout", seconds(30), Duration::ZERO..=seconds(3600));
+        let mut log = reader.section("log");
+        let log_format =
+            log.choice("format", LogFormat::Text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
+        let log_level = log.string("level", "info");
+        Self {
+            redis,
+            accelerated_port,
+            addresses,
+            admin,
+            relay_connections_max,
+            wishes: Wishes { mode, interfaces },
+            pin_directory,
+            pages,
+            entries_max,
+            value_bytes_max,
+            miss_sample,
+            flows_max,
+            coherence,
+            kill_older_connections,
+            lease,
+            drain_timeout,
+            log_format,
+            log_level,
+        }
+    }
+
+    fn check(&self, reader: &mut Reader) {
+        if self.accelerated_port == self.redis.port() {
+            let message = "listen.accelerated_port is Redis's own port; it must be another";
+            reader.mistake("listen", "accelerated_port", message);
+        }
+        if self.admin.port() == self.accelerated_port || self.admin == self.redis {
+            reader.mistake(
+                "listen",
+                "admin",
+                "listen.admin is in use by Redis or as accelerated port; it must be another",
+            );
+        }
+        if self.addresses.is_empty() {
+            reader.mistake(
+                "listen",
+                "addresses",
+                "listen.addresses is empty; it must name at least one address",
+            );
+        }
+        if self.redis.port() == 0 {
+            reader.mistake("redis", "address", "redis.address has no port");
+        }
+        if !self.miss_sample.is_power_of_two() {
+            reader.mistake("cache", "miss_sample", "cache.miss_sample must be a power of two");
+        }
+        if !self.pin_directory.is_absolute() {
+            let message = "path.pin_directory must be an absolute path on a BPF file system";
+            reader.mistake("path", "pin_directory", message);
+        }
+        if tracing_subscriber::EnvFilter::try_new(&self.log_level).is_err() {
+            reader.mistake(
+                "log",
+                "level",
+                "log.level must be a level such as \"info\", or a filter such as \"kv_cache=debug\"",
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_given_is_a_configuration() {
+        let config = Config::read(None, Vec::new(), Vec::new()).expect("defaults");
+        assert_eq!(config.redis.port(), 6379);
+        assert_eq!(config.pages, 2048);
+        assert_eq!(config.value_bytes_max, 1400);
+    }
+
+    #[test]
+    fn all_mistakes_are_told() {
+        let file = "[redis]\naddress = \"127.0.0.1:6380\"\n[cache]\nmiss_sample = 3\nmemroy_bytes = 1\n";
+        let mistakes = Config::read(Some(("kv.toml", file)), Vec::new(), Vec::new()).expect_err("mistakes");
+        let text = mistakes.to_string();
+        for part in [
+            "accelerated_port is Redis's own",
+            "kv.toml:4: cache.miss_sample must be a power",
+            "memory_bytes",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn the_environment_goes_before_the_file() {
+        let environment = vec![("KV_CACHE_PATH_MODE".to_owned(), "user".to_owned())];
+        let config = Config::read(Some(("kv.toml", "[path]\nmode = \"auto\"\n")), environment, Vec::new())
+            .expect("it");
+        assert_eq!(config.wishes.mode, PathMode::User);
+    }
+}

@@ -1,0 +1,401 @@
+//! Fills the table: from misses that the programs report, to entries (C3, C4).
+//!
+//! For each key the bucket's and the global word are read first, nothing pending; then the server is asked for the time to
+//! live and the value. No transaction is needed around these two: a write to the key, however it comes, passes the stack
+//! before the server sees it, so an entry whose time and value belong to different states carries versions that are no
+//! longer current, and is never served. The order matters only for keys that expire in between: the time is asked first,
+//! and the deadline counts from before it was asked, so it is never late.
+//!
+//! The value is asked for with `GETRANGE key 0 <limit>`, so that a value of hundreds of megabytes costs the server and the
+//! agent nothing; one that comes back longer than can be cached is too large. Empty values look the same as none there,
+//! and are not cached.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use kv_fastpath::abi::{EntryHead, GLOBAL_BUCKET, KEY_BYTES_MAX, Miss, event};
+use kv_fastpath::coherence::{bucket_of, entry_id, settled};
+use redis_protocol::resp2::types::OwnedFrame as Frame;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use xps_runtime::control::{monotonic_ns, tai_ns};
+use xps_runtime::events::Events;
+
+use crate::kernel::{Cache, Kernel, count, lock, now_ms};
+use crate::redis::{Connection, RedisError, retry_delay};
+use crate::store::key_hash;
+use crate::table::Admission;
+
+/// Keys asked for at once.
+const BATCH: usize = 256;
+
+/// How long a key without a value that can be cached is left alone, in milliseconds.
+const UNCACHEABLE_MS: u64 = 1_000;
+
+/// Most keys that are left alone.
+const UNCACHEABLE_MAX: usize = 65_536;
+
+/// Times the sampling of misses may be halved when they lead to nothing.
+const SAMPLE_SHIFT_MAX: u32 = 5;
+
+/// Outcomes after which the sampling is looked at again.
+const OUTCOMES: u32 = 256;
+
+/// Longest time without a sign of life.
+const BEAT: Duration = Duration::from_millis(50);
+
+/// What the filling needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where Redis listens.
+    pub redis: SocketAddr,
+    /// Largest value, in bytes.
+    pub value_bytes_max: u32,
+    /// One of how many misses is reported while most lead to entries.
+    pub miss_sample: u32,
+}
+
+/// A key that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    id: u64,
+    database: u32,
+    key: Vec<u8>,
+    /// Words of its bucket and of the global one, read before the server is asked.
+    words: (u64, u64),
+    bucket: u32,
+}
+
+/// Reports of misses turned into work.
+struct Filler {
+    kernel: Arc<Kernel>,
+    settings: Settings,
+    secret: [u64; 2],
+    /// Keys to leave alone, until when in milliseconds.
+    uncacheable: HashMap<u64, u64>,
+    sample: Sample,
+    /// Database that the connection has selected.
+    database: u32,
+}
+
+/// Adapts how many misses are reported to how many lead to an entry: a flood of keys that do not exist must cost the
+/// server little.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sample {
+    outcomes: u32,
+    useful: u32,
+    shift: u32,
+}
+
+impl Sample {
+    /// Counts an outcome; the new shift if it changed.
+    fn outcome(&mut self, useful: bool) -> Option<u32> {
+        self.outcomes += 1;
+        self.useful += u32::from(useful);
+        if self.outcomes < OUTCOMES {
+            return None;
+        }
+        let before = self.shift;
+        if self.useful * 8 < self.outcomes {
+            self.shift = (self.shift + 1).min(SAMPLE_SHIFT_MAX);
+        } else if self.useful * 4 > self.outcomes {
+            self.shift = self.shift.saturating_sub(1);
+        }
+        (self.outcomes, self.useful) = (0, 0);
+        (self.shift != before).then_some(self.shift)
+    }
+}
+
+/// Fills until `stop` turns true. The lease is renewed only while this runs.
+pub async fn run(
+    kernel: Arc<Kernel>,
+    settings: Settings,
+    mut events: Events,
+    mut stop: watch::Receiver<bool>,
+) {
+    let secret = kernel.secret();
+    let mut filler = Filler {
+        kernel,
+        settings,
+        secret,
+        uncacheable: HashMap::new(),
+        sample: Sample::default(),
+        database: 0,
+    };
+    tokio::select! {
+        () = filler.run(&mut events) => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+impl Filler {
+    async fn run(&mut self, events: &mut Events) {
+        let mut connection: Option<Connection> = None;
+        let mut failures = 0;
+        let mut next_attempt = Instant::now();
+        loop {
+            self.beat();
+            let wanted = self.gather(events).await;
+            if wanted.is_empty() {
+                continue;
+            }
+            if connection.is_none() && Instant::now() >= next_attempt {
+                let address = self.settings.redis.to_string();
+                match self.beating(Connection::open(&address)).await {
+                    Ok(opened) => {
+                        (connection, self.database, failures) = (Some(opened), 0, 0);
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "cannot fill");
+                        next_attempt = Instant::now() + retry_delay(failures);
+                        failures += 1;
+                    }
+                }
+            }
+            let Some(open) = &mut connection else { continue };
+            if let Err(error) = self.fill(open, wanted).await {
+                tracing::info!(%error, "filling is interrupted");
+                connection = None;
+                next_attempt = Instant::now() + retry_delay(failures);
+                failures += 1;
+            }
+        }
+    }
+
+    fn beat(&self) {
+        self.kernel.fill_beat_ns.store(monotonic_ns(), Ordering::Release);
+    }
+
+    /// Waits for `work`, with signs of life.
+    async fn beating<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        loop {
+            self.beat();
+            if let Ok(done) = timeout(BEAT, &mut work).await {
+                return done;
+            }
+        }
+    }
+
+    /// Reads reports, as many as are there, and keeps those that are worth a question.
+    async fn gather(&mut self, events: &mut Events) -> Vec<Wanted> {
+        let mut misses: Vec<(u64, u32, Vec<u8>)> = Vec::new();
+        let mut recheck = false;
+        let read = events.read(BATCH, |kind, record| match kind {
+            event::MISS => misses.extend(parse(record)),
+            event::RECHECK => recheck = true,
+            _ => {}
+        });
+        match timeout(BEAT, read).await {
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the programs' events cannot be read");
+                sleep(BEAT).await;
+            }
+            Ok(Ok(_)) | Err(_) => {}
+        }
+        if recheck {
+            self.kernel.recheck.notify_one();
+        }
+        self.kernel.counts.misses_reported.fetch_add(misses.len() as u64, Ordering::Relaxed);
+        let coherent = self.kernel.coherent.load(Ordering::Acquire);
+        let weight = self.settings.miss_sample << self.sample.shift;
+        let now_ms = now_ms();
+        if self.uncacheable.len() > UNCACHEABLE_MAX {
+            self.uncacheable.clear();
+        }
+        let mut taken = HashSet::new();
+        let mut wanted = Vec::new();
+        let cache = &mut lock(&self.kernel.cache).table;
+        for (id, database, key) in misses {
+            let hash = key_hash(self.secret, &key);
+            if entry_id(hash, database) != id {
+                continue;
+            }
+            cache.asked(id, weight);
+            let left_alone = self.uncacheable.get(&id).is_some_and(|until| *until > now_ms);
+            if !coherent || left_alone || cache.hopeless(id) || !taken.insert(id) {
+                continue;
+            }
+            let bucket = bucket_of(hash);
+            let words = (self.kernel.buckets.read(bucket), self.kernel.buckets.read(GLOBAL_BUCKET));
+            if settled(words.0) && settled(words.1) && !cache.valid(id, words, tai_ns()) {
+                wanted.push(Wanted { id, database, key, words, bucket });
+            }
+        }
+        wanted
+    }
+
+    /// Asks the server for all of `wanted` in one batch, and makes entries of the answers.
+    async fn fill(&mut self, connection: &mut Connection, wanted: Vec<Wanted>) -> Result<(), RedisError> {
+        let end = self.settings.value_bytes_max.to_string();
+        let asked_tai_ns = tai_ns();
+        let mut selects = Vec::with_capacity(wanted.len());
+        for one in &wanted {
+            let select = one.database != self.database;
+            if select {
+                connection.push(&[b"SELECT", one.database.to_string().as_bytes()]);
+                self.database = one.database;
+            }
+            selects.push(select);
+            connection.push(&[b"PTTL", &one.key]);
+            connection.push(&[b"GETRANGE", &one.key, b"0", end.as_bytes()]);
+        }
+        let answers = self.beating(connection.send()).await?;
+        let mut answers = answers.into_iter();
+        let now_ms = now_ms();
+        let kernel = Arc::clone(&self.kernel);
+        let mut cache = lock(&kernel.cache);
+        for (one, select) in wanted.into_iter().zip(selects) {
+            if select && !matches!(answers.next(), Some(Frame::SimpleString(_))) {
+                return Err(RedisError::Protocol("SELECT was refused".to_owned()));
+            }
+            let (Some(ttl), Some(value)) = (answers.next(), answers.next()) else {
+                return Err(RedisError::Protocol("answers are missing".to_owned()));
+            };
+            count(&kernel.counts.fills);
+            let useful = match self.cacheable(asked_tai_ns, &ttl, value) {
+                Some((deadline, value)) => self.admit(&mut cache, now_ms, &one, deadline, &value),
+                None => {
+                    count(&kernel.counts.uncacheable);
+                    self.uncacheable.insert(one.id, now_ms + UNCACHEABLE_MS);
+                    false
+                }
+            };
+            if let Some(shift) = self.sample.outcome(useful) {
+                kernel.settings.set_miss_sample(self.settings.miss_sample << shift);
+            }
+        }
+        Ok(())
+    }
+
+    /// Until when the value may be served, and the value; `None` if it cannot be cached.
+    fn cacheable(&self, asked_tai_ns: u64, ttl: &Frame, value: Frame) -> Option<(u64, Vec<u8>)> {
+        let Frame::BulkString(value) = value else { return None };
+        if value.is_empty() || value.len() > self.settings.value_bytes_max as usize {
+            return None;
+        }
+        Some((deadline(asked_tai_ns, ttl)?, value))
+    }
+
+    /// Whether an entry was made, or a write was faster, which says nothing against the key.
+    fn admit(
+        &self,
+        cache: &mut Cache,
+        now_ms: u64,
+        one: &Wanted,
+        deadline_tai_ns: u64,
+        value: &[u8],
+    ) -> bool {
+        let now = (self.kernel.buckets.read(one.bucket), self.kernel.buckets.read(GLOBAL_BUCKET));
+        if now != one.words {
+            // It would never be served.
+            count(&self.kernel.counts.overtaken);
+            return true;
+        }
+        let reply = reply_of(value);
+        let head = EntryHead {
+            id: one.id,
+            bucket: one.words.0,
+            global: one.words.1,
+            deadline_tai_ns,
+            key_len: one.key.len() as u16,
+            reply_len: reply.len() as u16,
+            database: one.database,
+        };
+        let Cache { table, entries } = cache;
+        match table.insert(entries, now_ms, &head, &one.key, &reply) {
+            Admission::Admitted => {
+                count(&self.kernel.counts.admitted);
+                true
+            }
+            // There is a place, only not now: bytes are in quarantine.
+            Admission::NoRoom => {
+                count(&self.kernel.counts.refused);
+                true
+            }
+            Admission::NotFrequent | Admission::TooLarge => {
+                count(&self.kernel.counts.refused);
+                false
+            }
+        }
+    }
+}
+
+/// The key of a report, with its id and database.
+fn parse(record: &[u8]) -> Option<(u64, u32, Vec<u8>)> {
+    let word = |at: usize| Some(u32::from_ne_bytes(*record.get(at..)?.first_chunk()?));
+    let id = u64::from_ne_bytes(*record.get(std::mem::offset_of!(Miss, id)..)?.first_chunk()?);
+    let database = word(std::mem::offset_of!(Miss, database))?;
+    let length = word(std::mem::offset_of!(Miss, key_len))? as usize;
+    let key_at = std::mem::offset_of!(Miss, key);
+    let key = record.get(key_at..key_at + length).filter(|key| key.len() <= KEY_BYTES_MAX)?;
+    Some((id, database, key.to_vec()))
+}
+
+/// Until when a value may be served, from `PTTL`'s answer; `None` if the key is not there any more.
+fn deadline(asked_tai_ns: u64, ttl: &Frame) -> Option<u64> {
+    match ttl {
+        Frame::Integer(-1) => Some(u64::MAX),
+        Frame::Integer(ms @ 1..) => {
+            Some(asked_tai_ns.saturating_add(ms.unsigned_abs().saturating_mul(1_000_000)))
+        }
+        _ => None,
+    }
+}
+
+/// The reply that the server would send.
+fn reply_of(value: &[u8]) -> Vec<u8> {
+    let mut reply = format!("${}\r\n", value.len()).into_bytes();
+    reply.extend_from_slice(value);
+    reply.extend_from_slice(b"\r\n");
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_count_from_the_question() {
+        assert_eq!(deadline(1_000, &Frame::Integer(-1)), Some(u64::MAX));
+        assert_eq!(deadline(1_000, &Frame::Integer(2)), Some(2_001_000));
+        assert_eq!(deadline(1_000, &Frame::Integer(-2)), None);
+        assert_eq!(deadline(1_000, &Frame::Integer(0)), None);
+        assert_eq!(deadline(1_000, &Frame::Error("ERR".into())), None);
+    }
+
+    #[test]
+    fn replies_are_bulk_strings() {
+        assert_eq!(reply_of(b"a\r\nb"), b"$4\r\na\r\nb\r\n");
+    }
+
+    #[test]
+    fn a_report_is_read_within_its_bounds() {
+        let mut record = vec![0u8; size_of::<Miss>()];
+        let key_at = std::mem::offset_of!(Miss, key);
+        record[8..16].copy_from_slice(&7u64.to_ne_bytes());
+        record[16..20].copy_from_slice(&3u32.to_ne_bytes());
+        record[20..24].copy_from_slice(&2u32.to_ne_bytes());
+        record[key_at..key_at + 2].copy_from_slice(b"ab");
+        assert_eq!(parse(&record), Some((7, 3, b"ab".to_vec())));
+        assert_eq!(parse(&record[..key_at + 1]), None);
+        record[20..24].copy_from_slice(&251u32.to_ne_bytes());
+        assert_eq!(parse(&record), None);
+    }
+
+    #[test]
+    fn misses_without_values_are_sampled_less() {
+        let mut sample = Sample::default();
+        for _ in 0..OUTCOMES * 10 {
+            sample.outcome(false);
+        }
+        assert_eq!(sample.shift, SAMPLE_SHIFT_MAX);
+        for _ in 0..OUTCOMES * 10 {
+            sample.outcome(true);
+        }
+        assert_eq!(sample.shift, 0);
+    }
+}

@@ -1,0 +1,49 @@
+//! kv-cache: Redis GETs answered in the network stack.
+//!
+//! # Layout
+//!
+//! A start:
+//!
+//! - [`config`]: what is asked for.
+//! - [`path`]: kernel path or user path, as a transaction with a recorded cause.
+//! - [`sidecar`]: everything started, watched over, and stopped in order.
+//!
+//! Filling the table (C3, C4):
+//!
+//! - [`fill`]: from misses that the programs report to entries.
+//! - [`table`]: where entries lie and which one makes room; pure.
+//! - [`sketch`]: how often keys were asked for.
+//! - [`store`]: the programs' maps.
+//! - [`sweep`]: flows and entries whose time is over.
+//!
+//! Allowing hits (C5, C8, C9):
+//!
+//! - [`watch`]: looks at the server and its connections.
+//! - [`coherence`]: decides from what was seen; pure.
+//! - [`commands`]: what the server's commands may change.
+//! - [`redis`]: the agent's own connection.
+//! - [`kernel`]: what these share.
+//!
+//! Telling:
+//!
+//! - [`status`], [`report`]: what the sidecar says about itself, and where it comes from.
+//! - [`admin`]: by HTTP.
+//!
+//! What is deliberately absent: keys and values in logs, and a cache on the user path.
+
+pub mod admin;
+pub mod coherence;
+pub mod commands;
+pub mod config;
+pub mod fill;
+pub mod kernel;
+pub mod path;
+pub mod redis;
+pub mod report;
+pub mod sidecar;
+pub mod sketch;
+pub mod status;
+pub mod store;
+pub mod sweep;
+pub mod table;
+pub mod watch;

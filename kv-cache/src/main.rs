@@ -1,0 +1,126 @@
+//! The command line of kv-cache.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use kv_cache::config::{Config, LogFormat};
+use kv_cache::{admin, sidecar};
+use tracing_subscriber::EnvFilter;
+
+/// Answers Redis GETs in the network stack; everything else goes to Redis unchanged.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the sidecar until SIGTERM.
+    Run(Configuration),
+    /// Check the configuration: prints OK, or all mistakes.
+    Check(Configuration),
+    /// Ask a running sidecar how it is.
+    Status {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// Where it serves status and metrics (listen.admin).
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9180")]
+        admin: SocketAddr,
+    },
+}
+
+/// Where the configuration comes from. Every key can also be set by a variable: `KV_CACHE_<SECTION>_<KEY>`.
+#[derive(Debug, Args)]
+struct Configuration {
+    /// Configuration file (TOML). Without it the defaults hold.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Sets one key, such as `--set path.mode=user`; goes before file and environment.
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE", value_parser = assignment)]
+    set: Vec<(String, String)>,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("it must have the form section.key=value")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl Configuration {
+    fn read(&self) -> Result<Config> {
+        let name = self.config.as_ref().map(|path| path.display().to_string());
+        let text = match &self.config {
+            Some(path) => Some(
+                std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read the configuration {}", path.display()))?,
+            ),
+            None => None,
+        };
+        // A variable that is not UTF-8 cannot be one of ours: all values are text.
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let file = name.as_deref().zip(text.as_deref());
+        Ok(Config::read(file, environment, self.set.clone())?)
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kv-cache: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    match arguments.command {
+        Command::Run(configuration) => {
+            let config = configuration.read()?;
+            log(&config);
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .context("no runtime")?;
+            runtime.block_on(async {
+                // On a worker, so that it may block while the others go on.
+                tokio::spawn(sidecar::run(config)).await.context("the sidecar failed")?
+            })
+        }
+        Command::Check(configuration) => {
+            configuration.read()?;
+            println!("OK");
+            Ok(())
+        }
+        Command::Status { json, admin: address } => {
+            let status = admin::ask(address)?;
+            if json {
+                println!("{}", serde_json::to_string_pretty(&status)?);
+            } else {
+                print!("{status}");
+            }
+            Ok(())
+        }
+    }
+}
+
+fn log(config: &Config) {
+    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

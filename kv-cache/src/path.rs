@@ -1,0 +1,94 @@
+//! The path, as a transaction: probe, plan, install; or the user path, with the cause.
+
+use std::sync::Arc;
+
+use kv_fastpath::abi::map;
+use xps_core::abi::map::FLOWS;
+use xps_core::handler::REPLY_MAX;
+use xps_core::predicate::Predicate;
+use xps_runtime::install::{InstallError, Installed, Service, Stats};
+use xps_runtime::interface::Interface;
+use xps_runtime::plan::{Cause, Mode, Path, Plan, PlanError, plan};
+use xps_runtime::probe::{ProbeRequest, chain, probe};
+
+use crate::config::Config;
+use crate::kernel::Kernel;
+
+/// The kernel programs, as built with this agent.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("XPS_OBJECT"));
+
+/// What became of the start.
+pub struct Taken {
+    /// The plan that is carried out.
+    pub plan: Plan,
+    /// The installation, on the kernel path.
+    pub kernel: Option<(Arc<Kernel>, Stats)>,
+    /// Interfaces of the namespace, as the plan knew them.
+    pub interfaces: Vec<Interface>,
+}
+
+/// Why there is no path at all.
+#[derive(Debug, thiserror::Error)]
+pub enum PathError {
+    /// The wishes cannot be met.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The kernel path is demanded and failed.
+    #[error("the kernel path is demanded (path.mode = \"kernel\") and failed: {0}")]
+    Install(#[from] InstallError),
+}
+
+/// Takes the path that is possible.
+///
+/// # Errors
+/// If the configuration demands what is not possible.
+pub fn take(config: &Config) -> Result<Taken, PathError> {
+    let request = ProbeRequest { pin_directory: config.pin_directory.clone(), mount_bpffs: true };
+    if config.wishes.mode == Mode::User {
+        return Ok(Taken { plan: Plan::user(vec![Cause::Configured]), kernel: None, interfaces: Vec::new() });
+    }
+    let facts = probe(&request);
+    let interfaces = facts.interfaces.clone().unwrap_or_default();
+    let plan = plan(&facts, &config.wishes)?;
+    if plan.path == Path::User {
+        return Ok(Taken { plan, kernel: None, interfaces });
+    }
+    match install(config, &plan) {
+        Ok(kernel) => Ok(Taken { plan, kernel: Some(kernel), interfaces }),
+        Err(error) if config.wishes.mode == Mode::Kernel => Err(error.into()),
+        Err(error) => {
+            let cause = Cause::InstallFailed { reason: chain(&error) };
+            Ok(Taken { plan: Plan::user(vec![cause]), kernel: None, interfaces })
+        }
+    }
+}
+
+fn install(config: &Config, plan: &Plan) -> Result<(Arc<Kernel>, Stats), InstallError> {
+    let service = Service {
+        object: OBJECT,
+        pin_directory: config.pin_directory.clone(),
+        map_entries: vec![
+            (FLOWS, config.flows_max),
+            (map::INDEX, config.entries_max),
+            (map::PAGES, config.pages),
+        ],
+        // Only the buckets must outlive an agent, since connections hold them.
+        fresh_maps: vec![map::INDEX, map::PAGES, map::COMMANDS, map::SETTINGS],
+        predicates: vec![Predicate {
+            address: [0; 16],
+            prefix_bits: 0,
+            accelerated_port: config.accelerated_port,
+            plain_port: config.redis.port(),
+        }],
+        flows_max: config.flows_max,
+        reply_bytes_max: REPLY_MAX as u32,
+    };
+    let installed = Installed::install(plan, &service)?;
+    if installed.taken_over() {
+        tracing::info!("took over the connections of an agent that was killed");
+    }
+    let stats = installed.stats()?;
+    // On an error the links stay, answering nothing; the next start takes them over or removes them.
+    let kernel = Kernel::of(installed, config.miss_sample, plan.skipped.clone())?;
+    Ok((kernel, stats))
+}

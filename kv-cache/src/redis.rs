@@ -1,0 +1,306 @@
+//! The agent's own connection to the server.
+//!
+//! One connection, RESP2, used in batches: all requests are written, then all replies read. It goes through the hooks
+//! like every other connection to the plain port.
+
+use std::time::Duration;
+
+use redis_protocol::resp2::decode::decode;
+use redis_protocol::resp2::types::OwnedFrame as Frame;
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// How long the server may take to answer a batch.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Oldest major version that is served.
+pub const VERSION_MIN: u32 = 6;
+
+/// First and longest wait between two attempts to connect.
+pub const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// Largest answer that the agent reads: `COMMAND` takes some hundred kilobytes, `CLIENT LIST` some hundred bytes a client.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Why the server did not answer as needed.
+#[derive(Debug, Error)]
+pub enum RedisError {
+    /// There is no connection.
+    #[error("no connection to Redis at {address}: {source}; is it running, and is [redis] address right?")]
+    Connect {
+        /// Where it was looked for.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The connection broke.
+    #[error("the connection to Redis broke: {0}")]
+    Broken(#[from] std::io::Error),
+    /// No answer in time.
+    #[error("Redis did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
+    Timeout,
+    /// An answer that is not RESP2, or too large.
+    #[error("Redis's answer was not understood: {0}")]
+    Protocol(String),
+    /// An answer of another kind than expected.
+    #[error("Redis answered {command} with: {answer}")]
+    Refused {
+        /// What was asked.
+        command: &'static str,
+        /// The error it gave, or the kind of answer.
+        answer: String,
+    },
+    /// The server is too old.
+    #[error("Redis {0} is too old: version {VERSION_MIN} or newer is needed")]
+    TooOld(String),
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    received: Vec<u8>,
+    at: usize,
+    outgoing: Vec<u8>,
+    waiting: usize,
+}
+
+impl Connection {
+    /// Connects to `address` (`host:port`).
+    ///
+    /// # Errors
+    /// If there is no connection in time.
+    pub async fn open(address: &str) -> Result<Self, RedisError> {
+        let failed = |source| RedisError::Connect { address: address.to_owned(), source };
+        let stream = timeout(ANSWER_TIMEOUT, TcpStream::connect(address))
+            .await
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+            .map_err(failed)?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, received: Vec::new(), at: 0, outgoing: Vec::new(), waiting: 0 })
+    }
+
+    /// This end's address, as `CLIENT LIST` shows it.
+    ///
+    /// # Errors
+    /// If the socket has none any more.
+    pub fn local_address(&self) -> Result<std::net::SocketAddr, RedisError> {
+        Ok(self.stream.local_addr()?)
+    }
+
+    /// Waits until the server closes the connection, or says something that nobody asked for. Between batches only.
+    pub async fn closed(&self) {
+        // Whichever it is, the connection is of no more use.
+        let _ = self.stream.peek(&mut [0]).await;
+    }
+
+    /// Adds a request to the batch.
+    pub fn push(&mut self, arguments: &[&[u8]]) {
+        encode(&mut self.outgoing, arguments);
+        self.waiting += 1;
+    }
+
+    /// Sends the batch and reads the answers, one for each request, in order.
+    ///
+    /// # Errors
+    /// If the connection breaks or the server is silent; the connection is then of no more use.
+    pub async fn send(&mut self) -> Result<Vec<Frame>, RedisError> {
+        timeout(ANSWER_TIMEOUT, self.exchange()).await.map_err(|_| RedisError::Timeout)?
+    }
+
+    async fn exchange(&mut self) -> Result<Vec<Frame>, RedisError> {
+        self.stream.write_all(&self.outgoing).await?;
+        self.outgoing.clear();
+        let mut answers = Vec::with_capacity(self.waiting);
+        while answers.len() < self.waiting {
+            match decode(&self.received[self.at..]) {
+                Ok(Some((frame, length))) => {
+                    self.at += length;
+                    answers.push(frame);
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => return Err(RedisError::Protocol(error.to_string())),
+            }
+            self.received.drain(..self.at);
+            self.at = 0;
+            if self.received.len() > ANSWER_BYTES_MAX {
+                return Err(RedisError::Protocol(format!("larger than {ANSWER_BYTES_MAX} bytes")));
+            }
+            self.received.reserve(64 << 10);
+            if self.stream.read_buf(&mut self.received).await? == 0 {
+                return Err(RedisError::Broken(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+        self.waiting = 0;
+        Ok(answers)
+    }
+
+    /// One request and its answer; an error of the server's is an answer.
+    ///
+    /// # Errors
+    /// Like [`send`](Self::send).
+    pub async fn ask(&mut self, arguments: &[&[u8]]) -> Result<Frame, RedisError> {
+        self.push(arguments);
+        let mut answers = self.send().await?;
+        answers.pop().ok_or_else(|| RedisError::Protocol("no answer".to_owned()))
+    }
+
+    /// What `INFO` says, of all sections.
+    ///
+    /// # Errors
+    /// If it cannot be asked, or is refused.
+    pub async fn info(&mut self) -> Result<Info, RedisError> {
+        let answer = self.ask(&[b"INFO"]).await?;
+        Info::parse(&text_of("INFO", &answer)?)
+    }
+
+    /// The value of a setting; `None` if the server does not know it or does not tell.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    pub async fn setting(&mut self, name: &str) -> Result<Option<String>, RedisError> {
+        match self.ask(&[b"CONFIG", b"GET", name.as_bytes()]).await? {
+            Frame::Array(pair) => Ok(pair.get(1).and_then(|value| text_of("CONFIG GET", value).ok())),
+            _ => Ok(None),
+        }
+    }
+
+    /// The users, as rules of `ACL LIST`.
+    ///
+    /// # Errors
+    /// If it cannot be asked, or is refused.
+    pub async fn users(&mut self) -> Result<Vec<String>, RedisError> {
+        match self.ask(&[b"ACL", b"LIST"]).await? {
+            Frame::Array(rules) => rules.iter().map(|rule| text_of("ACL LIST", rule)).collect(),
+            other => Err(refused("ACL LIST", &other)),
+        }
+    }
+
+    /// The addresses of all clients, as the server sees them.
+    ///
+    /// # Errors
+    /// If it cannot be asked, or is refused.
+    pub async fn clients(&mut self) -> Result<Vec<String>, RedisError> {
+        let answer = self.ask(&[b"CLIENT", b"LIST"]).await?;
+        let list = text_of("CLIENT LIST", &answer)?;
+        let address =
+            |line: &str| line.split(' ').find_map(|field| field.strip_prefix("addr=").map(str::to_owned));
+        Ok(list.lines().filter_map(address).collect())
+    }
+}
+
+/// Appends a request in RESP.
+fn encode(outgoing: &mut Vec<u8>, arguments: &[&[u8]]) {
+    outgoing.extend_from_slice(format!("*{}\r\n", arguments.len()).as_bytes());
+    for argument in arguments {
+        outgoing.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
+        outgoing.extend_from_slice(argument);
+        outgoing.extend_from_slice(b"\r\n");
+    }
+}
+
+fn refused(command: &'static str, answer: &Frame) -> RedisError {
+    let answer = match answer {
+        Frame::Error(text) => text.clone(),
+        _ => "something else than expected".to_owned(),
+    };
+    RedisError::Refused { command, answer }
+}
+
+fn text_of(command: &'static str, answer: &Frame) -> Result<String, RedisError> {
+    match answer {
+        Frame::BulkString(bytes) | Frame::SimpleString(bytes) => {
+            Ok(String::from_utf8_lossy(bytes).into_owned())
+        }
+        other => Err(refused(command, other)),
+    }
+}
+
+/// What the agent needs of `INFO`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// `redis_version`.
+    pub version: String,
+    /// `run_id`: another one is another process with other data.
+    pub run_id: String,
+    /// `role`: `master` or `slave`.
+    pub role: String,
+    /// `redis_mode`: `standalone`, `cluster` or `sentinel`.
+    pub mode: String,
+    /// Whether the data is still being loaded.
+    pub loading: bool,
+    /// `maxmemory`, in bytes; 0 is no limit.
+    pub maxmemory: u64,
+    /// `maxmemory_policy`.
+    pub maxmemory_policy: String,
+}
+
+impl Info {
+    fn parse(text: &str) -> Result<Self, RedisError> {
+        let field = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                .unwrap_or("")
+                .trim()
+                .to_owned()
+        };
+        let info = Self {
+            version: field("redis_version"),
+            run_id: field("run_id"),
+            role: field("role"),
+            mode: field("redis_mode"),
+            loading: field("loading") == "1",
+            maxmemory: field("maxmemory").parse().unwrap_or(0),
+            maxmemory_policy: field("maxmemory_policy"),
+        };
+        let major: u32 = info.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+        if major < VERSION_MIN { Err(RedisError::TooOld(info.version)) } else { Ok(info) }
+    }
+}
+
+/// The wait before the attempt that follows `failures` failed ones.
+#[must_use]
+pub fn retry_delay(failures: u32) -> Duration {
+    RETRY.0.saturating_mul(1 << failures.min(16)).min(RETRY.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn info_is_read() {
+        let info = Info::parse("# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nrun_id:abc\r\nloading:0\r\nmaxmemory:5\r\nmaxmemory_policy:noeviction\r\nrole:master\r\n").expect("it");
+        assert_eq!((info.role.as_str(), info.run_id.as_str(), info.maxmemory), ("master", "abc", 5));
+        assert_eq!(info.maxmemory_policy, "noeviction");
+    }
+
+    #[test]
+    fn old_servers_are_refused() {
+        let error = Info::parse("redis_version:5.0.14\r\n").expect_err("too old");
+        assert!(error.to_string().contains("5.0.14 is too old"), "{error}");
+    }
+
+    #[test]
+    fn waits_grow_to_a_limit() {
+        assert_eq!(retry_delay(0), RETRY.0);
+        assert_eq!(retry_delay(1), RETRY.0 * 2);
+        assert_eq!(retry_delay(40), RETRY.1);
+    }
+
+    #[test]
+    fn requests_are_arrays_of_bulk_strings() {
+        let mut bytes = Vec::new();
+        encode(&mut bytes, &[b"GET", b"a\r\nb"]);
+        assert_eq!(bytes, b"*2\r\n$3\r\nGET\r\n$4\r\na\r\nb\r\n");
+    }
+
+    #[tokio::test]
+    async fn nothing_listening_is_named() {
+        let error = Connection::open("127.0.0.1:1").await.expect_err("nobody there");
+        assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
+    }
+}

@@ -1,0 +1,246 @@
+//! The sidecar from its start to its orderly end (S12).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep};
+use xps_runtime::control::monotonic_ns;
+use xps_runtime::devices::{DeviceEvent, Devices};
+use xps_runtime::events::Events;
+use xps_runtime::interface::Interface;
+use xps_runtime::plan::{self, Wishes};
+use xps_runtime::relay::{Relay, RelaySettings};
+
+use crate::config::Config;
+use crate::kernel::{Kernel, lock};
+use crate::report::Report;
+use crate::{admin, fill, path, sweep, watch as watcher};
+
+/// How often the lease is renewed during its time.
+const RENEWALS: u32 = 4;
+
+/// How often a stop looks whether connections are still there.
+const DRAIN_LOOK: Duration = Duration::from_millis(100);
+
+/// How long connecting to Redis may take on the user path.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Runs until a signal asks for the end, and ends in order.
+///
+/// # Errors
+/// If it cannot start; what is wrong and what to do about it.
+pub async fn run(config: Config) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be handled")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be handled")?;
+    let (stopping, stop) = watch::channel(false);
+    let (drain, draining) = watch::channel(false);
+    // What can fail for others' sake comes before anything is changed in the stack.
+    let admin_listener = admin::listen(config.admin).await?;
+    let relay = Relay::bind(RelaySettings {
+        listen: config.addresses.iter().map(|ip| SocketAddr::new(*ip, config.accelerated_port)).collect(),
+        server: config.redis,
+        connections_max: config.relay_connections_max,
+        connect_timeout: CONNECT_TIMEOUT,
+    })?;
+    let relay_counts = relay.counts();
+    let taken = tokio::task::block_in_place(|| path::take(&config))?;
+    let causes: Vec<_> = taken.plan.causes.iter().map(ToString::to_string).collect();
+    let causes = causes.join("; ");
+    tracing::info!(path = taken.plan.path.label(), causes, redis = %config.redis, port = config.accelerated_port, "started");
+
+    let (kernel, stats) = taken.kernel.map_or((None, None), |(kernel, stats)| (Some(kernel), Some(stats)));
+    let report = Report::new(taken.plan, config.redis, kernel.clone().zip(stats), relay_counts)?;
+    let mut tasks = JoinSet::new();
+    let serving = tokio::spawn(admin::serve(admin_listener, Arc::new(report), stop.clone()));
+    let mut relaying = tokio::spawn(relay.run(draining, config.drain_timeout));
+    let lease = match &kernel {
+        Some(kernel) => Some(start_kernel(kernel, &config, taken.interfaces, &mut tasks, &stop)?),
+        None => None,
+    };
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: no new connections, no more hits; waiting for connections to end");
+    let _ = drain.send(true);
+    if let Some(kernel) = &kernel {
+        kernel.draining.store(true, Ordering::Release);
+        kernel.control.set_answer(false);
+        kernel.control.set_accept(false);
+    }
+    tokio::select! {
+        () = ended(kernel.as_deref(), &mut relaying, config.drain_timeout) => {}
+        _ = terminate.recv() => tracing::info!("asked again: not waiting for connections"),
+        _ = interrupt.recv() => tracing::info!("asked again: not waiting for connections"),
+    }
+    let _ = stopping.send(true);
+    while tasks.join_next().await.is_some() {}
+    if let Some(lease) = lease {
+        lease.stop();
+    }
+    if let Some(installed) = kernel.as_ref().and_then(|kernel| lock(&kernel.installed).take()) {
+        installed.detach().context("something was left in the stack")?;
+    }
+    relaying.abort();
+    let _ = serving.await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Starts everything that the kernel path needs.
+fn start_kernel(
+    kernel: &Arc<Kernel>,
+    config: &Config,
+    interfaces: Vec<Interface>,
+    tasks: &mut JoinSet<()>,
+    stop: &watch::Receiver<bool>,
+) -> Result<Lease> {
+    let events = {
+        let installed = lock(&kernel.installed);
+        let installed = installed.as_ref().context("the installation is gone")?;
+        Events::of(installed.map(xps_core::abi::map::EVENTS)?)?
+    };
+    let filling = fill::Settings {
+        redis: config.redis,
+        value_bytes_max: config.value_bytes_max,
+        miss_sample: config.miss_sample,
+    };
+    let watching = watcher::Settings {
+        redis: config.redis,
+        mode: config.coherence,
+        kill_older_connections: config.kill_older_connections,
+    };
+    tasks.spawn(fill::run(Arc::clone(kernel), filling, events, stop.clone()));
+    tasks.spawn(watcher::run(Arc::clone(kernel), watching, stop.clone()));
+    tasks.spawn(sweep::run(Arc::clone(kernel), config.redis, stop.clone()));
+    let devices = Devices::watch(interfaces).context("interfaces cannot be watched")?;
+    tasks.spawn(follow_devices(Arc::clone(kernel), config.wishes.clone(), devices, stop.clone()));
+    let lease = Lease::start(Arc::clone(kernel), config.lease)?;
+    kernel.control.set_accept(true);
+    kernel.control.set_answer(true);
+    Ok(lease)
+}
+
+/// Waits until no connection needs the programs or the relay any more, at most `timeout`, which is the relay's too.
+async fn ended(kernel: Option<&Kernel>, relaying: &mut JoinHandle<()>, timeout: Duration) {
+    drained(kernel, timeout).await;
+    // A relay that failed has nothing to wait for.
+    let _ = relaying.await;
+}
+
+/// Waits until no connection needs the programs any more, at most `timeout`.
+async fn drained(kernel: Option<&Kernel>, timeout: Duration) {
+    let Some(kernel) = kernel else { return };
+    let start = Instant::now();
+    while tokio::task::block_in_place(|| sweep::some_flow_needs_translation(kernel)) {
+        if start.elapsed() >= timeout {
+            tracing::warn!("connections are still open and will be reset");
+            return;
+        }
+        sleep(DRAIN_LOOK).await;
+    }
+}
+
+/// Hooks interfaces that appear, unhooks those that must not be hooked any more.
+async fn follow_devices(
+    kernel: Arc<Kernel>,
+    wishes: Wishes,
+    mut devices: Devices,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let event = tokio::select! {
+            event = devices.next() => event,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match event {
+            Ok(event) => {
+                let known: Vec<Interface> = devices.known().cloned().collect();
+                tokio::task::block_in_place(|| follow(&kernel, &wishes, &known, &event));
+                // What was checked is no longer so.
+                kernel.settings.ask_recheck();
+                kernel.recheck.notify_one();
+            }
+            Err(error) => {
+                tracing::error!(%error, "interfaces can no longer be watched");
+                sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+fn follow(kernel: &Kernel, wishes: &Wishes, known: &[Interface], event: &DeviceEvent) {
+    let (DeviceEvent::Added(interface) | DeviceEvent::Changed(interface) | DeviceEvent::Removed(interface)) =
+        event;
+    let mut skipped = Vec::new();
+    let result = {
+        let mut installed = lock(&kernel.installed);
+        let Some(installed) = &mut *installed else { return };
+        let device = plan::device(interface, known, wishes);
+        match (event, device) {
+            (DeviceEvent::Removed(_), _) => installed.unhook(interface.index).map(drop),
+            (_, Ok(device)) => installed.hook(&device).map(|new| {
+                if new {
+                    tracing::info!(interface = interface.name, "hooked");
+                }
+            }),
+            (_, Err(cause)) => {
+                skipped.push(plan::skip(interface, cause));
+                installed.unhook(interface.index).map(drop)
+            }
+        }
+    };
+    if let Err(error) = result {
+        tracing::warn!(interface = interface.name, %error, "not hooked");
+        let cause = plan::Cause::InstallFailed { reason: error.to_string() };
+        if !matches!(event, DeviceEvent::Removed(_)) {
+            skipped = vec![plan::skip(interface, cause)];
+        }
+    }
+    let mut all = lock(&kernel.skipped);
+    all.retain(|other| other.ifindex != interface.index);
+    all.append(&mut skipped);
+}
+
+/// Renews the lease from a thread of its own, so that a busy runtime does not let it lapse, as long as the fill loop shows
+/// signs of life.
+struct Lease {
+    stopping: Arc<AtomicBool>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Lease {
+    fn start(kernel: Arc<Kernel>, duration: Duration) -> Result<Self> {
+        let stopping = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&stopping);
+        let renew = move || {
+            while !stop.load(Ordering::Acquire) {
+                let silent_ns = monotonic_ns().saturating_sub(kernel.fill_beat_ns.load(Ordering::Acquire));
+                let alive = Duration::from_nanos(silent_ns) < duration.max(Duration::from_secs(1));
+                if alive && !kernel.draining.load(Ordering::Acquire) {
+                    kernel.control.renew_lease(duration);
+                }
+                thread::sleep(duration / RENEWALS);
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("lease".to_owned())
+            .spawn(renew)
+            .context("no thread for the lease")?;
+        Ok(Self { stopping, thread })
+    }
+
+    fn stop(self) {
+        self.stopping.store(true, Ordering::Release);
+        // A panic in it has been reported; the lease lapses by itself.
+        let _ = self.thread.join();
+    }
+}

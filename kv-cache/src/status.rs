@@ -1,0 +1,188 @@
+//! What the sidecar says about itself. The JSON's fields are stable; new ones may be added.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The status.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// Version of kv-cache.
+    pub version: String,
+    /// `kernel` or `user`: the path that connections to the accelerated port take.
+    pub path: String,
+    /// Why it is the user path; empty on the kernel path.
+    pub path_causes: Vec<String>,
+    /// Interfaces of the namespace.
+    pub interfaces: Vec<Interface>,
+    /// Entries that the stack can answer from.
+    pub entries: u64,
+    /// Bytes that they take.
+    pub entry_bytes: u64,
+    /// Bytes that they may take.
+    pub entry_bytes_max: u64,
+    /// GETs answered in the stack.
+    pub hits_total: u64,
+    /// Segments of GETs that could have been answered and had no valid entry.
+    pub misses_total: u64,
+    /// Requests seen through the accelerated port and on the plain one.
+    pub requests_total: u64,
+    /// Segments by what became of them.
+    pub passes: BTreeMap<String, u64>,
+    /// Connections.
+    pub flows: Flows,
+    /// Whether hits are allowed.
+    pub coherence: Coherence,
+    /// The agent's own work.
+    pub agent: BTreeMap<String, u64>,
+    /// Memory, in bytes.
+    pub memory: Memory,
+    /// Instructions that the verifier went through, by program.
+    pub verified_instructions: BTreeMap<String, u64>,
+}
+
+/// An interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// `kernel` if it is hooked, else `user`.
+    pub path: String,
+    /// Why it is not hooked; empty if it is.
+    pub cause: String,
+}
+
+/// Connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Flows {
+    /// Through the accelerated port, in the stack.
+    pub accelerated: u64,
+    /// On the plain port, observed.
+    pub observed: u64,
+    /// Through the relay, now.
+    pub relayed: u64,
+    /// Through the relay since the start.
+    pub relayed_total: u64,
+}
+
+/// Whether hits are allowed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Coherence {
+    /// `strict`, `bounded` or `off`.
+    pub state: String,
+    /// What is not as strict coherence needs it: a short name, a colon, and what to do.
+    pub causes: Vec<String>,
+}
+
+/// Memory, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// Of a flow's map entry without the reply that is kept for repetition.
+    pub flow_bytes: u64,
+    /// Of that reply.
+    pub flow_reply_bytes: u64,
+    /// Of an average entry: its bytes in a page and its place in the index.
+    pub entry_bytes_average: u64,
+    /// Of each map, as the kernel counts it.
+    pub maps: BTreeMap<String, u64>,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = |f: &mut fmt::Formatter<'_>, name: &str, value: String| writeln!(f, "{name:<14}{value}");
+        row(f, "path", self.path.clone())?;
+        for cause in &self.path_causes {
+            row(f, "", cause.clone())?;
+        }
+        for (i, interface) in self.interfaces.iter().enumerate() {
+            let cause =
+                if interface.cause.is_empty() { String::new() } else { format!(" ({})", interface.cause) };
+            let name = if i == 0 { "interfaces" } else { "" };
+            row(f, name, format!("{}: {}{cause}", interface.name, interface.path))?;
+        }
+        row(f, "coherence", self.coherence.state.clone())?;
+        for cause in &self.coherence.causes {
+            row(f, "", cause.clone())?;
+        }
+        row(
+            f,
+            "entries",
+            format!("{}, {} of {} bytes", self.entries, self.entry_bytes, self.entry_bytes_max),
+        )?;
+        let asked = self.hits_total + self.misses_total;
+        let share =
+            if asked == 0 { String::new() } else { format!(" ({} %)", self.hits_total * 100 / asked) };
+        row(f, "hits", format!("{}{share}", self.hits_total))?;
+        row(f, "misses", self.misses_total.to_string())?;
+        row(f, "requests", self.requests_total.to_string())?;
+        row(
+            f,
+            "flows",
+            format!(
+                "{} accelerated, {} observed, {} relayed",
+                self.flows.accelerated, self.flows.observed, self.flows.relayed
+            ),
+        )?;
+        let memory = &self.memory;
+        row(
+            f,
+            "memory",
+            format!("{} bytes a flow, and {} for its last reply", memory.flow_bytes, memory.flow_reply_bytes),
+        )?;
+        row(f, "", format!("{} bytes an entry on average", memory.entry_bytes_average))?;
+        for (i, (program, instructions)) in self.verified_instructions.iter().enumerate() {
+            row(f, if i == 0 { "verifier" } else { "" }, format!("{program}: {instructions} instructions"))?;
+        }
+        for (i, (reason, count)) in self.passes.iter().filter(|(_, count)| **count != 0).enumerate() {
+            row(f, if i == 0 { "segments" } else { "" }, format!("{reason}: {count}"))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_those_that_are_promised() {
+        let json = serde_json::to_value(Status::default()).expect("JSON");
+        for field in [
+            "path",
+            "path_causes",
+            "interfaces",
+            "entries",
+            "entry_bytes",
+            "hits_total",
+            "misses_total",
+            "requests_total",
+            "passes",
+            "flows",
+            "coherence",
+            "memory",
+        ] {
+            assert!(json.get(field).is_some(), "{field}");
+        }
+        assert!(json["coherence"]["causes"].is_array());
+    }
+
+    #[test]
+    fn the_table_tells_path_and_causes() {
+        let status = Status {
+            path: "user".into(),
+            path_causes: vec!["missing CAP_BPF".into()],
+            hits_total: 3,
+            misses_total: 1,
+            ..Status::default()
+        };
+        let text = status.to_string();
+        assert!(text.contains("path          user\n              missing CAP_BPF\n"), "{text}");
+        assert!(text.contains("3 (75 %)"), "{text}");
+    }
+}

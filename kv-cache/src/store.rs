@@ -1,0 +1,266 @@
+//! The maps of kv-cache's programs, as the agent uses them.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use aya::maps::{HashMap, Map, MapData, MapError};
+use kv_fastpath::abi::{BUCKETS, EntryHead, GLOBAL_BUCKET, Location, PAGE_BYTES, Settings, VERSION, map};
+use kv_fastpath::coherence::PENDING_BITS;
+use kv_fastpath::command::{Info, NAME_BYTES, Name};
+use xps_core::siphash::SipHash13;
+use xps_runtime::install::{InstallError, Installed};
+use xps_runtime::mapping::Mapping;
+
+use crate::commands::Commands;
+use crate::table::Store;
+
+/// Buckets (C1) as shared memory.
+#[derive(Debug)]
+pub struct Buckets {
+    memory: Mapping,
+}
+
+impl Buckets {
+    /// The buckets of an installation.
+    ///
+    /// # Errors
+    /// If the map is missing, too small or not mappable.
+    pub fn of(installed: &Installed) -> Result<Self, InstallError> {
+        let memory = sized(installed, map::BUCKETS, BUCKETS as usize + 1, size_of::<u64>())?;
+        Ok(Self { memory })
+    }
+
+    fn word(&self, bucket: u32) -> &AtomicU64 {
+        self.memory.u64(bucket.min(GLOBAL_BUCKET) as usize * self.memory.element_bytes())
+    }
+
+    /// A bucket's word now. What the agent asks the server afterwards was not written before this version.
+    #[must_use]
+    pub fn read(&self, bucket: u32) -> u64 {
+        self.word(bucket).load(Ordering::Acquire)
+    }
+
+    /// Adds to a bucket's word.
+    pub fn add(&self, bucket: u32, delta: u64) {
+        self.word(bucket).fetch_add(delta, Ordering::AcqRel);
+    }
+
+    /// Makes all entries invalid: a new global version.
+    pub fn invalidate_all(&self) {
+        self.add(GLOBAL_BUCKET, 1 << PENDING_BITS);
+    }
+}
+
+/// The agent's side of `SETTINGS`.
+#[derive(Debug)]
+pub struct SettingsMap {
+    memory: Mapping,
+}
+
+/// Offset of a field of [`Settings`].
+macro_rules! at {
+    ($field:ident) => {
+        std::mem::offset_of!(Settings, $field)
+    };
+}
+
+impl SettingsMap {
+    /// The settings of an installation, with hits forbidden.
+    ///
+    /// # Errors
+    /// If the map is missing, too small or not mappable.
+    pub fn of(installed: &Installed, miss_sample: u32) -> Result<Self, InstallError> {
+        let settings = Self { memory: sized(installed, map::SETTINGS, 1, size_of::<Settings>())? };
+        settings.set_coherent(false);
+        settings.memory.u32(at!(miss_sample)).store(miss_sample, Ordering::Release);
+        settings.memory.u32(at!(version)).store(VERSION, Ordering::Release);
+        Ok(settings)
+    }
+
+    /// One of how many misses is reported from now on.
+    pub fn set_miss_sample(&self, miss_sample: u32) {
+        self.memory.u32(at!(miss_sample)).store(miss_sample, Ordering::Release);
+    }
+
+    /// Asks for a recheck, as the programs do.
+    pub fn ask_recheck(&self) {
+        self.memory.u64(at!(rechecks)).fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many rechecks the programs have asked for.
+    #[must_use]
+    pub fn rechecks(&self) -> u64 {
+        self.memory.u64(at!(rechecks)).load(Ordering::Acquire)
+    }
+
+    /// Up to which counts the agent has looked.
+    pub fn set_seen(&self, foreign: u64, rechecks: u64) {
+        self.memory.u64(at!(foreign_seen)).store(foreign, Ordering::Release);
+        self.memory.u64(at!(rechecks_seen)).store(rechecks, Ordering::Release);
+    }
+
+    /// Whether hits are allowed as far as coherence is concerned.
+    pub fn set_coherent(&self, coherent: bool) {
+        self.memory.u32(at!(coherent)).store(coherent.into(), Ordering::Release);
+    }
+}
+
+/// `PAGES` and `INDEX`.
+#[derive(Debug)]
+pub struct Entries {
+    pages: Mapping,
+    index: HashMap<MapData, u64, u64>,
+}
+
+impl Entries {
+    /// The entries of an installation.
+    ///
+    /// # Errors
+    /// If a map is missing or has other sizes.
+    pub fn of(installed: &Installed) -> Result<Self, InstallError> {
+        let pages = sized(installed, map::PAGES, 1, PAGE_BYTES)?;
+        Ok(Self { pages, index: hash(installed, map::INDEX)? })
+    }
+
+    /// Number of pages.
+    #[must_use]
+    pub fn pages(&self) -> u32 {
+        self.pages.elements()
+    }
+}
+
+/// The location as the map's word; programs see the same bytes as a [`Location`].
+fn word_of(location: Location) -> u64 {
+    let [p0, p1, p2, p3] = location.page.to_ne_bytes();
+    let [o0, o1] = location.offset_words.to_ne_bytes();
+    let [h0, h1] = location.hits.to_ne_bytes();
+    u64::from_ne_bytes([p0, p1, p2, p3, o0, o1, h0, h1])
+}
+
+fn hits_of(word: u64) -> u16 {
+    let bytes = word.to_ne_bytes();
+    u16::from_ne_bytes([bytes[6], bytes[7]])
+}
+
+impl Store for Entries {
+    fn hits(&mut self, id: u64) -> Option<u16> {
+        self.index.get(&id, 0).ok().map(hits_of)
+    }
+
+    fn publish(&mut self, id: u64, location: Location) -> bool {
+        // Whoever finds the location finds the entry's bytes.
+        fence(Ordering::SeqCst);
+        self.index.insert(id, word_of(location), 0).is_ok()
+    }
+
+    fn withdraw(&mut self, id: u64) {
+        // The kernel says nothing but that it was not there.
+        let _ = self.index.remove(&id);
+    }
+
+    fn write(&mut self, location: Location, head: &EntryHead, key: &[u8], reply: &[u8]) {
+        let page = location.page as usize * self.pages.element_bytes();
+        let start = page + usize::from(location.offset_words) * 8;
+        // A program that read a former entry here longer than the quarantine finds that it is no more.
+        self.pages.u64(start).store(0, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        let key_at = start + size_of::<EntryHead>();
+        let reply_at = key_at + key.len().next_multiple_of(8);
+        self.write_padded(key_at, key);
+        self.write_padded(reply_at, reply);
+        let lengths = u64::from_ne_bytes({
+            let [k0, k1] = head.key_len.to_ne_bytes();
+            let [r0, r1] = head.reply_len.to_ne_bytes();
+            let [d0, d1, d2, d3] = head.database.to_ne_bytes();
+            [k0, k1, r0, r1, d0, d1, d2, d3]
+        });
+        for (i, word) in [head.bucket, head.global, head.deadline_tai_ns, lengths].into_iter().enumerate() {
+            self.pages.u64(start + 8 * (i + 1)).store(word, Ordering::Relaxed);
+        }
+        self.pages.u64(start).store(head.id, Ordering::Release);
+    }
+
+    fn clear(&mut self) {
+        // A key that is removed while it is the cursor makes the kernel start again: so all keys first.
+        let ids: Vec<u64> = self.index.keys().filter_map(Result::ok).collect();
+        for id in ids {
+            let _ = self.index.remove(&id);
+        }
+    }
+}
+
+impl Entries {
+    /// Writes bytes, filled with zeros to a multiple of 8: the programs compare and copy whole words.
+    fn write_padded(&self, at: usize, bytes: &[u8]) {
+        let (words, tail) = bytes.as_chunks::<8>();
+        self.pages.write(at, words.as_flattened());
+        if !tail.is_empty() {
+            let mut last = [0; 8];
+            last[..tail.len()].copy_from_slice(tail);
+            self.pages.write(at + words.len() * 8, &last);
+        }
+    }
+}
+
+/// Makes the programs' command table that of `commands`. Between the steps a command may be missing, which is safe.
+///
+/// # Errors
+/// If the map cannot be written.
+pub fn store_commands(installed: &Installed, commands: &Commands) -> Result<(), InstallError> {
+    let failed = |source| InstallError::Map { name: map::COMMANDS.to_owned(), source };
+    let mut table: HashMap<MapData, Name, [u8; 4]> = hash(installed, map::COMMANDS)?;
+    let old: Vec<[u8; NAME_BYTES]> = table.keys().filter_map(Result::ok).collect();
+    for name in old {
+        if !commands.rows().any(|(own, _)| *own == name) {
+            let _ = table.remove(&name);
+        }
+    }
+    for (name, info) in commands.rows() {
+        let Info { class, first, last, step } = *info;
+        let value = [class, first as u8, last as u8, step as u8];
+        table.insert(name, value, 0).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The keyed hash of a key, as the programs compute it.
+#[must_use]
+pub fn key_hash(secret: [u64; 2], key: &[u8]) -> u64 {
+    let mut hash = SipHash13::new(secret);
+    hash.bytes(key);
+    hash.finish()
+}
+
+fn hash<K: aya::Pod, V: aya::Pod>(
+    installed: &Installed,
+    name: &str,
+) -> Result<HashMap<MapData, K, V>, InstallError> {
+    let failed = |source: MapError| InstallError::Map { name: name.to_owned(), source };
+    let map: Map = installed.map(name)?;
+    HashMap::try_from(map).map_err(failed)
+}
+
+fn sized(installed: &Installed, name: &str, elements: usize, bytes: usize) -> Result<Mapping, InstallError> {
+    let memory = installed.mapping(name)?;
+    if (memory.elements() as usize) < elements || memory.element_bytes() < bytes {
+        return Err(InstallError::Object(format!(
+            "map {name} has {} values of {} bytes, {elements} of {bytes} are needed",
+            memory.elements(),
+            memory.element_bytes()
+        )));
+    }
+    Ok(memory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_is_one_word() {
+        let location = Location { page: 0x0102_0304, offset_words: 0x0506, hits: 0x0708 };
+        // SAFETY: both are plain data of 8 bytes without padding.
+        let word: u64 = unsafe { std::mem::transmute(location) };
+        assert_eq!(word_of(location), word);
+        assert_eq!(hits_of(word), 0x0708);
+    }
+}

@@ -1,0 +1,172 @@
+//! Takes away what has ended without a word: flows whose socket is gone, entries whose time is over (S10).
+//!
+//! A flow is forgotten when the server's socket for it was absent in two looks at least a second apart. If its handler
+//! still holds buckets, the server must also say that it has no such client: it may be carrying out a write of a
+//! connection that was closed under it.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kv_fastpath::coherence::REPLY_LEAVES;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use xps_core::flow::FlowKey;
+use xps_runtime::control::tai_ns;
+use xps_runtime::sockets::{self, SocketState};
+
+use crate::kernel::{Cache, Kernel, client_address, count, flow_key, lock, now_ms};
+use crate::redis::{Connection, RedisError};
+
+/// Time between two looks.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Sweeps until `stop` turns true.
+pub async fn run(kernel: Arc<Kernel>, redis: SocketAddr, mut stop: watch::Receiver<bool>) {
+    let mut absent = HashMap::new();
+    let mut ticks = interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        tokio::task::block_in_place(|| {
+            let Cache { table, entries } = &mut *lock(&kernel.cache);
+            // All pages within ten seconds, and at least some of a small table.
+            let pages = table.capacity_bytes() / kv_fastpath::abi::PAGE_BYTES / 10 + 64;
+            table.sweep(entries, now_ms(), tai_ns(), pages);
+        });
+        if let Err(error) = collect(&kernel, redis, &mut absent).await {
+            tracing::debug!(%error, "flows that have ended cannot be told now");
+        }
+    }
+}
+
+/// Why flows were not collected.
+#[derive(Debug, thiserror::Error)]
+enum SweepError {
+    #[error("the sockets cannot be listed: {0}")]
+    Sockets(std::io::Error),
+    #[error("the flow table cannot be read: {0}")]
+    Flows(#[from] aya::maps::MapError),
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+}
+
+async fn collect(
+    kernel: &Kernel,
+    redis: SocketAddr,
+    absent: &mut HashMap<FlowKey, Instant>,
+) -> Result<(), SweepError> {
+    let gone = tokio::task::block_in_place(|| {
+        // The flows first: one that is opened in between has a socket when these are listed.
+        let flows = lock(&kernel.flows).keys()?;
+        let sockets = sockets::of_port(redis.port()).map_err(SweepError::Sockets)?;
+        let present: HashSet<FlowKey> = sockets
+            .iter()
+            .filter(|socket| socket.state != SocketState::Listen)
+            .map(|socket| flow_key(socket.local, socket.remote))
+            .collect();
+        Ok::<_, SweepError>(twice_absent(&flows, &present, absent, Instant::now()))
+    })?;
+    let mut clients = None;
+    for key in gone {
+        let Some(flow) = lock(&kernel.flows).get(&key)? else { continue };
+        if !flow.handler.connection.holds_nothing() {
+            if clients.is_none() {
+                let mut connection = Connection::open(&redis.to_string()).await?;
+                clients = Some(connection.clients().await?.into_iter().collect::<HashSet<_>>());
+            }
+            let address = client_address(&key).to_string();
+            if clients.as_ref().is_some_and(|clients| clients.contains(&address)) {
+                continue;
+            }
+        }
+        if lock(&kernel.flows).remove(&key)? {
+            let mut released = false;
+            flow.handler.connection.each_hold(|bucket| {
+                if !released {
+                    // What it did unseen may have changed users or settings: no hits before the agent has looked.
+                    kernel.settings.ask_recheck();
+                    released = true;
+                }
+                kernel.buckets.add(bucket, REPLY_LEAVES);
+            });
+            if released {
+                kernel.recheck.notify_one();
+            }
+            absent.remove(&key);
+            count(&kernel.counts.flows_collected);
+        }
+    }
+    Ok(())
+}
+
+/// The flows without a socket, now and a period ago.
+fn twice_absent(
+    flows: &[FlowKey],
+    present: &HashSet<FlowKey>,
+    absent: &mut HashMap<FlowKey, Instant>,
+    now: Instant,
+) -> Vec<FlowKey> {
+    let missing: HashSet<FlowKey> = flows.iter().copied().filter(|key| !present.contains(key)).collect();
+    absent.retain(|key, _| missing.contains(key));
+    let mut gone = Vec::new();
+    for key in missing {
+        let since = *absent.entry(key).or_insert(now);
+        if now.duration_since(since) >= PERIOD {
+            gone.push(key);
+        }
+    }
+    gone
+}
+
+/// Whether a flow has an offset that somebody must go on translating.
+pub fn some_flow_needs_translation(kernel: &Kernel) -> bool {
+    use xps_core::splice::flag;
+    let mut needed = false;
+    let looked = lock(&kernel.flows).for_each(|_, flow| {
+        let ended = flow.splice.has(flag::CLIENT_FIN) && flow.splice.has(flag::SERVER_FIN);
+        let over = ended || flow.splice.has(flag::RESET);
+        needed |= flow.splice.has(flag::ACCELERATED) && !over;
+    });
+    // What cannot be read may be needed.
+    looked.is_err() || needed
+}
+
+/// Flows in the table: accelerated, and observed on the plain port.
+pub fn census(kernel: &Kernel) -> (u64, u64) {
+    let (mut accelerated, mut observed) = (0, 0);
+    let looked = lock(&kernel.flows).for_each(|_, flow| {
+        if flow.splice.has(xps_core::splice::flag::ACCELERATED) {
+            accelerated += 1;
+        } else {
+            observed += 1;
+        }
+    });
+    if let Err(error) = looked {
+        tracing::debug!(%error, "the flow table cannot be read");
+    }
+    (accelerated, observed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_must_be_absent_for_a_second() {
+        let flow = |port| FlowKey { client_port: port, plain_port: 6379, ..FlowKey::default() };
+        let (mut absent, start) = (HashMap::new(), Instant::now());
+        let flows = [flow(1), flow(2)];
+        let present: HashSet<_> = [flow(2)].into();
+        assert!(twice_absent(&flows, &present, &mut absent, start).is_empty());
+        assert!(twice_absent(&flows, &present, &mut absent, start + PERIOD / 2).is_empty());
+        assert_eq!(twice_absent(&flows, &present, &mut absent, start + PERIOD), [flow(1)]);
+        // Back again in between: counted anew.
+        assert!(twice_absent(&flows, &[flow(1), flow(2)].into(), &mut absent, start + PERIOD).is_empty());
+        assert!(twice_absent(&flows, &present, &mut absent, start + PERIOD * 3).is_empty());
+    }
+}

@@ -1,0 +1,222 @@
+//! Watches the server and its connections, and allows or forbids hits (C8, C9).
+//!
+//! The order of a check is what makes it sound. The programs count what they cannot vouch for: segments of unknown
+//! connections (`foreign`), and commands that may change what was checked (`rechecks`); each count that the agent has not
+//! seen forbids hits at once. So the counts are read first, then everything is looked at, then all entries are made
+//! invalid if anything was in doubt, and only then the counts that were read are declared seen. What happens in between
+//! raises a count, and the next check begins.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use kv_fastpath::coherence::settled;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use xps_runtime::sockets::{self, SocketState};
+
+use crate::coherence::{Cause, Judgement, Mode, Observation, judge};
+use crate::commands::{self, Commands};
+use crate::kernel::{Kernel, count, flow_key, lock};
+use crate::redis::{Connection, RedisError, retry_delay};
+use crate::store::store_commands;
+
+/// How often the counts are looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How often everything is looked at, whatever the counts say.
+const CHECK: Duration = Duration::from_secs(1);
+
+/// Least time between two checks while there are no hits: an older connection at work raises the counts all the time.
+const CHECK_REFUSED: Duration = Duration::from_millis(200);
+
+/// What the watch needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where Redis listens.
+    pub redis: SocketAddr,
+    /// How much staleness is allowed.
+    pub mode: Mode,
+    /// Whether older connections are closed.
+    pub kill_older_connections: bool,
+}
+
+/// Counts up to which the agent has looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    foreign: u64,
+    rechecks: u64,
+}
+
+/// Watches until `stop` turns true.
+pub async fn run(kernel: Arc<Kernel>, settings: Settings, mut stop: watch::Receiver<bool>) {
+    let mut failures = 0;
+    loop {
+        let watching = async {
+            let error = connected(&kernel, &settings, &mut failures).await;
+            kernel.refuse(Judgement::refused(Cause::Unreachable(error.to_string())));
+            if failures < 3 || failures % 16 == 0 {
+                tracing::warn!(%error, "no hits while Redis cannot be watched; trying again");
+            }
+            sleep(retry_delay(failures)).await;
+            failures += 1;
+        };
+        tokio::select! {
+            () = watching => {}
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
+    }
+    kernel.refuse(Judgement::refused(Cause::Draining));
+}
+
+/// Watches as long as the connection lasts; gives what ended it.
+async fn connected(kernel: &Kernel, settings: &Settings, failures: &mut u32) -> RedisError {
+    let attempt = async {
+        let mut connection = Connection::open(&settings.redis.to_string()).await?;
+        let run_id = connection.info().await?.run_id;
+        let commands = learn(&mut connection, kernel).await?;
+        Ok((connection, run_id, commands))
+    };
+    let (mut connection, run_id, mut commands) = match attempt.await {
+        Ok(parts) => parts,
+        Err(error) => return error,
+    };
+    *failures = 0;
+    tracing::info!(commands = commands.len(), "watching Redis");
+    let mut seen = None;
+    let mut last: Option<(Seen, Instant)> = None;
+    loop {
+        let now = Seen { foreign: kernel.state.read().foreign, rechecks: kernel.settings.rechecks() };
+        let pause = if seen.is_some() { LOOK } else { CHECK_REFUSED };
+        let due = last.is_none_or(|(counts, at)| at.elapsed() >= if counts == now { CHECK } else { pause });
+        if due {
+            last = Some((now, Instant::now()));
+            let again = async {
+                if seen.is_some_and(|seen: Seen| seen.rechecks != now.rechecks) {
+                    commands = learn(&mut connection, kernel).await?;
+                }
+                check(kernel, settings, &mut connection, &commands, now, seen, &run_id).await
+            };
+            match again.await {
+                Ok(done) => seen = done.then_some(now),
+                Err(error) => return error,
+            }
+        }
+        tokio::select! {
+            () = connection.closed() => return RedisError::Broken(std::io::ErrorKind::UnexpectedEof.into()),
+            () = kernel.recheck.notified() => {}
+            () = sleep(LOOK) => {}
+        }
+    }
+}
+
+/// Asks the server for its commands and puts them into the programs' table.
+async fn learn(connection: &mut Connection, kernel: &Kernel) -> Result<Commands, RedisError> {
+    let understood = |error: commands::CommandsError| RedisError::Protocol(error.to_string());
+    let names = commands::names(&connection.ask(&[b"COMMAND"]).await?).map_err(understood)?;
+    let mut question: Vec<&[u8]> = vec![b"COMMAND", b"INFO"];
+    question.extend(names.iter().map(String::as_bytes));
+    let learnt = Commands::learn(&names, &connection.ask(&question).await?).map_err(understood)?;
+    if let Some(installed) = &*lock(&kernel.installed) {
+        store_commands(installed, &learnt).map_err(|error| RedisError::Protocol(error.to_string()))?;
+    }
+    Ok(learnt)
+}
+
+/// Looks at everything. Whether the counts in `now` may be taken as seen from here on.
+async fn check(
+    kernel: &Kernel,
+    settings: &Settings,
+    connection: &mut Connection,
+    commands: &Commands,
+    now: Seen,
+    seen: Option<Seen>,
+    run_id: &str,
+) -> Result<bool, RedisError> {
+    let info = connection.info().await?;
+    if info.run_id != run_id {
+        return Err(RedisError::Protocol("another server answers on the same connection".to_owned()));
+    }
+    // One after the other, each is a round trip: once a second, and beside the requests' path.
+    let observation = Observation {
+        users: connection.users().await.ok(),
+        requirepass: connection.setting("requirepass").await?,
+        unixsocket: connection.setting("unixsocket").await?,
+        blind: {
+            let skipped = lock(&kernel.skipped);
+            let blind = skipped.iter().filter(|skipped| skipped.blind);
+            blind.map(|skipped| (skipped.name.clone(), skipped.cause.to_string())).collect()
+        },
+        foreign: foreign(kernel, settings, connection).await?,
+        renamed: commands.renamed().to_vec(),
+        info,
+    };
+    let mut judgement = judge(&observation, settings.mode);
+    let global = kernel.buckets.read(kv_fastpath::abi::GLOBAL_BUCKET);
+    if seen.is_none_or(|seen| seen.rechecks != now.rechecks) && !settled(global) {
+        // The command that asked for this check may not have been carried out yet. Its reply asks again.
+        judgement.causes.push(Cause::RecheckPending);
+        judgement.coherent = false;
+    }
+    if kernel.draining.load(Ordering::Acquire) {
+        judgement = Judgement::refused(Cause::Draining);
+    }
+    let before = std::mem::replace(&mut *lock(&kernel.judgement), judgement.clone());
+    if before != judgement {
+        let causes: Vec<_> = judgement.causes.iter().map(ToString::to_string).collect();
+        tracing::info!(state = judgement.state(), causes = causes.join("; "), "coherence");
+    }
+    if !judgement.coherent {
+        kernel.settings.set_coherent(false);
+        kernel.coherent.store(false, Ordering::Release);
+        return Ok(false);
+    }
+    if seen != Some(now) || !before.coherent {
+        // Something may have been written unseen. After this point it cannot.
+        tokio::task::block_in_place(|| kernel.flush());
+    }
+    kernel.settings.set_seen(now.foreign, now.rechecks);
+    kernel.settings.set_coherent(true);
+    kernel.coherent.store(true, Ordering::Release);
+    Ok(true)
+}
+
+/// How many connections to the server the programs do not understand.
+async fn foreign(
+    kernel: &Kernel,
+    settings: &Settings,
+    connection: &mut Connection,
+) -> Result<Result<usize, String>, RedisError> {
+    let found = tokio::task::block_in_place(|| unknown_peers(kernel, settings.redis.port()));
+    let peers = match found {
+        Ok(peers) => peers,
+        Err(error) => return Ok(Err(error)),
+    };
+    if settings.kill_older_connections {
+        for peer in &peers {
+            connection.push(&[b"CLIENT", b"KILL", b"ADDR", peer.to_string().as_bytes()]);
+            count(&kernel.counts.connections_killed);
+        }
+        if !peers.is_empty() {
+            tracing::info!(connections = peers.len(), "closing connections that are older than the hooks");
+            connection.send().await?;
+        }
+    }
+    Ok(Ok(peers.len()))
+}
+
+fn unknown_peers(kernel: &Kernel, port: u16) -> Result<Vec<SocketAddr>, String> {
+    // The sockets first: a connection that is opened in between is in the flow table and not in the list.
+    let sockets = sockets::of_port(port).map_err(|error| error.to_string())?;
+    let flows: HashSet<_> =
+        lock(&kernel.flows).keys().map_err(|error| error.to_string())?.into_iter().collect();
+    // In the other states the server has closed the connection, or has not accepted it yet: its first payload counts.
+    let readable = |state| matches!(state, SocketState::Established | SocketState::CloseWait);
+    Ok(sockets
+        .into_iter()
+        .filter(|socket| readable(socket.state) && !flows.contains(&flow_key(socket.local, socket.remote)))
+        .map(|socket| socket.remote)
+        .collect())
+}

@@ -1,0 +1,125 @@
+//! The maps between the programs and the agent: names, sizes, layouts and their version. Defined here and nowhere else.
+
+use crate::predicate::Predicate;
+
+/// Version of everything in this module and of [`crate::flow`]. A pinned map of another version is not taken over.
+pub const VERSION: u32 = 1;
+
+/// Names of the maps in a service's object file.
+pub mod map {
+    /// One [`super::Control`].
+    pub const CONTROL: &str = "CONTROL";
+    /// One value of 65536 bytes: per TCP port the index of its predicate.
+    pub const PORTS: &str = "PORTS";
+    /// [`super::Predicate`]s by index.
+    pub const PREDICATES: &str = "PREDICATES";
+    /// [`super::Device`] by interface index.
+    pub const DEVICES: &str = "DEVICES";
+    /// [`crate::flow::Flow`] by [`crate::flow::FlowKey`].
+    pub const FLOWS: &str = "FLOWS";
+    /// [`crate::handshake::Mark`]s by slot.
+    pub const MARKS: &str = "MARKS";
+    /// Per-CPU counters by [`crate::verdict::Reason`].
+    pub const STATS: &str = "STATS";
+    /// Ring of [`super::Event`]s and the service's own.
+    pub const EVENTS: &str = "EVENTS";
+    /// Per-CPU working memory.
+    pub const SCRATCH: &str = "SCRATCH";
+    /// One [`super::State`].
+    pub const STATE: &str = "STATE";
+}
+
+/// Names of the programs in a service's object file.
+pub mod program {
+    /// tcx ingress of an Ethernet device or of loopback.
+    pub const INGRESS: &str = "xps_ingress";
+    /// tcx egress of the same.
+    pub const EGRESS: &str = "xps_egress";
+}
+
+/// Interfaces that can be hooked at once.
+pub const DEVICES_MAX: u32 = 256;
+
+/// Bytes of the event ring.
+pub const EVENTS_BYTES: u32 = 1 << 20;
+
+/// What the agent tells the programs. Written by the agent only.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Control {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Whether new connections to the accelerated port are taken (1) or left to the user path (0).
+    pub accept: u32,
+    /// Whether handlers answer (1) or everything passes (0).
+    pub answer: u32,
+    /// Flows at which new connections are left to the user path.
+    pub flows_max: u32,
+    /// Until when the agent vouches for its tables (S12), `CLOCK_MONOTONIC` in nanoseconds.
+    pub lease_deadline_ns: u64,
+    /// Key of all hashes of client-chosen bytes.
+    pub secret: [u64; 2],
+    /// Mark of packets that the programs themselves send to the server; no other packet may carry it.
+    pub internal_mark: u32,
+    /// Longest reply that may be sent, in bytes; at most [`crate::handler::REPLY_MAX`].
+    pub reply_bytes_max: u32,
+}
+
+/// What the programs tell the agent. Counters are changed atomically by the programs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Flows in the table.
+    pub flows: u64,
+    /// Counts segments with payload of connections that are not in the table (C8). The agent remembers the count at
+    /// which it last found all connections understood.
+    pub foreign: u64,
+}
+
+/// How a reply leaves through an interface.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirect {
+    /// `bpf_redirect(ifindex, 0)`: out of the interface.
+    Egress = 0,
+    /// `bpf_redirect_peer(ifindex)`: straight into the namespace at the other end of a veth pair.
+    Peer = 1,
+    /// `bpf_redirect(ifindex, BPF_F_INGRESS)`: loopback.
+    Loopback = 2,
+}
+
+/// An interface that is hooked.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    /// A [`Redirect`].
+    pub redirect: u32,
+    /// Largest IP packet, in bytes.
+    pub mtu: u32,
+}
+
+/// Head of every record in the event ring.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// Which record it is: below 16 the runtime's, from 16 the service's.
+    pub kind: u32,
+    /// Bytes of the record behind this head.
+    pub len: u32,
+}
+
+/// First event kind of a service.
+pub const EVENT_SERVICE: u32 = 16;
+
+const _: () = {
+    assert!(size_of::<Control>() == 48);
+    assert!(size_of::<State>() == 16);
+    assert!(size_of::<Device>() == 8);
+    assert!(size_of::<Event>() == 8);
+    assert!(size_of::<Predicate>() == 24);
+    assert!(size_of::<crate::flow::FlowKey>() == 40);
+    assert!(size_of::<crate::handshake::Mark>() == 24);
+    assert!(size_of::<crate::splice::Splice>() == 72);
+    assert!(size_of::<crate::handler::Reply>() == 1464);
+    assert!(size_of::<crate::handler::Window>() == 272);
+};

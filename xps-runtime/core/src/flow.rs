@@ -1,0 +1,70 @@
+//! One TCP connection of a server that XPS stands in front of.
+
+use crate::handler::Reply;
+use crate::splice::Splice;
+
+/// Largest handler state, in bytes, so that a flow without its kept reply stays within 512 bytes.
+pub const HANDLER_STATE_MAX: usize = 384;
+
+/// A connection as the server's own socket knows it. The accelerated and the plain port lead to the same key: at the
+/// server's socket there can be only one such connection.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    /// The client's address, IPv4 as `::ffff:a.b.c.d`.
+    pub client: [u8; 16],
+    /// The server's address, likewise.
+    pub server: [u8; 16],
+    /// The client's port.
+    pub client_port: u16,
+    /// The server's plain port.
+    pub plain_port: u16,
+    /// Zero.
+    pub padding: u32,
+}
+
+impl FlowKey {
+    /// The key as words, for hashing.
+    #[inline(always)]
+    #[must_use]
+    pub fn words(&self) -> [u64; 5] {
+        [
+            half(&self.client, 0),
+            half(&self.client, 8),
+            half(&self.server, 0),
+            half(&self.server, 8),
+            u64::from(self.client_port) | u64::from(self.plain_port) << 16,
+        ]
+    }
+}
+
+#[inline(always)]
+fn half(bytes: &[u8; 16], at: usize) -> u64 {
+    // SAFETY: `at` is 0 or 8.
+    unsafe { u64::from_le(crate::word::load_u64(bytes.as_ptr().add(at))) }
+}
+
+/// The kernel's lock type; the verifier knows it by this name.
+#[allow(non_camel_case_types)]
+#[repr(C)]
+#[derive(Clone, Copy, Default, Debug)]
+pub struct bpf_spin_lock {
+    /// Owned by the kernel.
+    pub val: u32,
+}
+
+/// Value of the flow table.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Flow<S> {
+    /// Guards `splice` (S14). The handler's states are guarded by the claims in it.
+    pub lock: bpf_spin_lock,
+    /// Zero.
+    pub padding: u32,
+    /// Sequence numbers and their translation.
+    pub splice: Splice,
+    /// The handler's state of this connection.
+    pub handler: S,
+    /// The last reply, kept until the client has acknowledged it (S3).
+    pub reply: Reply,
+}

@@ -1,0 +1,182 @@
+//! The trait of a service's code: bytes of messages in, a verdict out.
+//!
+//! A handler reads both directions of a connection as streams, in windows of [`WINDOW`] bytes, so the program that
+//! contains it has bounded loops. Its state of one connection lies in the flow, what it collects about one segment in a
+//! per-CPU scratch value; itself it is usually a handle to its tables. See `xps-runtime/examples` for a whole one.
+
+use crate::verdict::Verdict;
+use crate::word::{load_u64, store_u32, store_u64};
+
+/// Bytes that are read at once. A power of two: positions are masked, which the verifier can follow.
+pub const WINDOW: usize = 256;
+
+/// Longest reply that the stack sends, in bytes: one Ethernet segment's payload.
+pub const REPLY_MAX: usize = 1448;
+
+/// Bytes behind [`REPLY_MAX`] into which whole words may be written.
+pub const REPLY_SLACK: usize = 8;
+
+/// A part of a segment's payload.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Window {
+    /// The bytes; only `..len` are of the stream.
+    pub bytes: [u8; WINDOW],
+    /// The next byte to read.
+    pub at: u32,
+    /// How many bytes are there, at most [`WINDOW`].
+    pub len: u32,
+    /// Offset of `bytes[0]` in the segment's payload.
+    pub base: u32,
+    /// With [`Scan::Skip`]: how many bytes behind `at` the handler does not want to see.
+    pub skip: u32,
+}
+
+impl Window {
+    /// An empty window at the start of a payload.
+    pub const EMPTY: Self = Self { bytes: [0; WINDOW], at: 0, len: 0, base: 0, skip: 0 };
+
+    /// The next byte, if the window has one.
+    #[inline(always)]
+    pub fn next(&mut self) -> Option<u8> {
+        if self.at >= self.len {
+            return None;
+        }
+        // SAFETY: masked to the length of the array. Without the mask the verifier would not know.
+        let byte = unsafe { *self.bytes.as_ptr().add(crate::bound::masked::<{ WINDOW as u32 - 1 }>(self.at)) };
+        self.at += 1;
+        Some(byte)
+    }
+
+    /// Offset in the payload of the next byte.
+    #[inline(always)]
+    #[must_use]
+    pub const fn position(&self) -> u32 {
+        self.base + self.at
+    }
+}
+
+/// What reading a window led to. A number, since it crosses a verified function's border.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scan {
+    /// The window is read to its end.
+    More = 0,
+    /// Something was settled; go on with the same window.
+    Again = 1,
+    /// The next [`Window::skip`] bytes of the stream need not be read.
+    Skip = 2,
+    /// The stream is not understood from here on.
+    Opaque = 3,
+}
+
+impl Scan {
+    /// The value that crossed a function's border as a number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_u32(value: u32) -> Self {
+        match value {
+            0 => Self::More,
+            1 => Self::Again,
+            2 => Self::Skip,
+            _ => Self::Opaque,
+        }
+    }
+}
+
+/// The reply under construction: the flow's own buffer, which keeps it until the client has it (S3).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Reply {
+    /// The bytes; only `..len` are sent.
+    pub bytes: [u8; REPLY_MAX + REPLY_SLACK],
+    /// Length in bytes.
+    pub len: u32,
+    /// Zero.
+    pub padding: u32,
+}
+
+impl Reply {
+    /// No reply.
+    pub const EMPTY: Self = Self { bytes: [0; REPLY_MAX + REPLY_SLACK], len: 0, padding: 0 };
+
+    /// Makes the bytes behind the reply zero up to a whole word, which is what checksums are taken of.
+    #[inline(always)]
+    pub fn seal(&mut self) {
+        if self.len as usize <= REPLY_MAX {
+            // SAFETY: REPLY_SLACK bytes follow REPLY_MAX.
+            unsafe { store_u32(self.bytes.as_mut_ptr().add(self.len as usize), 0) };
+        }
+    }
+
+    /// Appends `len` bytes from `source`. Whether they fitted.
+    ///
+    /// # Safety
+    /// `source` must be readable for `len` bytes rounded up to 8.
+    #[inline(always)]
+    pub unsafe fn append(&mut self, source: *const u8, len: u32) -> bool {
+        let start = self.len;
+        if len as usize > REPLY_MAX || start as usize > REPLY_MAX - len as usize {
+            return false;
+        }
+        let mut i = 0;
+        while i < REPLY_MAX as u32 {
+            if i >= len {
+                break;
+            }
+            // LLVM knows this from above, the verifier does not.
+            let to = crate::bound::unknown(start + i);
+            if to as usize > REPLY_MAX {
+                return false;
+            }
+            // SAFETY: the caller vouches for the source; `to` is at most REPLY_MAX, and REPLY_SLACK bytes follow it.
+            unsafe {
+                let word = load_u64(source.add(i as usize));
+                store_u64(self.bytes.as_mut_ptr().add(to as usize), word);
+            }
+            i += 8;
+        }
+        self.len = start + len;
+        true
+    }
+}
+
+/// A service's code behind protocol processing.
+///
+/// The stack guarantees: each byte of a direction is given once and in order; one CPU at a time calls for a direction of
+/// a flow; [`passed`](Self::passed) is called before the server can see the segment, [`response`](Self::response) before
+/// the client can see those bytes.
+pub trait Handler {
+    /// State of one connection, zeroed at its start; at most [`crate::flow::HANDLER_STATE_MAX`] bytes.
+    type State: Copy;
+    /// What is collected about one segment; per CPU, not kept between segments.
+    type Scratch: Copy;
+
+    /// Starts on a segment. Only needs to reset what the handler reads.
+    fn begin(&self, scratch: &mut Self::Scratch);
+
+    /// Reads bytes of the client. Side effects that must come before the server sees the request happen here.
+    fn request(&self, window: &mut Window, state: &mut Self::State, scratch: &mut Self::Scratch) -> Scan;
+
+    /// Whether the requests of this segment, now read to its end, are answered here. Called only where the flow is idle
+    /// as far as TCP is concerned; the handler adds that its own parsers stand at a boundary and nothing is outstanding.
+    /// The reply goes into `reply` (empty at the call), at most `room` bytes.
+    fn answer(&self, state: &mut Self::State, scratch: &mut Self::Scratch, reply: &mut Reply, room: u32) -> Verdict;
+
+    /// The segment that was read goes up to the server: its requests are outstanding from now on.
+    fn passed(&self, state: &mut Self::State, scratch: &mut Self::Scratch);
+
+    /// Reads bytes of the server.
+    fn response(&self, window: &mut Window, state: &mut Self::State, scratch: &mut Self::Scratch) -> Scan;
+
+    /// From now on the bytes of this connection are not shown to the handler: it must assume the worst of them.
+    /// Called at most once.
+    fn opaque(&self, state: &mut Self::State);
+
+    /// The connection has ended in order. Whether nothing is held, so the flow may be forgotten at once; otherwise the
+    /// agent forgets it when the server has.
+    fn ended(&self, state: &mut Self::State) -> bool;
+
+    /// How many requests the segment held; for the counters.
+    fn requests(&self, scratch: &Self::Scratch) -> u32;
+}

@@ -1,0 +1,56 @@
+//! What is remembered between a SYN and the connection's first ACK.
+//!
+//! A fixed table, indexed by a keyed hash of the tuple: a flood of SYNs allocates nothing (S11). A mark that another
+//! connection overwrites costs its owner a retransmission or its hits, never correctness: the first ACK must match both
+//! initial sequence numbers.
+
+use crate::flow::FlowKey;
+use crate::siphash;
+
+/// Number of marks; a power of two.
+pub const MARKS: u32 = 1 << 14;
+
+/// A connection being opened.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Keyed hash of the tuple, never 0.
+    pub tag: u64,
+    /// The client's initial sequence number.
+    pub client_isn: u32,
+    /// The server's, once its SYN-ACK was seen.
+    pub server_isn: u32,
+    /// The client's maximum segment size, in bytes.
+    pub mss: u16,
+    /// Window shift of the client.
+    pub client_shift: u8,
+    /// Window shift of the server.
+    pub server_shift: u8,
+    /// See the constants.
+    pub flags: u32,
+}
+
+/// The connection goes through the accelerated port.
+pub const ACCELERATED: u32 = 1;
+/// The server's SYN-ACK was seen.
+pub const ANSWERED: u32 = 2;
+/// Both sides offered timestamps (RFC 7323).
+pub const TIMESTAMPS: u32 = 4;
+/// The client offered timestamps.
+pub const CLIENT_TIMESTAMPS: u32 = 8;
+/// The client offered a window shift.
+pub const CLIENT_SHIFT: u32 = 16;
+
+/// The tuple's tag, of which the low bits are its place in the table.
+#[inline(always)]
+#[must_use]
+pub fn tag(secret: [u64; 2], key: &FlowKey) -> u64 {
+    siphash::of_words(secret, key.words()) | 1 << 63
+}
+
+/// The mark's place in the table.
+#[inline(always)]
+#[must_use]
+pub const fn slot(tag: u64) -> u32 {
+    tag as u32 & (MARKS - 1)
+}

@@ -1,0 +1,35 @@
+//! What the stack and the host share: one source for packets, predicates, verdicts, the splice and the maps' layout.
+//!
+//! Compiled for `bpfel-unknown-none` and for the host, without `std` and without allocation.
+//!
+//! # Layout
+//!
+//! A packet's way, in the order of the modules:
+//!
+//! - [`packet`]: Ethernet, IPv4/IPv6 and TCP headers as values, read from anything that is a [`packet::Skb`].
+//! - [`predicate`]: which packets a service may look at.
+//! - [`handshake`]: what is remembered between a SYN and the connection's first ACK.
+//! - [`flow`]: one connection: key, splice, the handler's state, the reply that is kept.
+//! - [`splice`]: sequence numbers of a connection in which the stack answers for the server.
+//! - [`handler`]: the trait of a service's code, and the windows of bytes that it reads.
+//! - [`verdict`]: what becomes of a segment, each reason named.
+//! - [`path`]: the two programs, tcx ingress and egress, written once over [`path::Stack`].
+//! - [`abi`]: the maps between programs and agent.
+//! - [`seq`], [`checksum`], [`siphash`]: arithmetic; [`bound`], [`word`]: what verifier and back end need.
+#![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+pub mod abi;
+pub mod bound;
+pub mod checksum;
+pub mod flow;
+pub mod handler;
+pub mod handshake;
+pub mod packet;
+pub mod path;
+pub mod predicate;
+pub mod seq;
+pub mod siphash;
+pub mod splice;
+pub mod verdict;
+pub mod word;

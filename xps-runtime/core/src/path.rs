@@ -1,0 +1,247 @@
+//! The two programs of a service, tcx ingress and egress, written once over [`Stack`].
+//!
+//! The kernel's glue implements [`Stack`] with contexts, helpers and maps; tests implement it with a vector of bytes.
+//!
+//! # Layout
+//!
+//! - [`ingress`]: the client's packets: predicate, flow, splice, handler, reply or pass.
+//! - [`egress`]: the server's packets on their way back.
+//! - [`connect`]: SYN, SYN-ACK and the first ACK.
+//! - [`headers`]: headers that the stack writes itself.
+
+pub mod connect;
+pub mod egress;
+pub mod headers;
+pub mod ingress;
+
+use crate::abi::Control;
+use crate::flow::{Flow, FlowKey};
+use crate::handler::{Handler, Reply, Window};
+use crate::handshake::Mark;
+use crate::packet::{Found, Layout, Options, Skb, Tcp};
+use crate::predicate::Predicate;
+use crate::splice::Translated;
+use crate::verdict::Reason;
+
+/// What a program ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The next program, or the stack.
+    Next,
+    /// The packet is gone.
+    Drop,
+    /// The packet was sent elsewhere; the return code of the helper that did it.
+    Redirected(i32),
+}
+
+/// Where a packet is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Back to where it came from, in the way that suits the device.
+    Client,
+    /// Into the stack of the server, from the device.
+    Server,
+}
+
+/// Direction of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Client to server.
+    Request,
+    /// Server to client.
+    Response,
+}
+
+/// State of the server's socket for a tuple on the plain port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Socket {
+    /// None, or one that a new connection may replace.
+    Free,
+    /// Being opened.
+    Opening,
+    /// In use.
+    Live,
+}
+
+/// Working memory of a program; per CPU.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Scratch<S> {
+    /// What the handler reads.
+    pub window: Window,
+    /// Where the payload is and how far it was read.
+    pub reading: Reading,
+    /// Key of the packet's flow.
+    pub key: FlowKey,
+    /// Headers of the packet that is replaced.
+    pub layout: Layout,
+    /// Likewise.
+    pub tcp: Tcp,
+    /// What replaces them.
+    pub outgoing: headers::Outgoing,
+    /// Header that is being written.
+    pub header: [u8; headers::MAX],
+    /// TCP options that are looked through.
+    pub options: Options,
+    /// The handler's own.
+    pub handler: S,
+}
+
+/// A payload that is being read.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Reading {
+    /// Offset of the payload in the packet.
+    pub payload: u32,
+    /// Next byte of the payload to read.
+    pub position: u32,
+    /// Bytes of payload.
+    pub end: u32,
+    /// Set at the end: bytes behind the payload that need not be read.
+    pub skip: u32,
+}
+
+/// What the programs need of the world.
+///
+/// Pointers to maps' values stay valid while a program runs. Methods that write to the packet return false where the
+/// packet could not be changed; it is then dropped, and TCP sends it again.
+pub trait Stack<H: Handler>: Skb {
+    /// Packet's length.
+    fn len(&self) -> u32;
+    /// Whether the packet carries a VLAN tag: then it is for another device of this host.
+    fn tagged(&self) -> bool;
+    /// The packet's mark.
+    fn packet_mark(&self) -> u32;
+    /// Index of the predicate that looks at a port, 0 for none.
+    fn port(&self, port: u16) -> u8;
+    /// A predicate.
+    fn predicate(&self, index: u8) -> Option<*const Predicate>;
+    /// What the agent says.
+    fn control(&self) -> Option<*const Control>;
+    /// `CLOCK_MONOTONIC` in nanoseconds.
+    fn now_ns(&self) -> u64;
+    /// Counts.
+    fn count(&self, reason: Reason, n: u64);
+    /// Number of flows in the table, after adding `n`.
+    fn flows(&self, n: i64) -> u64;
+    /// Counts a segment of a connection that is not in the table.
+    fn foreign(&self);
+    /// This CPU's working memory.
+    fn scratch(&self) -> Option<*mut Scratch<H::Scratch>>;
+    /// The flow of a key.
+    fn flow(&self, key: &FlowKey) -> Option<*mut Flow<H::State>>;
+    /// Puts an all-zero flow into the table. False if it is full, or the key is there.
+    fn insert_flow(&self, key: &FlowKey) -> bool;
+    /// Removes a flow. Whether it was there.
+    fn remove_flow(&self, key: &FlowKey) -> bool;
+    /// A mark of the handshake table.
+    fn mark(&self, slot: u32) -> Option<*mut Mark>;
+    /// State of the server's socket for the key.
+    fn socket(&self, key: &FlowKey, v6: bool) -> Socket;
+    /// Takes the flow's lock.
+    fn lock(&self, flow: *mut Flow<H::State>);
+    /// Gives the flow's lock back.
+    fn unlock(&self, flow: *mut Flow<H::State>);
+    /// Shows the payload in `scratch.reading` to the handler. Whether all of it was understood.
+    fn scan(&self, handler: &H, direction: Direction, flow: *mut Flow<H::State>, scratch: *mut Scratch<H::Scratch>) -> bool;
+    /// Whether the TCP checksum is right, or is the device's to compute.
+    fn verify(&self, layout: &Layout, tcp: &Tcp) -> bool;
+    /// Copies `len` bytes (1 to 40) at `offset` to the scratch's options and walks over them: [`Options::walk`], which the
+    /// kernel verifies as a function of its own.
+    fn read_options(&self, offset: u32, len: u32, scratch: *mut Scratch<H::Scratch>) -> bool;
+    /// Replaces ports, sequence and acknowledgement number, given in network order, and keeps the checksum right.
+    fn replace_start(&self, layout: &Layout, old: &[u32; 3], new: &[u32; 3]) -> bool;
+    /// Replaces two bytes of the TCP header at an even `offset` from it, and keeps the checksum right.
+    fn replace_half(&self, layout: &Layout, offset: u32, old: u16, new: u16) -> bool;
+    /// Writes `scratch.outgoing` and the reply: [`headers::write`], which the kernel verifies as a function of its own.
+    fn write(&self, scratch: *mut Scratch<H::Scratch>, reply: Option<*const Reply>) -> bool;
+    /// Makes the packet `len` bytes long.
+    fn set_len(&self, len: u32) -> bool;
+    /// Overwrites the packet's first `len` bytes with the scratch's header.
+    fn store_header(&self, scratch: *const Scratch<H::Scratch>, len: u32) -> bool;
+    /// Overwrites the packet from `offset` with the reply.
+    fn store_reply(&self, offset: u32, reply: *const Reply) -> bool;
+    /// Sum of the reply's bytes as big-endian words.
+    fn sum_reply(&self, reply: *const Reply) -> u64;
+    /// Sends the packet.
+    fn redirect(&self, target: Target) -> Action;
+    /// Sends a copy of the packet, marked as the programs' own.
+    fn send_copy(&self, target: Target, mark: u32) -> bool;
+    /// Sets the packet's mark.
+    fn set_packet_mark(&self, mark: u32);
+}
+
+/// Replaces the packet by `outgoing` with `reply` as payload. Whether it could be written.
+#[inline(always)]
+pub(crate) fn write<H: Handler, K: Stack<H>>(
+    stack: &K,
+    layout: &Layout,
+    tcp: &Tcp,
+    scratch: *mut Scratch<H::Scratch>,
+    outgoing: &headers::Outgoing,
+    reply: Option<*const Reply>,
+) -> bool {
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    unsafe {
+        (*scratch).layout = *layout;
+        (*scratch).tcp = *tcp;
+        (*scratch).outgoing = *outgoing;
+    }
+    stack.write(scratch, reply)
+}
+
+/// Ports as they are to be in a translated packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ports {
+    pub(crate) source: u16,
+    pub(crate) destination: u16,
+}
+
+/// Puts translated numbers and ports into the TCP header.
+#[inline(always)]
+pub(crate) fn translate<H: Handler, K: Stack<H>>(stack: &K, layout: &Layout, ports: Ports, to: Translated) -> bool {
+    // One after the other: read together, the verifier sees a use of what might not have been read.
+    let Some(ports_old) = stack.word(layout.tcp) else { return false };
+    let Some(seq_old) = stack.word(layout.tcp + 4) else { return false };
+    let Some(ack_old) = stack.word(layout.tcp + 8) else { return false };
+    let ports_new = u32::from(ports.source) << 16 | u32::from(ports.destination);
+    let old = [ports_old.to_be(), seq_old.to_be(), ack_old.to_be()];
+    let new = [ports_new.to_be(), to.seq.to_be(), to.ack.to_be()];
+    stack.replace_start(layout, &old, &new)
+}
+
+/// Replaces SACK blocks by padding (S7): their numbers are of the other numbering, and a sender without them only
+/// repeats more.
+#[inline(always)]
+pub(crate) fn blank_sack<H: Handler, K: Stack<H>>(stack: &K, layout: &Layout, tcp: &Tcp, scratch: *mut Scratch<H::Scratch>) -> bool {
+    let found = options(stack, layout, tcp, scratch);
+    if !found.sacks {
+        return true;
+    }
+    let at = found.sack;
+    // The kind becomes that of an experiment nobody knows (RFC 6994: 254), the length stays: one byte to change. A
+    // receiver skips options that it does not know by their length (RFC 9293 §3.1).
+    let offset = 20 + (at & !1);
+    let Some(old) = stack.half(layout.tcp + offset) else { return false };
+    let new = if at & 1 == 0 { 254 << 8 | old & 0xff } else { old & 0xff00 | 254 };
+    stack.replace_half(layout, offset, old, new)
+}
+
+/// The options of the packet's TCP header; options that cannot be read count as foreign.
+#[inline(always)]
+pub(crate) fn options<H: Handler, K: Stack<H>>(
+    stack: &K,
+    layout: &Layout,
+    tcp: &Tcp,
+    scratch: *mut Scratch<H::Scratch>,
+) -> Found {
+    let len = tcp.header - 20;
+    let read = len == 0 || stack.read_options(layout.tcp + 20, len, scratch);
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let mut found = unsafe { (*scratch).options.found() };
+    if len == 0 {
+        found = Found { mss: 536, shifts: false, shift: 0, timestamps: false, foreign: false, sacks: false, sack: 0 };
+    }
+    found.foreign |= !read;
+    found
+}

@@ -1,0 +1,208 @@
+//! SYN, SYN-ACK and the first ACK: which path a connection takes, and when it becomes a flow.
+
+use super::{Action, Ports, Scratch, Socket, Stack, options, translate};
+use crate::abi::Control;
+use crate::flow::{Flow, FlowKey};
+use crate::handler::Handler;
+use crate::handshake::{self, Mark};
+use crate::packet::{Layout, Tcp};
+use crate::predicate::{Predicate, Role};
+use crate::splice::{Translated, flag, tcp_flag};
+use crate::verdict::Reason;
+
+/// A client's SYN: to the server, or left to the user path with a reason.
+#[inline(always)]
+pub(crate) fn syn<H: Handler, K: Stack<H>>(
+    stack: &K,
+    handler: &H,
+    layout: &Layout,
+    tcp: &Tcp,
+    predicate: &Predicate,
+    role: Role,
+    control: &Control,
+    scratch: *mut Scratch<H::Scratch>,
+) -> Action {
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let key = unsafe { &(*scratch).key };
+    let accelerated = role == Role::Accelerated;
+    let left = |reason| {
+        stack.count(reason, 1);
+        Action::Next
+    };
+    if accelerated && (control.accept == 0 || control.version != crate::abi::VERSION) {
+        return left(Reason::NotAccepting);
+    }
+    let known = stack.flow(key);
+    if known.is_some() || accelerated {
+        let live = stack.socket(key, layout.v6) == Socket::Live;
+        if let Some(flow) = known {
+            // SAFETY: a flow's memory stays while the program runs; flags are read as one word.
+            let same = unsafe { (*flow).splice.has(flag::ACCELERATED) } == accelerated;
+            if live && same {
+                // The server answers with a challenge (RFC 5961 §4.2).
+                return if accelerated { rewrite(stack, layout, tcp, predicate) } else { Action::Next };
+            }
+            if live {
+                if accelerated {
+                    return left(Reason::TupleInUse);
+                }
+                stack.count(Reason::PortClash, 1);
+                return Action::Drop;
+            }
+            // SAFETY: no socket, so no other CPU reads this flow's streams.
+            if !handler.ended(unsafe { &mut (*flow).handler }) {
+                // What the old connection holds must be settled first; the client's SYN comes again.
+                stack.count(Reason::TupleInUse, 1);
+                return Action::Drop;
+            }
+            if stack.remove_flow(key) {
+                stack.flows(-1);
+                stack.count(Reason::FlowClosed, 1);
+            }
+        } else if live {
+            return left(Reason::TupleInUse);
+        }
+    }
+    if accelerated && stack.flows(0) >= u64::from(control.flows_max) {
+        return left(Reason::FlowTableFull);
+    }
+    let options = options(stack, layout, tcp, scratch);
+    if accelerated && (options.foreign || tcp.segment.payload != 0) {
+        return left(Reason::NotSpliceable);
+    }
+    let tag = handshake::tag(control.secret, key);
+    if let Some(mark) = stack.mark(handshake::slot(tag)) {
+        let mut flags = if accelerated { handshake::ACCELERATED } else { 0 };
+        if options.timestamps {
+            flags |= handshake::CLIENT_TIMESTAMPS;
+        }
+        if options.shifts {
+            flags |= handshake::CLIENT_SHIFT;
+        }
+        // SAFETY: a mark is plain data that any CPU may overwrite; the first ACK is checked against all of it.
+        unsafe {
+            *mark = Mark {
+                tag,
+                client_isn: tcp.segment.seq,
+                server_isn: 0,
+                mss: options.mss,
+                client_shift: if options.shifts { options.shift } else { 0 },
+                server_shift: 0,
+                flags,
+            };
+        }
+    }
+    if accelerated { rewrite(stack, layout, tcp, predicate) } else { Action::Next }
+}
+
+#[inline(always)]
+fn rewrite<H: Handler, K: Stack<H>>(stack: &K, layout: &Layout, tcp: &Tcp, predicate: &Predicate) -> Action {
+    let to = Translated { seq: tcp.segment.seq, ack: tcp.segment.ack };
+    let Some(source) = stack.half(layout.tcp) else { return Action::Drop };
+    let ports = Ports { source, destination: predicate.plain_port };
+    if translate(stack, layout, ports, to) { Action::Next } else { Action::Drop }
+}
+
+/// The server's SYN-ACK, or anything else that it sends before the connection is a flow.
+#[inline(always)]
+pub(crate) fn answered<H: Handler, K: Stack<H>>(
+    stack: &K,
+    layout: &Layout,
+    tcp: &Tcp,
+    predicate: &Predicate,
+    control: &Control,
+    scratch: *mut Scratch<H::Scratch>,
+) -> Action {
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let key = unsafe { &(*scratch).key };
+    let tag = handshake::tag(control.secret, key);
+    let Some(mark) = stack.mark(handshake::slot(tag)) else { return Action::Next };
+    // SAFETY: plain data; what is read is checked at the first ACK.
+    let mark = unsafe { &mut *mark };
+    if mark.tag != tag {
+        return Action::Next;
+    }
+    if tcp.segment.flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN | tcp_flag::ACK {
+        mark.flags &= !handshake::TIMESTAMPS;
+        let found = options(stack, layout, tcp, scratch);
+        if found.timestamps && mark.flags & handshake::CLIENT_TIMESTAMPS != 0 {
+            mark.flags |= handshake::TIMESTAMPS;
+        }
+        // Both sides scale, or none does (RFC 7323 §2.2).
+        if found.shifts && mark.flags & handshake::CLIENT_SHIFT != 0 {
+            mark.server_shift = found.shift;
+        } else {
+            mark.client_shift = 0;
+            mark.server_shift = 0;
+        }
+        mark.server_isn = tcp.segment.seq;
+        mark.flags |= handshake::ANSWERED;
+    }
+    if mark.flags & handshake::ACCELERATED == 0 {
+        return Action::Next;
+    }
+    let to = Translated { seq: tcp.segment.seq, ack: tcp.segment.ack };
+    let ports = Ports { source: predicate.accelerated_port, destination: key.client_port };
+    if translate(stack, layout, ports, to) { Action::Next } else { Action::Drop }
+}
+
+/// A client's segment without a flow: the first after the handshake makes one.
+#[inline(always)]
+pub(crate) fn first_ack<H: Handler, K: Stack<H>>(
+    stack: &K,
+    handler: &H,
+    tcp: &Tcp,
+    v6: bool,
+    role: Role,
+    control: &Control,
+    scratch: *mut Scratch<H::Scratch>,
+) -> Option<*mut Flow<H::State>> {
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let key = unsafe { &(*scratch).key };
+    let segment = &tcp.segment;
+    if segment.flags & (tcp_flag::ACK | tcp_flag::RST) != tcp_flag::ACK {
+        return None;
+    }
+    let accelerated = role == Role::Accelerated;
+    let tag = handshake::tag(control.secret, key);
+    let mark = stack.mark(handshake::slot(tag))?;
+    // SAFETY: copied once, then only the copy is used.
+    let mark = unsafe { *mark };
+    let seen = mark.tag == tag
+        && mark.flags & handshake::ANSWERED != 0
+        && (mark.flags & handshake::ACCELERATED != 0) == accelerated
+        && segment.seq == mark.client_isn.wrapping_add(1)
+        && segment.ack == mark.server_isn.wrapping_add(1);
+    if !seen && (!accelerated || stack.socket(key, v6) == Socket::Free) {
+        return None;
+    }
+    if !stack.insert_flow(key) {
+        return stack.flow(key);
+    }
+    stack.flows(1);
+    stack.count(if accelerated { Reason::FlowOpened } else { Reason::FlowObserved }, 1);
+    let flow = stack.flow(key)?;
+    stack.lock(flow);
+    // SAFETY: under the flow's lock.
+    let splice = unsafe { &mut (*flow).splice };
+    if seen {
+        splice.open(&mark);
+    } else {
+        splice.open_unseen(segment);
+    }
+    stack.unlock(flow);
+    if !seen {
+        // SAFETY: the flow is opaque from its first moment, so this CPU, which made it, is the only one that calls.
+        handler.opaque(unsafe { &mut (*flow).handler });
+        stack.count(Reason::HandshakeUnseen, 1);
+    }
+    Some(flow)
+}
+
+/// The key of a packet, from the client's or from the server's side.
+#[inline(always)]
+pub(crate) fn write_key(key: &mut FlowKey, client_port: u16, plain_port: u16) {
+    key.client_port = client_port;
+    key.plain_port = plain_port;
+    key.padding = 0;
+}

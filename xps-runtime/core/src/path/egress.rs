@@ -1,0 +1,157 @@
+//! The server's packets on their way to the client: back to the accelerated port and to the client's numbers.
+
+use super::headers::Outgoing;
+use super::ingress::mark_opaque;
+use super::{Action, Direction, Ports, Reading, Scratch, Stack, Target, blank_sack, connect, translate, write};
+use crate::flow::Flow;
+use crate::handler::Handler;
+use crate::packet::{self, Layout, Tcp};
+use crate::predicate::{Predicate, Role};
+use crate::splice::{ServerStep, Translated, flag, tcp_flag};
+use crate::verdict::Reason;
+
+/// The egress program.
+#[inline(always)]
+pub fn run<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Action {
+    match decide(stack, handler) {
+        Some(action) => action,
+        None => Action::Next,
+    }
+}
+
+#[inline(always)]
+fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
+    let (layout, server_port, client_port) = packet::locate(stack)?;
+    let index = stack.port(server_port);
+    if index == 0 || stack.tagged() {
+        return None;
+    }
+    // SAFETY: maps' values stay while the program runs; the agent writes predicates before it sets their ports.
+    let predicate = unsafe { &*stack.predicate(index)? };
+    // SAFETY: likewise.
+    let control = unsafe { &*stack.control()? };
+    let scratch = stack.scratch()?;
+    // SAFETY: this CPU's own while the program runs.
+    let key = unsafe { &mut (*scratch).key };
+    packet::addresses(stack, layout.v6, &mut key.server, &mut key.client)?;
+    if predicate.role(&key.server, server_port)? != Role::Plain {
+        return None;
+    }
+    connect::write_key(key, client_port, predicate.plain_port);
+    let tcp = packet::tcp(stack, &layout)?;
+    let opening = tcp.segment.flags & tcp_flag::SYN != 0;
+    // SAFETY: as above.
+    let key = unsafe { &(*scratch).key };
+    let flow = if opening { None } else { stack.flow(key) };
+    let Some(flow) = flow else {
+        return Some(connect::answered(stack, &layout, &tcp, predicate, control, scratch));
+    };
+    let segment = &tcp.segment;
+    stack.lock(flow);
+    // SAFETY: under the flow's lock.
+    let splice = unsafe { &mut (*flow).splice };
+    // Each arm gives the lock back, as in `ingress`.
+    Some(match splice.server(segment) {
+        ServerStep::Pass(to) => {
+            let offset = splice.has_offset();
+            stack.unlock(flow);
+            forward(stack, &layout, &tcp, predicate, client_port, scratch, flow, to, offset)
+        }
+        ServerStep::Drop(reason) => {
+            stack.unlock(flow);
+            stack.count(reason, 1);
+            Action::Drop
+        }
+        ServerStep::Acknowledge(to) => {
+            let (client_tsval, client_window) = (splice.client_tsval, splice.client_window);
+            stack.unlock(flow);
+            stack.count(Reason::StaleServerSegment, 1);
+            let bare = Outgoing {
+                back: true,
+                source_port: client_port,
+                destination_port: predicate.plain_port,
+                seq: to.seq,
+                ack: to.ack,
+                flags: tcp_flag::ACK,
+                window: client_window,
+                timestamps: segment.timestamps,
+                tsval: client_tsval,
+                tsecr: segment.tsval,
+            };
+            if write(stack, &layout, &tcp, scratch, &bare, None) {
+                stack.set_packet_mark(control.internal_mark);
+                stack.count(Reason::ServerAcknowledged, 1);
+                stack.redirect(Target::Server)
+            } else {
+                Action::Drop
+            }
+        }
+        ServerStep::Read { translated, skip } => {
+            let opaque = splice.has(flag::SERVER_OPAQUE);
+            let offset = splice.has_offset();
+            stack.unlock(flow);
+            if !opaque {
+                read(stack, handler, &layout, &tcp, scratch, flow, skip);
+            }
+            stack.lock(flow);
+            // SAFETY: under the flow's lock.
+            unsafe { (*flow).splice.release_server() };
+            stack.unlock(flow);
+            forward(stack, &layout, &tcp, predicate, client_port, scratch, flow, translated, offset)
+        }
+    })
+}
+
+#[inline(always)]
+fn read<H: Handler, K: Stack<H>>(
+    stack: &K,
+    handler: &H,
+    layout: &Layout,
+    tcp: &Tcp,
+    scratch: *mut Scratch<H::Scratch>,
+    flow: *mut Flow<H::State>,
+    skip: u32,
+) {
+    // SAFETY: the scratch value is this CPU's own; the claim makes the response side of the handler's state ours.
+    let (reading, unread) = unsafe { (&mut (*scratch).reading, (*flow).splice.server_skip) };
+    *reading = Reading {
+        payload: layout.tcp + tcp.header,
+        position: skip.wrapping_add(unread),
+        end: tcp.segment.payload,
+        skip: 0,
+    };
+    if stack.scan(handler, Direction::Response, flow, scratch) {
+        // SAFETY: `server_skip` belongs to the claim.
+        unsafe { (*flow).splice.server_skip = reading.skip };
+    } else {
+        mark_opaque(stack, handler, flow);
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn forward<H: Handler, K: Stack<H>>(
+    stack: &K,
+    layout: &Layout,
+    tcp: &Tcp,
+    predicate: &Predicate,
+    client_port: u16,
+    scratch: *mut Scratch<H::Scratch>,
+    flow: *mut Flow<H::State>,
+    to: Translated,
+    offset: bool,
+) -> Action {
+    // SAFETY: one word whose low bits stay from the flow's first packet on.
+    if unsafe { (*flow).splice.flags } & flag::ACCELERATED == 0 {
+        return Action::Next;
+    }
+    let ports = Ports { source: predicate.accelerated_port, destination: client_port };
+    let written = (!offset || !tcp.more_options || blank_sack(stack, layout, tcp, scratch))
+        && translate(stack, layout, ports, to);
+    if written {
+        Action::Next
+    } else {
+        stack.count(Reason::WriteFailed, 1);
+        Action::Drop
+    }
+}

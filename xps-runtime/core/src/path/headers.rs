@@ -1,0 +1,217 @@
+//! Headers that the stack writes itself: of replies and of bare acknowledgements.
+
+use super::{Scratch, Stack};
+use crate::checksum::fold;
+use crate::handler::{Handler, Reply};
+use crate::word::{store_u16, store_u32};
+use crate::packet::{ETHERNET, Layout, Skb, TCP, Tcp};
+
+/// Most bytes of Ethernet, IPv6 and TCP with timestamps, rounded up.
+pub const MAX: usize = 96;
+
+/// A TCP header to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing {
+    /// Whether the packet turns back: addresses are swapped.
+    pub back: bool,
+    /// Source port.
+    pub source_port: u16,
+    /// Destination port.
+    pub destination_port: u16,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+    /// TCP flags.
+    pub flags: u8,
+    /// Window field.
+    pub window: u16,
+    /// Whether the connection uses timestamps.
+    pub timestamps: bool,
+    /// Timestamp value.
+    pub tsval: u32,
+    /// Timestamp echo.
+    pub tsecr: u32,
+}
+
+/// Sum of the pseudo-header (RFC 9293 §3.1, RFC 8200 §8.1) for `length` bytes of TCP.
+#[inline(always)]
+pub fn pseudo_sum<K: Skb>(skb: &K, layout: &Layout, length: u32) -> Option<u64> {
+    let mut sum = u64::from(TCP) + u64::from(length);
+    if layout.v6 {
+        let mut at = 0;
+        while at < 32 {
+            sum += u64::from(skb.word(ETHERNET + 8 + at)?);
+            at += 4;
+        }
+    } else {
+        sum += u64::from(skb.word(ETHERNET + 12)?);
+        sum += u64::from(skb.word(ETHERNET + 16)?);
+    }
+    Some(sum)
+}
+
+/// Whether the checksum field holds what a sender leaves whose device computes the rest: the folded sum of the
+/// pseudo-header.
+#[inline(always)]
+pub fn partial<K: Skb>(skb: &K, layout: &Layout, tcp: &Tcp) -> bool {
+    pseudo_sum(skb, layout, layout.end - layout.tcp).is_some_and(|sum| fold(sum) == tcp.checksum)
+}
+
+/// The header under construction, and the sum of what was put into it since the last [`Writer::restart`].
+///
+/// In units of two and four bytes, since the stack of a program has room for no more.
+struct Writer {
+    header: *mut u8,
+    sum: u64,
+}
+
+impl Writer {
+    /// Puts four bytes at `at`, a constant below [`MAX`].
+    #[inline(always)]
+    fn four(&mut self, at: usize, value: u32) {
+        self.sum += u64::from(value);
+        // SAFETY: all places are constants within the header.
+        unsafe { store_u32(self.header.add(at), value.to_be()) };
+    }
+
+    /// Puts two bytes at `at`, an even constant below [`MAX`].
+    #[inline(always)]
+    fn two(&mut self, at: usize, value: u16) {
+        self.sum += u64::from(value);
+        self.raw_two(at, value);
+    }
+
+    #[inline(always)]
+    fn raw_two(&mut self, at: usize, value: u16) {
+        // SAFETY: as above.
+        unsafe { store_u16(self.header.add(at), value.to_be()) };
+    }
+
+    /// Copies four bytes of the packet.
+    #[inline(always)]
+    fn copy<K: Skb>(&mut self, skb: &K, to: usize, from: u32) -> Option<()> {
+        self.four(to, skb.word(from)?);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn restart(&mut self) {
+        self.sum = 0;
+    }
+}
+
+/// Replaces the packet by the scratch's `outgoing` with `reply` as payload. The headers have no options but timestamps.
+///
+/// Whether it could be written.
+#[inline(always)]
+pub fn write<H: Handler, K: Stack<H>>(
+    stack: &K,
+    scratch: *mut Scratch<H::Scratch>,
+    reply: Option<*const Reply>,
+) -> bool {
+    // SAFETY: the reply lies in a flow, whose memory stays while the program runs.
+    let payload = reply.map_or(0, |reply| unsafe { (*reply).len });
+    match compose(stack, scratch, payload, reply) {
+        Some(len) => {
+            stack.set_len(len + payload)
+                && stack.store_header(scratch, len)
+                && match reply {
+                    Some(reply) => stack.store_reply(len, reply),
+                    None => true,
+                }
+        }
+        None => false,
+    }
+}
+
+/// All headers, and their length.
+#[inline(always)]
+fn compose<H: Handler, K: Stack<H>>(
+    stack: &K,
+    scratch: *mut Scratch<H::Scratch>,
+    payload: u32,
+    reply: Option<*const Reply>,
+) -> Option<u32> {
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let (layout, tcp, outgoing) = unsafe { (&(*scratch).layout, &(*scratch).tcp, &(*scratch).outgoing) };
+    let partial = partial(stack, layout, tcp);
+    let tcp_len: u32 = if outgoing.timestamps { 32 } else { 20 };
+    // SAFETY: as above.
+    let mut to = Writer { header: unsafe { (&raw mut (*scratch).header).cast() }, sum: 0 };
+    // Ethernet: addresses are six bytes, so they are copied as four and two.
+    let (first, second) = if outgoing.back { (6, 0) } else { (0, 6) };
+    to.copy(stack, 0, first)?;
+    to.raw_two(4, stack.half(first + 4)?);
+    to.copy(stack, 6, second)?;
+    to.raw_two(10, stack.half(second + 4)?);
+    to.raw_two(12, stack.half(12)?);
+    if layout.v6 {
+        to.copy(stack, 14, ETHERNET)?;
+        to.two(18, (tcp_len + payload) as u16);
+        let hops = if outgoing.back { 64 } else { stack.half(ETHERNET + 6)? & 0xff };
+        to.two(20, u16::from(TCP) << 8 | hops);
+        to.restart();
+        let (source, destination) = if outgoing.back { (24, 8) } else { (8, 24) };
+        let mut i = 0;
+        while i < 16 {
+            to.copy(stack, 22 + i, ETHERNET + source + i as u32)?;
+            to.copy(stack, 38 + i, ETHERNET + destination + i as u32)?;
+            i += 4;
+        }
+        transport::<H, K, 54>(stack, &mut to, tcp_len, payload, partial, outgoing, reply);
+        Some(54 + tcp_len)
+    } else {
+        let service = (stack.half(ETHERNET)?) & 0xff;
+        to.restart();
+        to.two(14, 0x4500 | service);
+        to.two(16, (20 + tcp_len + payload) as u16);
+        to.copy(stack, 18, ETHERNET + 4)?;
+        let hops = if outgoing.back { 64 } else { stack.half(ETHERNET + 8)? >> 8 };
+        to.two(22, hops << 8 | u16::from(TCP));
+        let before = to.sum;
+        to.restart();
+        let (source, destination) = if outgoing.back { (16, 12) } else { (12, 16) };
+        to.copy(stack, 26, ETHERNET + source)?;
+        to.copy(stack, 30, ETHERNET + destination)?;
+        to.raw_two(24, !fold(before + to.sum));
+        transport::<H, K, 34>(stack, &mut to, tcp_len, payload, partial, outgoing, reply);
+        Some(34 + tcp_len)
+    }
+}
+
+/// The TCP header at `AT`; the writer's sum is that of the addresses.
+#[inline(always)]
+fn transport<H: Handler, K: Stack<H>, const AT: usize>(
+    stack: &K,
+    to: &mut Writer,
+    tcp_len: u32,
+    payload: u32,
+    partial: bool,
+    outgoing: &Outgoing,
+    reply: Option<*const Reply>,
+) {
+    to.sum += u64::from(TCP) + u64::from(tcp_len + payload);
+    let pseudo = to.sum;
+    to.two(AT, outgoing.source_port);
+    to.two(AT + 2, outgoing.destination_port);
+    to.four(AT + 4, outgoing.seq);
+    to.four(AT + 8, outgoing.ack);
+    to.two(AT + 12, (tcp_len as u16) << 10 | u16::from(outgoing.flags));
+    to.two(AT + 14, outgoing.window);
+    to.two(AT + 18, 0);
+    if outgoing.timestamps {
+        to.four(AT + 20, 0x0101_080a);
+        to.four(AT + 24, outgoing.tsval);
+        to.four(AT + 28, outgoing.tsecr);
+    }
+    let checksum = if partial {
+        fold(pseudo)
+    } else {
+        if let Some(reply) = reply {
+            to.sum += stack.sum_reply(reply);
+        }
+        !fold(to.sum)
+    };
+    to.raw_two(AT + 16, checksum);
+}

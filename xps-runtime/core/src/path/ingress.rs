@@ -1,0 +1,408 @@
+//! The client's packets: predicate, flow, splice, handler, and then a reply or the way to the server.
+
+use super::headers::Outgoing;
+use super::{Action, Direction, Ports, Reading, Scratch, Stack, Target, blank_sack, connect, translate, write};
+use crate::abi::Control;
+use crate::flow::Flow;
+use crate::handler::Handler;
+use crate::packet::{self, Layout, Tcp, Unusual};
+use crate::predicate::{Predicate, Role};
+use crate::splice::{ClientStep, Injection, Translated, flag, tcp_flag};
+use crate::verdict::{Reason, Verdict};
+
+/// What is known of a packet of a flow.
+struct Packet<'a, S> {
+    layout: &'a Layout,
+    tcp: &'a Tcp,
+    predicate: &'a Predicate,
+    control: &'a Control,
+    client_port: u16,
+    scratch: *mut Scratch<S>,
+}
+
+/// The ingress program.
+#[inline(always)]
+pub fn run<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Action {
+    match decide(stack, handler) {
+        Some(action) => action,
+        None => Action::Next,
+    }
+}
+
+#[inline(always)]
+fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
+    let (layout, client_port, server_port) = packet::locate(stack)?;
+    let index = stack.port(server_port);
+    if index == 0 || stack.tagged() {
+        return None;
+    }
+    // SAFETY: maps' values stay while the program runs; the agent writes predicates before it sets their ports.
+    let predicate = unsafe { &*stack.predicate(index)? };
+    // SAFETY: likewise.
+    let control = unsafe { &*stack.control()? };
+    let scratch = stack.scratch()?;
+    // SAFETY: this CPU's own while the program runs.
+    let key = unsafe { &mut (*scratch).key };
+    packet::addresses(stack, layout.v6, &mut key.client, &mut key.server)?;
+    let role = predicate.role(&key.server, server_port)?;
+    if stack.packet_mark() == control.internal_mark && control.internal_mark != 0 {
+        return None;
+    }
+    if layout.unusual == Unusual::Fragment {
+        stack.count(Reason::Fragment, 1);
+        return Some(Action::Drop);
+    }
+    connect::write_key(key, client_port, predicate.plain_port);
+    let tcp = packet::tcp(stack, &layout)?;
+    if tcp.segment.flags & (tcp_flag::SYN | tcp_flag::ACK | tcp_flag::RST) == tcp_flag::SYN {
+        return Some(connect::syn(stack, handler, &layout, &tcp, predicate, role, control, scratch));
+    }
+    // SAFETY: as above.
+    let key = unsafe { &(*scratch).key };
+    let flow = match stack.flow(key) {
+        Some(flow) => flow,
+        None => match connect::first_ack(stack, handler, &tcp, layout.v6, role, control, scratch) {
+            Some(flow) => flow,
+            None => {
+                if role == Role::Plain && tcp.segment.payload != 0 {
+                    stack.foreign();
+                    stack.count(Reason::Foreign, 1);
+                }
+                return None;
+            }
+        },
+    };
+    // SAFETY: one word, which is set before the flow's first packet goes on and whose low bits then stay.
+    let flags = unsafe { (*flow).splice.flags };
+    if flags == 0 {
+        // Another CPU is just making it.
+        stack.count(Reason::Contended, 1);
+        return Some(Action::Drop);
+    }
+    match (role, flags & flag::ACCELERATED != 0) {
+        (Role::Plain, true) => {
+            stack.count(Reason::PortClash, 1);
+            return Some(Action::Drop);
+        }
+        // The sidecar's own listener has this tuple.
+        (Role::Accelerated, false) => return None,
+        _ => {}
+    }
+    let packet = Packet { layout: &layout, tcp: &tcp, predicate, control, client_port, scratch };
+    Some(known(stack, handler, &packet, flow))
+}
+
+#[inline(always)]
+fn known<H: Handler, K: Stack<H>>(
+    stack: &K,
+    handler: &H,
+    packet: &Packet<'_, H::Scratch>,
+    flow: *mut Flow<H::State>,
+) -> Action {
+    let segment = &packet.tcp.segment;
+    if segment.payload != 0 && !stack.verify(packet.layout, packet.tcp) {
+        stack.count(Reason::BadChecksum, 1);
+        return Action::Next;
+    }
+    stack.lock(flow);
+    // SAFETY: under the flow's lock, which each arm gives back: so no arm's values live on another's way, which the
+    // verifier would take for uninitialised.
+    let splice = unsafe { &mut (*flow).splice };
+    match splice.client(segment) {
+        ClientStep::Pass(to) => {
+            let finished = splice.finished();
+            let offset = splice.has_offset();
+            let held = segment.payload == 0 && splice.take_held_ack();
+            let acknowledgement = splice.acknowledgement();
+            stack.unlock(flow);
+            if held {
+                acknowledge_client(stack, packet, &acknowledgement);
+            }
+            stack.count(if segment.payload == 0 { Reason::NoPayload } else { Reason::Retransmission }, 1);
+            let action = forward(stack, packet, flow, to, offset);
+            if finished
+                // SAFETY: both directions have ended, nobody reads them any more.
+                && handler.ended(unsafe { &mut (*flow).handler })
+                // SAFETY: the scratch value is this CPU's own while the program runs.
+                && stack.remove_flow(unsafe { &(*packet.scratch).key })
+            {
+                stack.flows(-1);
+                stack.count(Reason::FlowClosed, 1);
+            }
+            action
+        }
+        ClientStep::Drop(reason) => {
+            stack.unlock(flow);
+            stack.count(reason, 1);
+            Action::Drop
+        }
+        ClientStep::Resend(injection) => {
+            stack.unlock(flow);
+            stack.count(Reason::Resent, 1);
+            reply(stack, packet, flow, &injection)
+        }
+        ClientStep::Read { skip, refused } => {
+            let opaque = splice.has(flag::CLIENT_OPAQUE);
+            stack.unlock(flow);
+            read(stack, handler, packet, flow, skip, refused, opaque)
+        }
+    }
+}
+
+/// New bytes: the handler reads them, and they are answered or passed.
+#[inline(always)]
+fn read<H: Handler, K: Stack<H>>(
+    stack: &K,
+    handler: &H,
+    packet: &Packet<'_, H::Scratch>,
+    flow: *mut Flow<H::State>,
+    skip: u32,
+    refused: Option<Reason>,
+    opaque: bool,
+) -> Action {
+    let segment = &packet.tcp.segment;
+    let scratch = packet.scratch;
+    // SAFETY: the scratch value is this CPU's own; the claim makes the request side of the handler's state ours.
+    let (of_handler, reading) = unsafe { (&mut (*scratch).handler, &mut (*scratch).reading) };
+    handler.begin(of_handler);
+    let mut reason = refused;
+    if opaque {
+        reason = Some(Reason::Opaque);
+    } else {
+        // SAFETY: `client_skip` belongs to the claim.
+        let unread = unsafe { (*flow).splice.client_skip };
+        *reading = Reading {
+            payload: packet.layout.tcp + packet.tcp.header,
+            position: skip.wrapping_add(unread),
+            end: segment.payload,
+            skip: 0,
+        };
+        if stack.scan(handler, Direction::Request, flow, scratch) {
+            // SAFETY: as above.
+            unsafe { (*flow).splice.client_skip = reading.skip };
+            stack.count(Reason::Requests, u64::from(handler.requests(of_handler)));
+        } else {
+            mark_opaque(stack, handler, flow);
+            reason = Some(Reason::Opaque);
+        }
+    }
+    if reason.is_none() && packet.layout.unusual != Unusual::No {
+        reason = Some(Reason::Unusual);
+    }
+    if reason.is_none() {
+        let control = packet.control;
+        if control.answer == 0 || stack.now_ns() >= control.lease_deadline_ns {
+            reason = Some(Reason::NoLease);
+        }
+    }
+    if reason.is_none() {
+        // SAFETY: read-only numbers that only this CPU's claim changes.
+        let mut room = unsafe { (*flow).splice.room(segment) };
+        if room > packet.control.reply_bytes_max {
+            room = packet.control.reply_bytes_max;
+        }
+        // SAFETY: the claim; and no reply is outstanding (S1), so the kept one is not needed any more.
+        let (state, buffer) = unsafe { (&mut (*flow).handler, &mut (*flow).reply) };
+        buffer.len = 0;
+        match handler.answer(state, of_handler, buffer, room) {
+            Verdict::Reply => {
+                buffer.seal();
+                let len = buffer.len;
+                stack.lock(flow);
+                // SAFETY: under the flow's lock.
+                match unsafe { (*flow).splice.inject(segment, len) } {
+                    Ok(injection) => {
+                        stack.unlock(flow);
+                        stack.count(Reason::Replied, 1);
+                        stack.count(Reason::RequestsAnswered, u64::from(handler.requests(of_handler)));
+                        return reply(stack, packet, flow, &injection);
+                    }
+                    Err(raced) => {
+                        stack.unlock(flow);
+                        reason = Some(raced);
+                    }
+                }
+            }
+            Verdict::Pass(why) => reason = Some(why),
+            Verdict::Drop(why) | Verdict::Close(why) => {
+                // Its bytes were read, so it cannot be left to a retransmission: the connection ends.
+                stack.count(why, 1);
+                return close(stack, packet, flow);
+            }
+        }
+    }
+    if let Some(reason) = reason {
+        stack.count(reason, 1);
+    }
+    // SAFETY: the claim.
+    let state = unsafe { &mut (*flow).handler };
+    handler.passed(state, of_handler);
+    stack.lock(flow);
+    // SAFETY: under the flow's lock.
+    let splice = unsafe { &mut (*flow).splice };
+    let to = splice.pass_claimed(segment);
+    let offset = splice.has_offset();
+    stack.unlock(flow);
+    forward(stack, packet, flow, to, offset)
+}
+
+/// Tells the handler, once, that it will not see the rest.
+#[inline(always)]
+pub(super) fn mark_opaque<H: Handler, K: Stack<H>>(stack: &K, handler: &H, flow: *mut Flow<H::State>) {
+    stack.lock(flow);
+    // SAFETY: under the flow's lock.
+    let splice = unsafe { &mut (*flow).splice };
+    let first = splice.flags & (flag::CLIENT_OPAQUE | flag::SERVER_OPAQUE) == 0;
+    splice.flags |= flag::CLIENT_OPAQUE | flag::SERVER_OPAQUE;
+    stack.unlock(flow);
+    if first {
+        // SAFETY: once a flow; the handler's own rules say which fields this may touch.
+        handler.opaque(unsafe { &mut (*flow).handler });
+    }
+}
+
+/// To the server, translated.
+#[inline(always)]
+fn forward<H: Handler, K: Stack<H>>(
+    stack: &K,
+    packet: &Packet<'_, H::Scratch>,
+    flow: *mut Flow<H::State>,
+    to: Translated,
+    offset: bool,
+) -> Action {
+    // SAFETY: one word, as in `decide`.
+    if unsafe { (*flow).splice.flags } & flag::ACCELERATED == 0 {
+        return Action::Next;
+    }
+    let ports = Ports { source: packet.client_port, destination: packet.predicate.plain_port };
+    let written = (!offset || !packet.tcp.more_options || blank_sack(stack, packet.layout, packet.tcp, packet.scratch))
+        && translate(stack, packet.layout, ports, to);
+    if written {
+        Action::Next
+    } else {
+        stack.count(Reason::WriteFailed, 1);
+        Action::Drop
+    }
+}
+
+/// The packet becomes the reply.
+#[inline(always)]
+fn reply<H: Handler, K: Stack<H>>(
+    stack: &K,
+    packet: &Packet<'_, H::Scratch>,
+    flow: *mut Flow<H::State>,
+    injection: &Injection,
+) -> Action {
+    let Packet { layout, tcp, scratch, .. } = *packet;
+    let segment = &tcp.segment;
+    if injection.owes {
+        let bare = Outgoing {
+            back: false,
+            source_port: packet.client_port,
+            destination_port: packet.predicate.plain_port,
+            seq: injection.owed.seq,
+            ack: injection.owed.ack,
+            flags: tcp_flag::ACK,
+            window: segment.window,
+            timestamps: segment.timestamps,
+            tsval: segment.tsval,
+            tsecr: injection.tsval,
+        };
+        if write(stack, layout, tcp, scratch, &bare, None)
+            && stack.send_copy(Target::Server, packet.control.internal_mark)
+        {
+            stack.count(Reason::ServerAcknowledged, 1);
+        }
+    }
+    let outgoing = Outgoing {
+        back: true,
+        source_port: packet.predicate.accelerated_port,
+        destination_port: packet.client_port,
+        seq: injection.seq,
+        ack: injection.ack,
+        flags: tcp_flag::ACK | tcp_flag::PSH,
+        window: injection.window,
+        timestamps: segment.timestamps,
+        tsval: injection.tsval,
+        tsecr: segment.tsval,
+    };
+    // SAFETY: the flow's memory stays while the program runs.
+    let kept = unsafe { &raw const (*flow).reply };
+    if write(stack, layout, tcp, scratch, &outgoing, Some(kept)) {
+        stack.redirect(Target::Client)
+    } else {
+        stack.count(Reason::WriteFailed, 1);
+        Action::Drop
+    }
+}
+
+/// Gives the client the acknowledgement that was held back (S15), then makes the packet what it was.
+#[inline(always)]
+fn acknowledge_client<H: Handler, K: Stack<H>>(stack: &K, packet: &Packet<'_, H::Scratch>, ack: &Injection) {
+    let Packet { layout, tcp, scratch, .. } = *packet;
+    let segment = &tcp.segment;
+    if tcp.more_options || layout.unusual != Unusual::No {
+        return;
+    }
+    let back = Outgoing {
+        back: true,
+        source_port: packet.predicate.accelerated_port,
+        destination_port: packet.client_port,
+        seq: ack.seq,
+        ack: ack.ack,
+        flags: tcp_flag::ACK,
+        window: ack.window,
+        timestamps: segment.timestamps,
+        tsval: ack.tsval,
+        tsecr: segment.tsval,
+    };
+    let echo = if segment.timestamps { stack.word(layout.tcp + 28) } else { Some(0) };
+    let Some(echo) = echo else { return };
+    if !write(stack, layout, tcp, scratch, &back, None) {
+        return;
+    }
+    if stack.send_copy(Target::Client, 0) {
+        stack.count(Reason::ClientAcknowledged, 1);
+    }
+    let again = Outgoing {
+        back: true,
+        source_port: packet.client_port,
+        destination_port: packet.predicate.accelerated_port,
+        seq: segment.seq,
+        ack: segment.ack,
+        flags: segment.flags,
+        window: segment.window,
+        timestamps: segment.timestamps,
+        tsval: segment.tsval,
+        tsecr: echo,
+    };
+    write(stack, layout, tcp, scratch, &again, None);
+}
+
+/// The segment goes to the server as a reset. The client's next segment finds no socket and is answered with one too.
+#[inline(always)]
+fn close<H: Handler, K: Stack<H>>(stack: &K, packet: &Packet<'_, H::Scratch>, flow: *mut Flow<H::State>) -> Action {
+    stack.lock(flow);
+    // SAFETY: under the flow's lock.
+    let splice = unsafe { &mut (*flow).splice };
+    splice.flags |= flag::RESET;
+    let to = splice.pass_claimed(&packet.tcp.segment);
+    stack.unlock(flow);
+    let outgoing = Outgoing {
+        back: false,
+        source_port: packet.client_port,
+        destination_port: packet.predicate.plain_port,
+        seq: to.seq,
+        ack: to.ack,
+        flags: tcp_flag::RST | tcp_flag::ACK,
+        window: 0,
+        timestamps: false,
+        tsval: 0,
+        tsecr: 0,
+    };
+    if write(stack, packet.layout, packet.tcp, packet.scratch, &outgoing, None) {
+        Action::Next
+    } else {
+        Action::Drop
+    }
+}

@@ -1,0 +1,546 @@
+//! Sequence numbers of a connection in which the stack answers for a server that does not know.
+//!
+//! Two numberings: the client's (what is on the wire between client and stack) and the server's. They differ by the bytes
+//! that the stack consumed from the client and the bytes that it injected to it:
+//!
+//! - client to server: `seq - consumed`, `ack - injected`
+//! - server to client: `seq + injected`, `ack + consumed`
+//!
+//! A pure state machine: segments in, steps out. Its callers hold the flow's lock during each call (S14); between
+//! [`Splice::client`] and [`Splice::release_client`] the client's direction is claimed by one CPU, likewise the server's.
+//! The invariants S1–S14 are those of ARCHITECTURE.md.
+
+use crate::handshake::{self, Mark};
+use crate::seq::{after, before, distance, latest};
+use crate::verdict::Reason;
+
+/// TCP flags (RFC 9293 §3.1).
+pub mod tcp_flag {
+    /// No more data from the sender.
+    pub const FIN: u8 = 1;
+    /// Synchronise sequence numbers.
+    pub const SYN: u8 = 2;
+    /// Reset the connection.
+    pub const RST: u8 = 4;
+    /// Push.
+    pub const PSH: u8 = 8;
+    /// The acknowledgement field counts.
+    pub const ACK: u8 = 16;
+    /// The urgent pointer counts.
+    pub const URG: u8 = 32;
+}
+
+/// Flags of a splice.
+pub mod flag {
+    /// Through the accelerated port; otherwise the connection is only observed.
+    pub const ACCELERATED: u32 = 1;
+    /// Both sides use timestamps.
+    pub const TIMESTAMPS: u32 = 1 << 1;
+    /// The handshake was seen: options are known, the stream was read from its first byte.
+    pub const COMPLETE: u32 = 1 << 2;
+    /// A CPU reads the client's direction.
+    pub const CLIENT_CLAIMED: u32 = 1 << 3;
+    /// A CPU reads the server's direction.
+    pub const SERVER_CLAIMED: u32 = 1 << 4;
+    /// The client's FIN was seen.
+    pub const CLIENT_FIN: u32 = 1 << 5;
+    /// The server's FIN was seen.
+    pub const SERVER_FIN: u32 = 1 << 6;
+    /// A reset was seen.
+    pub const RESET: u32 = 1 << 7;
+    /// The client's bytes are not shown to the handler any more.
+    pub const CLIENT_OPAQUE: u32 = 1 << 8;
+    /// The server's bytes are not shown to the handler any more.
+    pub const SERVER_OPAQUE: u32 = 1 << 9;
+    /// An acknowledgement was held back (S15).
+    pub const ACK_HELD: u32 = 1 << 10;
+    /// The server closed first: its socket goes through TIME_WAIT.
+    pub const SERVER_FIRST: u32 = 1 << 11;
+}
+
+/// What the splice needs to know of a segment, in the sender's numbering.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Segment {
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+    /// [`tcp_flag`]s.
+    pub flags: u8,
+    /// The window field as it stands in the header.
+    pub window: u16,
+    /// Payload in bytes.
+    pub payload: u32,
+    /// Timestamp value, if `timestamps`.
+    pub tsval: u32,
+    /// Whether there is a timestamp option.
+    pub timestamps: bool,
+}
+
+impl Segment {
+    #[inline(always)]
+    const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// The sequence number behind the segment.
+    #[inline(always)]
+    #[must_use]
+    pub const fn end(&self) -> u32 {
+        self.seq.wrapping_add(self.payload).wrapping_add(if self.has(tcp_flag::FIN) { 1 } else { 0 })
+    }
+}
+
+/// Numbers of a segment in the other side's numbering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Translated {
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+}
+
+/// What becomes of a client's segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientStep {
+    /// To the server, nothing in it is new.
+    Pass(Translated),
+    /// To the server or answered: the payload from `skip` on is new, and this CPU has the claim on it.
+    Read {
+        /// Payload bytes that were read before.
+        skip: u32,
+        /// Why a reply is out of the question, if it is.
+        refused: Option<Reason>,
+    },
+    /// The same answered request again: the kept reply is sent again (S3).
+    Resend(Injection),
+    /// Not to be passed; TCP sends it again.
+    Drop(Reason),
+}
+
+/// What becomes of a server's segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerStep {
+    /// To the client, nothing in it is new.
+    Pass(Translated),
+    /// To the client; the payload from `skip` on is new, and this CPU has the claim on it.
+    Read {
+        /// The segment in the client's numbering.
+        translated: Translated,
+        /// Payload bytes that were read before.
+        skip: u32,
+    },
+    /// Not to be passed: the client has it. The server is given the acknowledgement it missed (S4), in its own numbering:
+    /// the sequence number it expects, and the acknowledgement.
+    Acknowledge(Translated),
+    /// Not to be passed; TCP sends it again.
+    Drop(Reason),
+}
+
+/// The header of a reply that the stack sends, in the client's numbering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Injection {
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number: behind the answered request.
+    pub ack: u32,
+    /// Window field.
+    pub window: u16,
+    /// Timestamp value: the server's last (S6).
+    pub tsval: u32,
+    /// Whether the request acknowledged bytes of the server for the first time: then the server is owed that
+    /// acknowledgement (S5).
+    pub owes: bool,
+    /// The acknowledgement that the server is owed, in its numbering.
+    pub owed: Translated,
+}
+
+/// One connection's numbers. Client's numbering unless it says otherwise.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Splice {
+    /// See [`flag`].
+    pub flags: u32,
+    /// Next byte expected from the client.
+    pub client_next: u32,
+    /// Highest acknowledgement of the client.
+    pub client_ack: u32,
+    /// Next byte expected from the server; server's numbering.
+    pub server_next: u32,
+    /// Highest acknowledgement of the server; server's numbering.
+    pub server_ack: u32,
+    /// Highest acknowledgement that the server was given; server's numbering.
+    pub server_una: u32,
+    /// Bytes consumed from the client so far.
+    pub consumed: u32,
+    /// Bytes injected to the client so far.
+    pub injected: u32,
+    /// Where the last reply begins.
+    pub injection_start: u32,
+    /// Its length; 0 if there was none.
+    pub injection_len: u32,
+    /// Where the request that it answered begins.
+    pub request_start: u32,
+    /// That request's length.
+    pub request_len: u32,
+    /// The server's last timestamp value.
+    pub server_tsval: u32,
+    /// Bytes of the client that the handler does not want to see.
+    pub client_skip: u32,
+    /// Bytes of the server that the handler does not want to see.
+    pub server_skip: u32,
+    /// The server's last window field.
+    pub server_window: u16,
+    /// The client's maximum segment size, in bytes.
+    pub mss: u16,
+    /// The client's window shift (RFC 7323).
+    pub client_shift: u8,
+    /// The server's window shift.
+    pub server_shift: u8,
+    /// The client's last window field.
+    pub client_window: u16,
+    /// The client's last timestamp value.
+    pub client_tsval: u32,
+}
+
+impl Splice {
+    /// A connection whose handshake was seen.
+    #[inline(always)]
+    pub fn open(&mut self, mark: &Mark) {
+        let accelerated = if mark.flags & handshake::ACCELERATED != 0 { flag::ACCELERATED } else { 0 };
+        let timestamps = if mark.flags & handshake::TIMESTAMPS != 0 { flag::TIMESTAMPS } else { 0 };
+        self.flags = flag::COMPLETE | accelerated | timestamps;
+        self.client_next = mark.client_isn.wrapping_add(1);
+        self.client_ack = mark.server_isn.wrapping_add(1);
+        self.server_next = self.client_ack;
+        self.server_una = self.client_ack;
+        self.server_ack = self.client_next;
+        self.mss = mark.mss;
+        self.client_shift = mark.client_shift;
+        self.server_shift = mark.server_shift;
+        self.clear();
+    }
+
+    /// A connection through the accelerated port of which nothing is known but that it exists: ports are translated,
+    /// nothing is read, nothing is answered.
+    #[inline(always)]
+    pub fn open_unseen(&mut self, segment: &Segment) {
+        self.flags = flag::ACCELERATED | flag::CLIENT_OPAQUE | flag::SERVER_OPAQUE;
+        self.client_next = segment.seq;
+        self.client_ack = segment.ack;
+        self.server_next = segment.ack;
+        self.server_una = segment.ack;
+        self.server_ack = segment.seq;
+        self.mss = 0;
+        self.client_shift = 0;
+        self.server_shift = 0;
+        self.clear();
+    }
+
+    #[inline(always)]
+    fn clear(&mut self) {
+        self.consumed = 0;
+        self.injected = 0;
+        self.injection_start = 0;
+        self.injection_len = 0;
+        self.request_start = 0;
+        self.request_len = 0;
+        self.server_tsval = 0;
+        self.client_skip = 0;
+        self.server_skip = 0;
+        self.server_window = 0;
+        self.client_window = 0;
+        self.client_tsval = 0;
+    }
+
+    /// Whether `flag` is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Whether numbers differ between the sides.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_offset(&self) -> bool {
+        self.consumed | self.injected != 0
+    }
+
+    #[inline(always)]
+    const fn injection_end(&self) -> u32 {
+        self.injection_start.wrapping_add(self.injection_len)
+    }
+
+    #[inline(always)]
+    const fn request_end(&self) -> u32 {
+        self.request_start.wrapping_add(self.request_len)
+    }
+
+    /// Whether the last reply is on its way: sent, not acknowledged to its end.
+    #[inline(always)]
+    #[must_use]
+    pub const fn outstanding(&self) -> bool {
+        self.injection_len != 0 && before(self.client_ack, self.injection_end())
+    }
+
+    /// Where in the server's numbering the last reply was put in.
+    #[inline(always)]
+    const fn injection_point(&self) -> u32 {
+        self.injection_start.wrapping_sub(self.injected.wrapping_sub(self.injection_len))
+    }
+
+    /// A client's acknowledgement in the server's numbering. Bytes of a reply count as the point where it was put in.
+    #[inline(always)]
+    #[must_use]
+    pub fn ack_to_server(&self, ack: u32) -> u32 {
+        if self.injection_len == 0 || !before(ack, self.injection_end()) {
+            ack.wrapping_sub(self.injected)
+        } else if after(ack, self.injection_start) {
+            self.injection_point()
+        } else {
+            ack.wrapping_sub(self.injected.wrapping_sub(self.injection_len))
+        }
+    }
+
+    #[inline(always)]
+    fn to_server(&mut self, segment: &Segment) -> Translated {
+        let ack = self.ack_to_server(segment.ack);
+        if segment.has(tcp_flag::ACK) && after(ack, self.server_una) && !after(ack, self.server_next) {
+            self.server_una = ack;
+        }
+        Translated {
+            seq: segment.seq.wrapping_sub(self.consumed),
+            ack: if segment.has(tcp_flag::ACK) { ack } else { segment.ack },
+        }
+    }
+
+    /// Takes a segment of the client.
+    #[inline(always)]
+    pub fn client(&mut self, segment: &Segment) -> ClientStep {
+        let sent = self.server_next.wrapping_add(self.injected);
+        if segment.has(tcp_flag::ACK) && after(segment.ack, self.client_ack) && !after(segment.ack, sent) {
+            self.client_ack = segment.ack;
+        }
+        self.client_window = segment.window;
+        if segment.timestamps {
+            self.client_tsval = latest(self.client_tsval, segment.tsval);
+        }
+        if segment.has(tcp_flag::RST) {
+            // Only a reset at exactly the next byte is believed (RFC 5961 §3.2); others are the server's to judge.
+            if segment.seq == self.client_next {
+                self.flags |= flag::RESET;
+            }
+            return ClientStep::Pass(self.to_server(segment));
+        }
+        let fin = segment.has(tcp_flag::FIN);
+        if segment.payload == 0 && !fin {
+            return ClientStep::Pass(self.to_server(segment));
+        }
+        let ahead = distance(segment.seq, self.client_next);
+        if ahead > 0 {
+            return ClientStep::Drop(Reason::OutOfOrder);
+        }
+        let fresh = distance(segment.end(), self.client_next);
+        if ahead < 0 {
+            if self.outstanding() && before(segment.seq, self.request_end()) {
+                return ClientStep::Resend(self.injection(false, Translated { seq: 0, ack: 0 }));
+            }
+            if fresh <= 0 {
+                return ClientStep::Pass(self.to_server(segment));
+            }
+            if self.request_len != 0 && before(segment.seq, self.request_end()) {
+                return ClientStep::Drop(Reason::StaleOverlap);
+            }
+        }
+        if self.has(flag::CLIENT_CLAIMED) {
+            return ClientStep::Drop(Reason::Contended);
+        }
+        let refused = self.refuses(segment);
+        self.flags |= flag::CLIENT_CLAIMED | if fin { flag::CLIENT_FIN } else { 0 };
+        self.client_next = segment.end();
+        ClientStep::Read { skip: ahead.unsigned_abs(), refused }
+    }
+
+    /// S1 as far as TCP knows it.
+    #[inline(always)]
+    fn refuses(&self, segment: &Segment) -> Option<Reason> {
+        let refusal = flag::CLIENT_FIN | flag::SERVER_FIN | flag::RESET | flag::CLIENT_OPAQUE | flag::SERVER_OPAQUE;
+        if !self.has(flag::ACCELERATED) {
+            return Some(Reason::PlainPort);
+        }
+        if self.flags & (flag::CLIENT_OPAQUE | flag::SERVER_OPAQUE) != 0 {
+            return Some(Reason::Opaque);
+        }
+        if !self.has(flag::COMPLETE) {
+            return Some(Reason::HandshakeUnseen);
+        }
+        if segment.has(tcp_flag::URG) || !segment.has(tcp_flag::ACK) || segment.timestamps != self.has(flag::TIMESTAMPS) {
+            return Some(Reason::Unusual);
+        }
+        if segment.has(tcp_flag::FIN)
+            || self.flags & refusal != 0
+            || segment.seq != self.client_next
+            || segment.ack != self.server_next.wrapping_add(self.injected)
+            || self.server_ack != segment.seq.wrapping_sub(self.consumed)
+        {
+            return Some(Reason::NotIdle);
+        }
+        None
+    }
+
+    /// Most bytes that a reply to `segment` may have: the client's window and segment size.
+    #[inline(always)]
+    #[must_use]
+    pub fn room(&self, segment: &Segment) -> u32 {
+        let window = u32::from(segment.window) << (self.client_shift & 15);
+        let options = if self.has(flag::TIMESTAMPS) { 12 } else { 0 };
+        let size = u32::from(self.mss).saturating_sub(options);
+        if window < size { window } else { size }
+    }
+
+    /// Commits a reply to the segment that this CPU has claimed, and releases the claim. Fails, with the claim still
+    /// held, if the server has moved since (S14).
+    #[inline(always)]
+    pub fn inject(&mut self, segment: &Segment, reply: u32) -> Result<Injection, Reason> {
+        let gone = flag::SERVER_FIN | flag::RESET | flag::SERVER_OPAQUE;
+        if self.flags & gone != 0 || segment.ack != self.server_next.wrapping_add(self.injected) {
+            return Err(Reason::Raced);
+        }
+        let ack = segment.ack.wrapping_sub(self.injected);
+        let owes = after(ack, self.server_una);
+        if owes {
+            self.server_una = ack;
+        }
+        // The numbers of a bare acknowledgement stand behind what the server was given, not behind this request.
+        let owed = Translated { seq: segment.seq.wrapping_sub(self.consumed), ack };
+        self.injection_start = segment.ack;
+        self.injection_len = reply;
+        self.request_start = segment.seq;
+        self.request_len = segment.payload;
+        self.consumed = self.consumed.wrapping_add(segment.payload);
+        self.injected = self.injected.wrapping_add(reply);
+        self.flags &= !flag::CLIENT_CLAIMED;
+        Ok(self.injection(owes, owed))
+    }
+
+    #[inline(always)]
+    const fn injection(&self, owes: bool, owed: Translated) -> Injection {
+        Injection {
+            seq: self.injection_start,
+            ack: self.request_end(),
+            window: self.server_window,
+            tsval: self.server_tsval,
+            owes,
+            owed,
+        }
+    }
+
+    /// The segment that this CPU has claimed goes to the server.
+    #[inline(always)]
+    pub fn pass_claimed(&mut self, segment: &Segment) -> Translated {
+        self.flags &= !flag::CLIENT_CLAIMED;
+        self.to_server(segment)
+    }
+
+    /// Takes a segment of the server, in the server's numbering.
+    #[inline(always)]
+    pub fn server(&mut self, segment: &Segment) -> ServerStep {
+        if segment.has(tcp_flag::RST) {
+            self.flags |= flag::RESET;
+            return ServerStep::Pass(self.to_client(segment));
+        }
+        if segment.has(tcp_flag::ACK) {
+            self.server_ack = latest(self.server_ack, segment.ack);
+        }
+        self.server_window = segment.window;
+        if segment.timestamps {
+            self.server_tsval = latest(self.server_tsval, segment.tsval);
+        }
+        let fin = segment.has(tcp_flag::FIN);
+        let ahead = distance(segment.seq, self.server_next);
+        if segment.payload == 0 && !fin {
+            return ServerStep::Pass(self.to_client(segment));
+        }
+        if ahead > 0 {
+            return ServerStep::Drop(Reason::OutOfOrder);
+        }
+        if ahead < 0 && self.injection_len != 0 && before(segment.seq, self.injection_point()) {
+            return ServerStep::Acknowledge(Translated {
+                seq: self.server_ack,
+                ack: self.injection_point(),
+            });
+        }
+        if distance(segment.end(), self.server_next) <= 0 {
+            return ServerStep::Pass(self.to_client(segment));
+        }
+        if self.has(flag::SERVER_CLAIMED) {
+            return ServerStep::Drop(Reason::Contended);
+        }
+        if fin {
+            if !self.has(flag::CLIENT_FIN) {
+                self.flags |= flag::SERVER_FIRST;
+            }
+            self.flags |= flag::SERVER_FIN;
+        }
+        self.flags |= flag::SERVER_CLAIMED;
+        self.server_next = segment.end();
+        ServerStep::Read { translated: self.to_client(segment), skip: ahead.unsigned_abs() }
+    }
+
+    /// S15: while a reply is on its way the client must not learn that its request has arrived from anything but that
+    /// reply, since the client's retransmission is the only thing that brings it again.
+    #[inline(always)]
+    fn to_client(&mut self, segment: &Segment) -> Translated {
+        let mut ack = segment.ack.wrapping_add(self.consumed);
+        if self.outstanding() && after(ack, self.request_start) {
+            ack = self.request_start;
+            self.flags |= flag::ACK_HELD;
+        }
+        Translated {
+            seq: segment.seq.wrapping_add(self.injected),
+            ack: if segment.has(tcp_flag::ACK) { ack } else { segment.ack },
+        }
+    }
+
+    /// The segment that this CPU has read goes to the client.
+    #[inline(always)]
+    pub fn release_server(&mut self) {
+        self.flags &= !flag::SERVER_CLAIMED;
+    }
+
+    /// Whether an acknowledgement was held back that the client may have now; asked after its segments without payload.
+    #[inline(always)]
+    pub fn take_held_ack(&mut self) -> bool {
+        let due = self.has(flag::ACK_HELD) && !self.outstanding();
+        if due {
+            self.flags &= !flag::ACK_HELD;
+        }
+        due
+    }
+
+    /// A bare acknowledgement to the client of all that the server has acknowledged.
+    #[inline(always)]
+    #[must_use]
+    pub const fn acknowledgement(&self) -> Injection {
+        Injection {
+            seq: self.server_next.wrapping_add(self.injected),
+            ack: self.server_ack.wrapping_add(self.consumed),
+            window: self.server_window,
+            tsval: self.server_tsval,
+            owes: false,
+            owed: Translated { seq: 0, ack: 0 },
+        }
+    }
+
+    /// Whether both sides have closed and acknowledged that they have, the client first: the server's socket is gone
+    /// (RFC 9293 §3.6), and nothing can come that would need this state.
+    #[inline(always)]
+    #[must_use]
+    pub const fn finished(&self) -> bool {
+        self.flags & (flag::CLIENT_FIN | flag::SERVER_FIN) == (flag::CLIENT_FIN | flag::SERVER_FIN)
+            && !self.has(flag::SERVER_FIRST)
+            && self.server_ack == self.client_next.wrapping_sub(self.consumed)
+            && self.client_ack == self.server_next.wrapping_add(self.injected)
+    }
+}

@@ -1,0 +1,132 @@
+//! What becomes of a segment. Every way off the fast path has a name, and every name has a counter.
+
+macro_rules! reasons {
+    ($( $(#[$doc:meta])* $name:ident = $label:literal, )*) => {
+        /// Why a segment was not answered in the stack, or what else happened to it. Each is an index into the map of
+        /// counters ([`crate::abi::STATS`]) and the label of a metric.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason { $( $(#[$doc])* $name, )* }
+
+        impl Reason {
+            /// All reasons, in the order of their counters.
+            pub const ALL: &'static [Self] = &[ $( Self::$name, )* ];
+
+            /// The label in metrics and status.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $( Self::$name => $label, )* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A segment answered in the stack.
+    Replied = "replied",
+    /// An answered request came again and got the same reply (S3).
+    Resent = "resent",
+    /// A segment without payload: nothing to decide.
+    NoPayload = "no_payload",
+    /// Requests are outstanding at the server, or bytes on the way are not acknowledged (S1).
+    NotIdle = "not_idle",
+    /// The segment ends within a request.
+    Incomplete = "incomplete",
+    /// The handler does not answer this kind of request.
+    NotServed = "not_served",
+    /// The handler could have answered, but has no valid answer now.
+    Miss = "miss",
+    /// The handler's state of this connection forbids answers.
+    Suspended = "suspended",
+    /// The answer does not fit the segment size or the client's window.
+    TooLarge = "too_large",
+    /// The agent's lease has lapsed or answers are switched off (S12).
+    NoLease = "no_lease",
+    /// The handshake was not seen, so options are not known.
+    HandshakeUnseen = "handshake_unseen",
+    /// A connection on the plain port: observed only.
+    PlainPort = "plain_port",
+    /// The stream is not understood; the flow never answers again.
+    Opaque = "opaque",
+    /// A segment that repeats bytes the server was given already.
+    Retransmission = "retransmission",
+    /// The server moved between decision and commitment (S14).
+    Raced = "raced",
+    /// IP options, an extension header or urgent data: passed, never answered.
+    Unusual = "unusual",
+    /// A new connection left to the user path because the flow table is full (S11).
+    FlowTableFull = "flow_table_full",
+    /// A new connection left to the user path because of its options: MPTCP, MD5, AO, data on the SYN (S9).
+    NotSpliceable = "not_spliceable",
+    /// A new connection left to the user path because the kernel path takes none now.
+    NotAccepting = "not_accepting",
+    /// A new connection left to the user path because the same tuple is in use on the plain port.
+    TupleInUse = "tuple_in_use",
+    /// Dropped: beyond the next expected byte (S2).
+    OutOfOrder = "out_of_order",
+    /// Dropped: another CPU is reading this flow (S14).
+    Contended = "contended",
+    /// Dropped: repeats answered and acknowledged bytes together with new ones.
+    StaleOverlap = "stale_overlap",
+    /// Dropped: an old segment of the server that would land on injected bytes (S4).
+    StaleServerSegment = "stale_server_segment",
+    /// Dropped: an IP fragment for a port of ours.
+    Fragment = "fragment",
+    /// Dropped: on the plain port, from a tuple whose connection goes through the accelerated port.
+    PortClash = "port_clash",
+    /// Dropped: the packet could not be written; TCP sends it again.
+    WriteFailed = "write_failed",
+    /// A segment whose checksum is wrong was left to the stack.
+    BadChecksum = "bad_checksum",
+    /// A connection opened through the accelerated port.
+    FlowOpened = "flow_opened",
+    /// A connection observed on the plain port.
+    FlowObserved = "flow_observed",
+    /// A flow left the table at its end.
+    FlowClosed = "flow_closed",
+    /// Payload of a connection that is not in the table: it is older than the hooks (C8).
+    Foreign = "foreign",
+    /// The server was given an acknowledgement of its own (S4, S5).
+    ServerAcknowledged = "server_acknowledged",
+    /// An acknowledgement to the client was held back until it has the reply (S15).
+    AckHeld = "ack_held",
+    /// The client was given the acknowledgement that was held back.
+    ClientAcknowledged = "client_acknowledged",
+    /// Requests read by the handler, answered or not.
+    Requests = "requests",
+    /// Requests answered in the stack.
+    RequestsAnswered = "requests_answered",
+    /// An event was lost since the ring was full.
+    EventLost = "event_lost",
+}
+
+impl Reason {
+    /// Number of reasons.
+    pub const COUNT: usize = Self::ALL.len();
+}
+
+/// What a handler says of the requests in a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All of them are answered by the bytes in the reply buffer.
+    Reply,
+    /// They go to the server.
+    Pass(Reason),
+    /// The packet is dropped; the peer's TCP sends it again.
+    Drop(Reason),
+    /// The connection is reset on both sides.
+    Close(Reason),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_distinct_and_in_order() {
+        for (i, a) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*a as usize, i);
+            assert!(Reason::ALL[i + 1..].iter().all(|b| a.label() != b.label()));
+        }
+    }
+}

@@ -1,0 +1,549 @@
+//! A `__sk_buff` as [`Stack`].
+
+use core::marker::PhantomData;
+
+use aya_ebpf::bindings::{
+    __sk_buff, BPF_CSUM_LEVEL_QUERY, BPF_F_CURRENT_NETNS, BPF_F_INGRESS, bpf_sock_tuple, bpf_spin_lock as kernel_lock,
+};
+use aya_ebpf::helpers::generated as helper;
+use aya_ebpf::programs::TcContext;
+use xps_core::abi::{Control, Redirect};
+use xps_core::bound::{masked, unknown};
+use xps_core::checksum;
+use xps_core::flow::{Flow, FlowKey};
+use xps_core::handler::{Handler, REPLY_MAX, REPLY_SLACK, Reply, Scan, WINDOW};
+use xps_core::handshake::Mark;
+use xps_core::packet::{Layout, Skb, Tcp};
+use xps_core::path::{Action, Direction, Scratch, Socket, Stack, Target, headers};
+use xps_core::predicate::Predicate;
+use xps_core::verdict::Reason;
+use xps_core::word::{load_u16, load_u32};
+
+use crate::atomic;
+use crate::maps::Maps;
+
+/// Reads a field of the context as the one load of 32 bits that the kernel translates.
+macro_rules! field {
+    ($skb:expr, $name:ident) => {
+        // SAFETY: a field of the program's own context.
+        unsafe { core::ptr::read_volatile(&raw const (*$skb).$name) }
+    };
+}
+
+/// The packet that a program was called with.
+pub struct Packet<'a, M> {
+    ctx: &'a TcContext,
+    maps: PhantomData<M>,
+}
+
+/// State numbers of the kernel's sockets (include/net/tcp_states.h).
+const TCP_TIME_WAIT: u32 = 6;
+const TCP_CLOSE: u32 = 7;
+const TCP_LISTEN: u32 = 10;
+const TCP_NEW_SYN_RECV: u32 = 12;
+
+impl<'a, M> Packet<'a, M> {
+    /// The packet of `ctx`.
+    #[inline(always)]
+    pub const fn new(ctx: &'a TcContext) -> Self {
+        Self { ctx, maps: PhantomData }
+    }
+
+    #[inline(always)]
+    fn skb(&self) -> *mut __sk_buff {
+        self.ctx.skb.skb
+    }
+}
+
+impl<M> Packet<'_, M> {
+    /// Start and end of the linear part.
+    ///
+    /// To LLVM these fields are numbers of 32 bits, of which it may keep just those on the stack; to the verifier they
+    /// are pointers, which may only be kept whole. So they are loaded by instructions that yield 64 bits.
+    #[inline(always)]
+    fn bounds(&self) -> (*const u8, *const u8) {
+        const DATA: usize = core::mem::offset_of!(__sk_buff, data);
+        const DATA_END: usize = core::mem::offset_of!(__sk_buff, data_end);
+        let (start, end): (*const u8, *const u8);
+        // SAFETY: loads from the program's own context.
+        unsafe {
+            core::arch::asm!("{to} = *(u32 *)({ctx} + {at})", to = lateout(reg) start, ctx = in(reg) self.skb(),
+                at = const DATA, options(nostack, readonly));
+            core::arch::asm!("{to} = *(u32 *)({ctx} + {at})", to = lateout(reg) end, ctx = in(reg) self.skb(),
+                at = const DATA_END, options(nostack, readonly));
+        }
+        (start, end)
+    }
+
+    /// The place of `N` bytes at `offset` in the packet's linear part.
+    #[inline(always)]
+    fn within<const N: usize>(&self, offset: u32) -> Option<*const u8> {
+        // Read anew for each check, or LLVM combines the checks into arithmetic on the end, which the verifier refuses.
+        let (start, end) = self.bounds();
+        let at = start.wrapping_add((offset & 0x1ff) as usize);
+        (at.wrapping_add(N) <= end).then_some(at)
+    }
+}
+
+impl<M> Skb for Packet<'_, M> {
+    #[inline(always)]
+    fn head<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        // SAFETY: any bytes are an array of bytes.
+        self.within::<N>(offset).map(|at| unsafe { at.cast::<[u8; N]>().read() })
+    }
+
+    #[inline(always)]
+    fn half(&self, offset: u32) -> Option<u16> {
+        // SAFETY: two bytes are there.
+        self.within::<2>(offset).map(|at| u16::from_be(unsafe { load_u16(at) }))
+    }
+
+    #[inline(always)]
+    fn word(&self, offset: u32) -> Option<u32> {
+        // SAFETY: four bytes are there.
+        self.within::<4>(offset).map(|at| u32::from_be(unsafe { load_u32(at) }))
+    }
+
+    #[inline(always)]
+    fn reach(&self, len: u32) {
+        let (start, end) = self.bounds();
+        if start.wrapping_add((len & 0x1ff) as usize) > end {
+            let all = field!(self.skb(), len);
+            // SAFETY: the helper checks the length; pointers into the packet are taken anew by each read.
+            unsafe { helper::bpf_skb_pull_data(self.skb(), if all < len { all } else { len }) };
+        }
+    }
+
+    #[inline(always)]
+    fn protocol(&self) -> u16 {
+        u16::from_be(field!(self.skb(), protocol) as u16)
+    }
+}
+
+impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        field!(self.skb(), len)
+    }
+
+    #[inline(always)]
+    fn tagged(&self) -> bool {
+        field!(self.skb(), vlan_present) != 0
+    }
+
+    #[inline(always)]
+    fn packet_mark(&self) -> u32 {
+        field!(self.skb(), mark)
+    }
+
+    #[inline(always)]
+    fn set_packet_mark(&self, mark: u32) {
+        // SAFETY: a writable field of the program's own context.
+        unsafe { core::ptr::write_volatile(&raw mut (*self.skb()).mark, mark) }
+    }
+
+    #[inline(always)]
+    fn port(&self, port: u16) -> u8 {
+        let Some(ports) = M::ports() else { return 0 };
+        // SAFETY: the table has a byte for each value of `port`.
+        unsafe { *ports.cast::<u8>().add(port as usize) }
+    }
+
+    #[inline(always)]
+    fn predicate(&self, index: u8) -> Option<*const Predicate> {
+        M::predicate(u32::from(index))
+    }
+
+    #[inline(always)]
+    fn control(&self) -> Option<*const Control> {
+        M::control()
+    }
+
+    #[inline(always)]
+    fn now_ns(&self) -> u64 {
+        // SAFETY: reads a clock.
+        unsafe { helper::bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn count(&self, reason: Reason, n: u64) {
+        if let Some(counter) = M::counter(reason as u32) {
+            // SAFETY: this CPU's counter; programs of this kind do not interrupt each other there.
+            unsafe { *counter += n };
+        }
+    }
+
+    #[inline(always)]
+    fn flows(&self, n: i64) -> u64 {
+        let Some(state) = M::state() else { return u64::MAX };
+        // SAFETY: a word of the map's value, aligned.
+        unsafe {
+            let flows = &raw mut (*state).flows;
+            if n == 0 { core::ptr::read_volatile(flows) } else { atomic::fetch_add(flows, n as u64).wrapping_add(n as u64) }
+        }
+    }
+
+    #[inline(always)]
+    fn foreign(&self) {
+        if let Some(state) = M::state() {
+            // SAFETY: a word of the map's value, aligned.
+            unsafe { atomic::add(&raw mut (*state).foreign, 1) };
+        }
+    }
+
+    #[inline(always)]
+    fn scratch(&self) -> Option<*mut Scratch<H::Scratch>> {
+        M::scratch()
+    }
+
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey) -> Option<*mut Flow<H::State>> {
+        M::flow(key)
+    }
+
+    #[inline(always)]
+    fn insert_flow(&self, key: &FlowKey) -> bool {
+        M::insert_flow(key)
+    }
+
+    #[inline(always)]
+    fn remove_flow(&self, key: &FlowKey) -> bool {
+        M::remove_flow(key)
+    }
+
+    #[inline(always)]
+    fn mark(&self, slot: u32) -> Option<*mut Mark> {
+        M::mark(slot)
+    }
+
+    #[inline(always)]
+    fn socket(&self, key: &FlowKey, v6: bool) -> Socket {
+        // SAFETY: plain data, all zero is valid.
+        let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
+        let size = {
+            let tuple = &mut tuple.__bindgen_anon_1;
+            if v6 {
+                tuple.ipv6.saddr = words(&key.client);
+                tuple.ipv6.daddr = words(&key.server);
+                tuple.ipv6.sport = key.client_port.to_be();
+                tuple.ipv6.dport = key.plain_port.to_be();
+                36
+            } else {
+                tuple.ipv4.saddr = words(&key.client)[3];
+                tuple.ipv4.daddr = words(&key.server)[3];
+                tuple.ipv4.sport = key.client_port.to_be();
+                tuple.ipv4.dport = key.plain_port.to_be();
+                12
+            }
+        };
+        // SAFETY: the tuple is initialised; a socket that is found is released below.
+        let socket = unsafe {
+            helper::bpf_skc_lookup_tcp(self.skb().cast(), &raw mut tuple, size, BPF_F_CURRENT_NETNS as u64, 0)
+        };
+        if socket.is_null() {
+            return Socket::Free;
+        }
+        // SAFETY: the socket is ours until released.
+        let state = unsafe { core::ptr::read_volatile(&raw const (*socket).state) };
+        // SAFETY: as above; not used afterwards.
+        unsafe { helper::bpf_sk_release(socket.cast()) };
+        match state {
+            TCP_LISTEN | TCP_TIME_WAIT | TCP_CLOSE => Socket::Free,
+            TCP_NEW_SYN_RECV => Socket::Opening,
+            _ => Socket::Live,
+        }
+    }
+
+    #[inline(always)]
+    fn lock(&self, flow: *mut Flow<H::State>) {
+        // SAFETY: the value's lock, which the map's BTF names.
+        unsafe { helper::bpf_spin_lock((&raw mut (*flow).lock).cast::<kernel_lock>()) };
+    }
+
+    #[inline(always)]
+    fn unlock(&self, flow: *mut Flow<H::State>) {
+        // SAFETY: as in `lock`.
+        unsafe { helper::bpf_spin_unlock((&raw mut (*flow).lock).cast::<kernel_lock>()) };
+    }
+
+    #[inline(always)]
+    fn scan(&self, _: &H, direction: Direction, flow: *mut Flow<H::State>, scratch: *mut Scratch<H::Scratch>) -> bool {
+        // SAFETY: the address of a field of a map's value.
+        let state = unsafe { &raw mut (*flow).handler };
+        match direction {
+            Direction::Request => M::scan_request(self.skb(), state, scratch),
+            Direction::Response => M::scan_response(self.skb(), state, scratch),
+        }
+    }
+
+    #[inline(always)]
+    fn verify(&self, layout: &Layout, tcp: &Tcp) -> bool {
+        if headers::partial(self, layout, tcp) {
+            return true;
+        }
+        // SAFETY: asks for the level only.
+        if unsafe { helper::bpf_csum_level(self.skb(), u64::from(BPF_CSUM_LEVEL_QUERY)) } >= 0 {
+            return true; // The device has checked it.
+        }
+        let Some(pseudo) = headers::pseudo_sum(self, layout, layout.end - layout.tcp) else { return false };
+        let sum = M::sum(self.skb(), layout.tcp, layout.end);
+        sum != u64::MAX && checksum::fold(pseudo + sum) == 0xffff
+    }
+
+    #[inline(always)]
+    fn read_options(&self, offset: u32, len: u32, scratch: *mut Scratch<H::Scratch>) -> bool {
+        if len == 0 || len > 40 {
+            return false;
+        }
+        M::walk_options(self.skb(), scratch, offset, len)
+    }
+
+    #[inline(always)]
+    fn replace_start(&self, layout: &Layout, old: &[u32; 3], new: &[u32; 3]) -> bool {
+        let (old, new) = (old.as_ptr().cast_mut(), new.as_ptr().cast_mut());
+        // SAFETY: twelve bytes each, which the helpers only read.
+        unsafe {
+            let difference = helper::bpf_csum_diff(old, 12, new, 12, 0);
+            helper::bpf_l4_csum_replace(self.skb(), layout.tcp + 16, 0, difference as u64, 0) == 0
+                && helper::bpf_skb_store_bytes(self.skb(), layout.tcp, new.cast(), 12, 0) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn replace_half(&self, layout: &Layout, offset: u32, old: u16, new: u16) -> bool {
+        let (old, new) = (old.to_be(), new.to_be());
+        // SAFETY: two bytes.
+        unsafe {
+            helper::bpf_l4_csum_replace(self.skb(), layout.tcp + 16, u64::from(old), u64::from(new), 2) == 0
+                && helper::bpf_skb_store_bytes(self.skb(), layout.tcp + offset, (&raw const new).cast(), 2, 0) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn write(&self, scratch: *mut Scratch<H::Scratch>, reply: Option<*const Reply>) -> bool {
+        M::write(self.skb(), scratch, reply.unwrap_or(core::ptr::null()))
+    }
+
+    #[inline(always)]
+    fn set_len(&self, len: u32) -> bool {
+        // SAFETY: the helper checks the length.
+        unsafe { helper::bpf_skb_change_tail(self.skb(), len, 0) == 0 }
+    }
+
+    #[inline(always)]
+    fn store_header(&self, scratch: *const Scratch<H::Scratch>, len: u32) -> bool {
+        let len = unknown(len);
+        if len == 0 || len > headers::MAX as u32 {
+            return false;
+        }
+        // SAFETY: at most the header's length.
+        unsafe {
+            let header = (&raw const (*scratch).header).cast();
+            helper::bpf_skb_store_bytes(self.skb(), 0, header, len, 0) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn store_reply(&self, offset: u32, reply: *const Reply) -> bool {
+        // SAFETY: a reply in a flow.
+        let len = unknown(unsafe { (*reply).len });
+        if len == 0 || len > REPLY_MAX as u32 {
+            return false;
+        }
+        // SAFETY: at most the buffer's length.
+        unsafe {
+            let bytes = (&raw const (*reply).bytes).cast();
+            helper::bpf_skb_store_bytes(self.skb(), offset, bytes, len, 0) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn sum_reply(&self, reply: *const Reply) -> u64 {
+        const QUARTER: u32 = (REPLY_MAX + REPLY_SLACK) as u32 / 4;
+        // SAFETY: a reply in a flow; its tail up to a whole word is zero.
+        unsafe {
+            let len = (*reply).len;
+            let mut sum = 0;
+            let mut at = 0u32;
+            for _ in 0..4 {
+                if at >= len {
+                    break;
+                }
+                let mut part = (len - at + 3) & !3;
+                // A quarter of the buffer, since up to kernel 6.12 at most 512 bytes are summed at once.
+                if part > QUARTER {
+                    part = QUARTER;
+                }
+                let part = unknown(part);
+                if part > QUARTER || at > 3 * QUARTER {
+                    break;
+                }
+                let bytes = (&raw const (*reply).bytes).cast::<u8>().add(at as usize);
+                sum += checksum::from_native(
+                    helper::bpf_csum_diff(core::ptr::null_mut(), 0, bytes.cast_mut().cast(), part, 0) as u32
+                );
+                at += QUARTER;
+            }
+            sum
+        }
+    }
+
+    #[inline(always)]
+    fn redirect(&self, target: Target) -> Action {
+        let ifindex = field!(self.skb(), ifindex);
+        if target == Target::Server {
+            // SAFETY: the device that the packet is at.
+            return Action::Redirected(unsafe { helper::bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) } as i32);
+        }
+        let Some(device) = M::device(ifindex) else { return Action::Drop };
+        // SAFETY: a map's value; the helpers take any index.
+        let code = unsafe {
+            match (*device).redirect {
+                way if way == Redirect::Peer as u32 => helper::bpf_redirect_peer(ifindex, 0),
+                way if way == Redirect::Loopback as u32 => helper::bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)),
+                _ => helper::bpf_redirect(ifindex, 0),
+            }
+        };
+        Action::Redirected(code as i32)
+    }
+
+    #[inline(always)]
+    fn send_copy(&self, target: Target, mark: u32) -> bool {
+        let ifindex = field!(self.skb(), ifindex);
+        let flags = match target {
+            Target::Server => u64::from(BPF_F_INGRESS),
+            Target::Client => match M::device(ifindex) {
+                // SAFETY: a map's value.
+                Some(device) if unsafe { (*device).redirect } == Redirect::Loopback as u32 => u64::from(BPF_F_INGRESS),
+                Some(_) => 0,
+                None => return false,
+            },
+        };
+        let before = field!(self.skb(), mark);
+        <Self as Stack<H>>::set_packet_mark(self, mark);
+        // SAFETY: the helper copies the packet.
+        let sent = unsafe { helper::bpf_clone_redirect(self.skb(), ifindex, flags) == 0 };
+        <Self as Stack<H>>::set_packet_mark(self, before);
+        sent
+    }
+}
+
+#[inline(always)]
+fn words(bytes: &[u8; 16]) -> [u32; 4] {
+    // SAFETY: sixteen bytes either way.
+    unsafe { [load_u32(bytes.as_ptr()), load_u32(bytes.as_ptr().add(4)), load_u32(bytes.as_ptr().add(8)), load_u32(bytes.as_ptr().add(12))] }
+}
+
+/// Copies TCP options to the scratch value and walks over them. Whether they could be read.
+#[inline(always)]
+pub fn walk_options<S>(ctx: *mut __sk_buff, scratch: *mut Scratch<S>, offset: u32, len: u32) -> bool {
+    // Arguments of a verified function are 64 bits wide, of which only the lower ones count.
+    let len = masked::<63>(len) as u32;
+    if len == 0 || len > 40 {
+        return false;
+    }
+    // SAFETY: this CPU's own; the buffer has 64 bytes.
+    unsafe {
+        let options = &mut (*scratch).options;
+        if helper::bpf_skb_load_bytes(ctx.cast(), offset, options.bytes.as_mut_ptr().cast(), len) != 0 {
+            return false;
+        }
+        options.len = len;
+        options.walk();
+    }
+    true
+}
+
+/// Sum of the packet's bytes from `at` to `end` as big-endian words, `u64::MAX` if they cannot be read.
+#[inline(always)]
+pub fn sum<S>(ctx: *mut __sk_buff, scratch: *mut Scratch<S>, from: u32, end: u32) -> u64 {
+    // SAFETY: this CPU's own; the window is not in use before the payload is read.
+    let window = unsafe { (*scratch).window.bytes.as_mut_ptr() };
+    let mut sum = 0;
+    let (mut at, end) = (masked::<0x1ffff>(from) as u32, masked::<0x1ffff>(end) as u32);
+    for _ in 0..(65536 / WINDOW + 1) {
+        if at >= end {
+            break;
+        }
+        let mut len = end - at;
+        if len > WINDOW as u32 {
+            len = WINDOW as u32;
+        }
+        let len = unknown(len);
+        if len == 0 || len > WINDOW as u32 {
+            break;
+        }
+        // A short end is padded with zeros, which add nothing.
+        // SAFETY: the window has WINDOW bytes; `len` is at most that.
+        let part = unsafe {
+            if len < WINDOW as u32 {
+                for word in 0..WINDOW / 8 {
+                    window.cast::<u64>().add(word).write_volatile(0);
+                }
+            }
+            if helper::bpf_skb_load_bytes(ctx.cast(), at, window.cast(), len) != 0 {
+                return u64::MAX;
+            }
+            helper::bpf_csum_diff(core::ptr::null_mut(), 0, window.cast(), WINDOW as u32, 0)
+        };
+        sum += checksum::from_native(part as u32);
+        if len < WINDOW as u32 {
+            break;
+        }
+        at += WINDOW as u32;
+    }
+    sum
+}
+
+/// Puts the next part of the payload into the window. Whether there was one; `Err` if it cannot be read.
+#[inline(always)]
+pub fn refill<S>(ctx: *mut __sk_buff, scratch: *mut Scratch<S>) -> Result<bool, ()> {
+    // SAFETY: this CPU's working memory, of which the caller has the pointer.
+    unsafe {
+        let reading = &mut (*scratch).reading;
+        let window = &mut (*scratch).window;
+        if reading.position >= reading.end {
+            reading.skip = reading.position - reading.end;
+            return Ok(false);
+        }
+        let mut len = reading.end - reading.position;
+        if len > WINDOW as u32 {
+            len = WINDOW as u32;
+        }
+        let len = unknown(len);
+        if len == 0 || len > WINDOW as u32 {
+            return Ok(false);
+        }
+        let from = reading.payload + reading.position;
+        if helper::bpf_skb_load_bytes(ctx.cast(), from, window.bytes.as_mut_ptr().cast(), len) != 0 {
+            return Err(());
+        }
+        window.at = 0;
+        window.len = len;
+        window.base = reading.position;
+        Ok(true)
+    }
+}
+
+/// Moves on after the handler has read.
+#[inline(always)]
+pub fn advance<S>(scratch: *mut Scratch<S>, scan: Scan) {
+    // SAFETY: as above.
+    unsafe {
+        let reading = &mut (*scratch).reading;
+        let window = &mut (*scratch).window;
+        match scan {
+            Scan::Again => {}
+            Scan::Skip => {
+                reading.position = window.base + window.at + window.skip;
+                window.at = 0;
+                window.len = 0;
+            }
+            _ => {
+                reading.position = window.base + window.len;
+                window.at = 0;
+                window.len = 0;
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The macro that makes maps and programs concrete.
+
+/// What a tcx program returns for an action (include/uapi/linux/bpf.h, `enum tcx_action_base`).
+#[inline(always)]
+#[must_use]
+pub const fn return_code(action: xps_core::path::Action) -> i32 {
+    match action {
+        xps_core::path::Action::Next => -1,
+        xps_core::path::Action::Drop => 2,
+        xps_core::path::Action::Redirected(code) => code,
+    }
+}
+
+/// Defines a service's maps and its two programs.
+///
+/// ```ignore
+/// xps_ebpf::service! {
+///     handler: Echo = Echo,
+///     flows: 16384,
+/// }
+/// ```
+///
+/// `handler` is the handler's type and an expression that makes one (a handle to tables, so it costs nothing); `flows` is
+/// the default size of the flow table, which the agent may change when it loads the object.
+#[macro_export]
+macro_rules! service {
+    (handler: $handler:ty = $make:expr, flows: $flows:expr $(,)?) => {
+        /// The runtime's maps, as `xps_core::abi::map` names them.
+        mod xps_service {
+            use super::*;
+            use $crate::aya_ebpf::bindings::__sk_buff;
+            use $crate::aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
+            use $crate::aya_ebpf::macros::{btf_map, classifier};
+            use $crate::aya_ebpf::programs::TcContext;
+            use $crate::maps::Maps;
+            use $crate::packet::{Packet, advance, refill, sum, walk_options};
+            use $crate::service::return_code;
+            use $crate::xps_core::abi::{Control, DEVICES_MAX, Device, EVENTS_BYTES, State};
+            use $crate::xps_core::flow::{Flow, FlowKey};
+            use $crate::xps_core::handler::{Handler, Reply, Scan};
+            use $crate::xps_core::handshake::{MARKS as MARKS_LEN, Mark};
+            use $crate::xps_core::path::{Scratch as Work, egress, headers, ingress};
+            use $crate::xps_core::predicate::{PREDICATES_MAX, Predicate};
+            use $crate::xps_core::verdict::Reason;
+
+            type H = $handler;
+            type S = <H as Handler>::State;
+            type W = Work<<H as Handler>::Scratch>;
+
+            const MAPPABLE: usize = 1 << 10;
+            const NO_PREALLOC: usize = 1;
+
+            #[btf_map]
+            static CONTROL: Array<Control, 1, MAPPABLE> = Array::new();
+            #[btf_map]
+            static STATE: Array<State, 1, MAPPABLE> = Array::new();
+            #[btf_map]
+            static PORTS: Array<[u8; 65536], 1, MAPPABLE> = Array::new();
+            #[btf_map]
+            static PREDICATES: Array<Predicate, { PREDICATES_MAX as usize }> = Array::new();
+            #[btf_map]
+            static DEVICES: HashMap<u32, Device, { DEVICES_MAX as usize }> = HashMap::new();
+            #[btf_map]
+            static FLOWS: HashMap<FlowKey, Flow<S>, { $flows }, NO_PREALLOC> = HashMap::new();
+            #[btf_map]
+            static BLANK: Array<[u8; size_of::<Flow<S>>()], 1> = Array::new();
+            #[btf_map]
+            static MARKS: Array<Mark, { MARKS_LEN as usize }> = Array::new();
+            #[btf_map]
+            static STATS: PerCpuArray<u64, { Reason::COUNT }> = PerCpuArray::new();
+            #[btf_map]
+            static SCRATCH: PerCpuArray<W, 1> = PerCpuArray::new();
+            #[btf_map]
+            pub(crate) static EVENTS: RingBuf<[u8; 0], { EVENTS_BYTES as usize }> = RingBuf::new();
+
+            /// The maps, as the runtime asks for them.
+            pub(crate) struct ServiceMaps;
+
+            impl Maps<H> for ServiceMaps {
+                #[inline(always)]
+                fn ports() -> Option<*const [u8; 65536]> {
+                    PORTS.get_ptr(0)
+                }
+                #[inline(always)]
+                fn predicate(index: u32) -> Option<*const Predicate> {
+                    PREDICATES.get_ptr(index)
+                }
+                #[inline(always)]
+                fn control() -> Option<*const Control> {
+                    CONTROL.get_ptr(0)
+                }
+                #[inline(always)]
+                fn state() -> Option<*mut State> {
+                    STATE.get_ptr_mut(0)
+                }
+                #[inline(always)]
+                fn device(ifindex: u32) -> Option<*const Device> {
+                    DEVICES.get_ptr(&ifindex)
+                }
+                #[inline(always)]
+                fn counter(index: u32) -> Option<*mut u64> {
+                    STATS.get_ptr_mut(index)
+                }
+                #[inline(always)]
+                fn scratch() -> Option<*mut W> {
+                    SCRATCH.get_ptr_mut(0)
+                }
+                #[inline(always)]
+                fn flow(key: &FlowKey) -> Option<*mut Flow<S>> {
+                    FLOWS.get_ptr_mut(key)
+                }
+                #[inline(always)]
+                fn insert_flow(key: &FlowKey) -> bool {
+                    const NO_EXIST: u64 = 1;
+                    let Some(blank) = BLANK.get_ptr(0) else { return false };
+                    // SAFETY: an array's value that nobody writes; all zero is a valid flow. Not of the flow's type, whose
+                    // lock the verifier would not let a helper read.
+                    FLOWS.insert(key, unsafe { &*blank.cast::<Flow<S>>() }, NO_EXIST).is_ok()
+                }
+                #[inline(always)]
+                fn remove_flow(key: &FlowKey) -> bool {
+                    FLOWS.remove(key).is_ok()
+                }
+                #[inline(always)]
+                fn mark(slot: u32) -> Option<*mut Mark> {
+                    MARKS.get_ptr_mut(slot)
+                }
+                #[inline(always)]
+                fn scan_request(ctx: *mut __sk_buff, state: *mut S, scratch: *mut W) -> bool {
+                    xps_scan_request(ctx, state, scratch) != 0
+                }
+                #[inline(always)]
+                fn scan_response(ctx: *mut __sk_buff, state: *mut S, scratch: *mut W) -> bool {
+                    xps_scan_response(ctx, state, scratch) != 0
+                }
+                #[inline(always)]
+                fn write(ctx: *mut __sk_buff, scratch: *mut W, reply: *const Reply) -> bool {
+                    xps_write(ctx, scratch, reply) != 0
+                }
+                #[inline(always)]
+                fn walk_options(ctx: *mut __sk_buff, scratch: *mut W, offset: u32, len: u32) -> bool {
+                    xps_walk_options(ctx, scratch, offset, len) != 0
+                }
+                #[inline(always)]
+                fn sum(ctx: *mut __sk_buff, from: u32, end: u32) -> u64 {
+                    xps_sum(ctx, from, end)
+                }
+            }
+
+            /// Writes a packet of the programs' own. Whether it could be written.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_write(ctx: *mut __sk_buff, scratch: *mut W, reply: *const Reply) -> u32 {
+                if scratch.is_null() {
+                    return 0;
+                }
+                let ctx = TcContext::new(ctx);
+                let packet = Packet::<ServiceMaps>::new(&ctx);
+                u32::from(headers::write::<H, _>(&packet, scratch, if reply.is_null() { None } else { Some(reply) }))
+            }
+
+            /// TCP options. Whether they could be read.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_walk_options(ctx: *mut __sk_buff, scratch: *mut W, offset: u32, len: u32) -> u32 {
+                if scratch.is_null() {
+                    return 0;
+                }
+                u32::from(walk_options(ctx, scratch, offset, len))
+            }
+
+            /// Sum of a packet's bytes.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_sum(ctx: *mut __sk_buff, from: u32, end: u32) -> u64 {
+                let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return u64::MAX };
+                sum(ctx, scratch, from, end)
+            }
+
+            // Each of these is verified once, by itself, whatever calls it (kernel/bpf/verifier.c, global functions):
+            // one step of the handler; 64 steps; 64 times 64, which is more than the smallest requests in the largest
+            // packet.
+            $crate::scanner!(xps_request_step, xps_request_steps, xps_scan_request, request);
+            $crate::scanner!(xps_response_step, xps_response_steps, xps_scan_response, response);
+
+            #[classifier]
+            fn xps_ingress(ctx: TcContext) -> i32 {
+                let handler: H = $make;
+                return_code(ingress::run(&Packet::<ServiceMaps>::new(&ctx), &handler))
+            }
+
+            #[classifier]
+            fn xps_egress(ctx: TcContext) -> i32 {
+                let handler: H = $make;
+                return_code(egress::run(&Packet::<ServiceMaps>::new(&ctx), &handler))
+            }
+
+            macro_rules! make {
+                () => {
+                    $make
+                };
+            }
+            use make;
+        }
+
+        #[cfg(not(test))]
+        #[panic_handler]
+        fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+            loop {}
+        }
+
+        #[unsafe(link_section = "license")]
+        #[unsafe(no_mangle)]
+        static LICENSE: [u8; 4] = *b"GPL\0";
+    };
+}
+
+/// Three functions that show a payload to a handler; part of [`service!`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! scanner {
+    ($step:ident, $steps:ident, $scan:ident, $method:ident) => {
+        /// One call of the handler. A [`Scan`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $step(state: *mut S, scratch: *mut W) -> u32 {
+            if state.is_null() || scratch.is_null() {
+                return Scan::Opaque as u32;
+            }
+            let handler: H = make!();
+            // SAFETY: checked; the caller has the claim on the state, and the scratch value is this CPU's.
+            unsafe { handler.$method(&mut (*scratch).window, &mut *state, &mut (*scratch).handler) as u32 }
+        }
+
+        /// 0: there may be more; 1: all is read; 2: not understood.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $steps(ctx: *mut __sk_buff, state: *mut S, scratch: *mut W) -> u32 {
+            if state.is_null() || scratch.is_null() {
+                return 2;
+            }
+            for _ in 0..64 {
+                // SAFETY: as above.
+                let empty = unsafe { (*scratch).window.at >= (*scratch).window.len };
+                if empty {
+                    match refill(ctx, scratch) {
+                        Ok(true) => {}
+                        Ok(false) => return 1,
+                        Err(()) => return 2,
+                    }
+                }
+                let scan = Scan::from_u32($step(state, scratch));
+                if scan as u32 == Scan::Opaque as u32 {
+                    return 2;
+                }
+                advance(scratch, scan);
+            }
+            0
+        }
+
+        /// 1: all is read; 0: not understood.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $scan(ctx: *mut __sk_buff, state: *mut S, scratch: *mut W) -> u32 {
+            if state.is_null() || scratch.is_null() {
+                return 0;
+            }
+            // SAFETY: as above.
+            unsafe {
+                (*scratch).window.at = 0;
+                (*scratch).window.len = 0;
+            }
+            for _ in 0..256 {
+                match $steps(ctx, state, scratch) {
+                    0 => {}
+                    1 => return 1,
+                    _ => return 0,
+                }
+            }
+            0
+        }
+    };
+}

@@ -1,0 +1,449 @@
+//! The plan made real: maps, programs and links, all of them or none.
+//!
+//! Maps and links are pinned below `<pin directory>/net-<n>`, where `n` is the number of the network namespace, so that
+//! sidecars in several namespaces may share a BPF file system. They stay when the agent is killed; the programs go on
+//! translating, and the next agent takes over: it keeps the maps, loads its own programs, and puts them into the pinned
+//! links one by one, each at once for all packets. An orderly stop removes everything ([`Installed::detach`]).
+//!
+//! An installation starts with nothing accepted and nothing answered; the service switches both on when its tables are
+//! ready ([`Control`]).
+
+mod error;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aya::maps::{Map, MapData, MapError, PerCpuArray};
+use aya::programs::SchedClassifier;
+use aya::{Ebpf, EbpfLoader};
+use xps_core::abi::{self, map, program};
+use xps_core::predicate::Predicate;
+use xps_core::verdict::Reason;
+
+use crate::control::{Control, State};
+use crate::flow_table::FlowTable;
+use crate::hook::{Direction, Hook};
+use crate::mapping::Mapping;
+use crate::pins::{Pins, Shape};
+use crate::plan::{DevicePlan, Plan};
+use crate::table;
+
+pub use error::InstallError;
+
+/// What a service brings.
+#[derive(Clone, Debug)]
+pub struct Service<'a> {
+    /// The object file with the programs and maps that [`xps_core::abi`] names.
+    pub object: &'a [u8],
+    /// Where to pin; on a BPF file system, no dots in its names. Created if missing.
+    pub pin_directory: PathBuf,
+    /// Maps whose number of entries the configuration decides.
+    pub map_entries: Vec<(&'a str, u32)>,
+    /// Maps that each agent starts anew instead of taking them over; `EVENTS` and `SCRATCH` always are.
+    pub fresh_maps: Vec<&'a str>,
+    /// Which packets the service looks at, at most 15. Index 0 of the table, "not ours", is put before them.
+    pub predicates: Vec<Predicate>,
+    /// Flows at which new connections are left to the user path.
+    pub flows_max: u32,
+    /// Longest reply, in bytes.
+    pub reply_bytes_max: u32,
+}
+
+/// The hooks of one interface.
+#[derive(Debug)]
+struct Device {
+    name: String,
+    ingress: Hook,
+    egress: Hook,
+}
+
+/// A program as loaded.
+#[derive(Debug)]
+struct Loaded {
+    name: &'static str,
+    fd: OwnedFd,
+    verified: u32,
+}
+
+/// An installation. Dropping it leaves everything in place for the next agent; see [`Installed::detach`].
+#[derive(Debug)]
+pub struct Installed {
+    pins: Pins,
+    maps: BTreeMap<String, OwnedFd>,
+    ingress: Loaded,
+    egress: Loaded,
+    devices: BTreeMap<u32, Device>,
+    control: Control,
+    state: State,
+    taken_over: bool,
+}
+
+impl Installed {
+    /// Installs, or takes over what an agent that was killed has left. All interfaces of the plan or none: on failure
+    /// everything that was made is removed; links that were taken over stay, since connections live by them.
+    ///
+    /// # Errors
+    /// What failed and what to do about it.
+    pub fn install(plan: &Plan, service: &Service<'_>) -> Result<Self, InstallError> {
+        let pins = Pins::open(&service.pin_directory)?;
+        let shapes = Shape::of_object(service.object)?;
+        let taken_over = pins.settle(&shapes, service)?;
+        let mut installed = Self::load(pins, &shapes, service, taken_over)?;
+        match installed.start(plan, service) {
+            Ok(()) => Ok(installed),
+            Err(error) => {
+                if !taken_over {
+                    // Whatever this says, the cause is the first error.
+                    let _ = installed.detach();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn load(
+        pins: Pins,
+        shapes: &[Shape],
+        service: &Service<'_>,
+        taken_over: bool,
+    ) -> Result<Self, InstallError> {
+        let parts = (|| {
+            let mut ebpf = load_maps(&pins, shapes, service)?;
+            let ingress = load_program(&mut ebpf, program::INGRESS)?;
+            let egress = load_program(&mut ebpf, program::EGRESS)?;
+            let maps = descriptors(&ebpf)?;
+            let memory = |name| Ok::<_, InstallError>(Mapping::of(&open(&maps, name)?)?);
+            let control = Control::new(memory(map::CONTROL)?);
+            let state = State::new(memory(map::STATE)?);
+            Ok((ingress, egress, control, state, maps))
+        })();
+        match parts {
+            Ok((ingress, egress, control, state, maps)) => {
+                Ok(Self { pins, maps, ingress, egress, devices: BTreeMap::new(), control, state, taken_over })
+            }
+            Err(error) => {
+                if !taken_over {
+                    pins.clear();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Fills the tables and attaches.
+    fn start(&mut self, plan: &Plan, service: &Service<'_>) -> Result<(), InstallError> {
+        let before = if self.taken_over { self.control.read() } else { abi::Control::default() };
+        let flows_max = self.shape(map::FLOWS)?.entries.min(service.flows_max);
+        if flows_max < service.flows_max {
+            tracing::warn!(flows_max, "the flow table that was taken over is smaller than configured");
+        }
+        self.control.write(&abi::Control {
+            version: abi::VERSION,
+            accept: 0,
+            answer: 0,
+            flows_max,
+            lease_deadline_ns: 0,
+            // Marks and flows in the maps were placed with the secret: it stays as long as they do.
+            secret: if self.taken_over { before.secret } else { [random()?, random()?] },
+            internal_mark: if self.taken_over { before.internal_mark } else { random()? as u32 | 1 },
+            reply_bytes_max: service.reply_bytes_max,
+        });
+        table::fill_predicates(&self.map(map::PORTS)?, self.map(map::PREDICATES)?, &service.predicates)?;
+        let mut made = Vec::new();
+        for device in &plan.devices {
+            let new = !self.devices.contains_key(&device.ifindex);
+            match self.hook(device) {
+                Ok(true) if new => made.push(device.ifindex),
+                Ok(_) => {}
+                Err(error) => {
+                    for ifindex in made {
+                        let _ = self.unhook(ifindex);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        self.drop_other_links(plan)
+    }
+
+    /// Links to interfaces that are gone, or no longer in the plan.
+    fn drop_other_links(&self, plan: &Plan) -> Result<(), InstallError> {
+        let system = |source| InstallError::System { what: "cannot list pinned links", source };
+        for hook in Hook::all(self.pins.directory()).map_err(system)? {
+            let ifindex = hook.facts().map_or(0, |facts| facts.ifindex);
+            if !plan.devices.iter().any(|device| device.ifindex == ifindex) {
+                hook.remove()
+                    .map_err(|source| InstallError::System { what: "cannot remove a link", source })?;
+            }
+        }
+        let planned: Vec<_> = plan.devices.iter().map(|device| device.ifindex).collect();
+        table::retain_devices(self.map(map::DEVICES)?, &planned)
+    }
+
+    /// Hooks an interface, also one that appears later; for one that is hooked already, its properties are renewed.
+    /// Whether links were created (rather than taken over or there already).
+    ///
+    /// # Errors
+    /// If the kernel refuses; then the interface is not hooked.
+    pub fn hook(&mut self, device: &DevicePlan) -> Result<bool, InstallError> {
+        table::set_device(self.map(map::DEVICES)?, device)?;
+        if self.devices.contains_key(&device.ifindex) {
+            return Ok(false);
+        }
+        let attach = |source| InstallError::Attach { device: device.name.clone(), source };
+        let pins = self.pins.directory();
+        // Egress first: between the two, replies of the server are seen before requests, which is harmless.
+        let (egress, new_egress) =
+            link(&self.egress.fd, device.ifindex, Direction::Egress, pins).map_err(attach)?;
+        let (ingress, new_ingress) = match link(&self.ingress.fd, device.ifindex, Direction::Ingress, pins) {
+            Ok(hook) => hook,
+            Err(error) => {
+                if new_egress {
+                    let _ = egress.remove();
+                }
+                return Err(attach(error));
+            }
+        };
+        self.devices.insert(device.ifindex, Device { name: device.name.clone(), ingress, egress });
+        Ok(new_egress || new_ingress)
+    }
+
+    /// Takes the hooks off an interface, or cleans up after one that is gone. Whether it was hooked.
+    ///
+    /// # Errors
+    /// If a pin cannot be removed.
+    pub fn unhook(&mut self, ifindex: u32) -> Result<bool, InstallError> {
+        let Some(device) = self.devices.remove(&ifindex) else { return Ok(false) };
+        let attach = |source| InstallError::Attach { device: device.name, source };
+        let ingress = device.ingress.remove();
+        let egress = device.egress.remove();
+        table::remove_device(self.map(map::DEVICES)?, ifindex)?;
+        ingress.and(egress).map_err(attach)?;
+        Ok(true)
+    }
+
+    /// Indexes and names of the hooked interfaces.
+    pub fn devices(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.devices.iter().map(|(&ifindex, device)| (ifindex, device.name.as_str()))
+    }
+
+    /// Whether maps and links of an earlier agent were taken over.
+    #[must_use]
+    pub const fn taken_over(&self) -> bool {
+        self.taken_over
+    }
+
+    /// The directory with the pins, for status and messages.
+    #[must_use]
+    pub fn pin_directory(&self) -> &Path {
+        self.pins.directory()
+    }
+
+    /// A new handle to a map, owned by the caller; typed maps of `aya` are made from it by `try_into`.
+    ///
+    /// # Errors
+    /// If there is no such map.
+    pub fn map(&self, name: &str) -> Result<Map, InstallError> {
+        open(&self.maps, name)
+    }
+
+    /// An array map as memory.
+    ///
+    /// # Errors
+    /// If there is no such map, or it was not created as mappable.
+    pub fn mapping(&self, name: &str) -> Result<Mapping, InstallError> {
+        Ok(Mapping::of(&self.map(name)?)?)
+    }
+
+    /// Type and sizes of a map, as the kernel has it.
+    ///
+    /// # Errors
+    /// If there is no such map.
+    pub fn shape(&self, name: &str) -> Result<Shape, InstallError> {
+        let data = open_data(&self.maps, name)?;
+        Shape::of_map(name, &data).map_err(|source| InstallError::Map { name: name.into(), source })
+    }
+
+    /// Handle to the switches and the lease.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Vouches for the tables for `duration` from now on (S12).
+    pub fn renew_lease(&self, duration: Duration) {
+        self.control.renew_lease(duration);
+    }
+
+    /// Whether new connections are taken.
+    pub fn set_accept(&self, accept: bool) {
+        self.control.set_accept(accept);
+    }
+
+    /// Whether handlers answer.
+    pub fn set_answer(&self, answer: bool) {
+        self.control.set_answer(answer);
+    }
+
+    /// Handle to what the programs count in `STATE`.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state.clone()
+    }
+
+    /// Handle to the counters by reason; reading them needs no lock on this object.
+    ///
+    /// # Errors
+    /// If the map is not an array of words.
+    pub fn stats(&self) -> Result<Stats, InstallError> {
+        let map = PerCpuArray::try_from(self.map(map::STATS)?)
+            .map_err(|source| InstallError::Map { name: map::STATS.into(), source })?;
+        Ok(Stats { map })
+    }
+
+    /// The flow table, for a handler whose state is `S`.
+    ///
+    /// # Safety
+    /// `S` must be the handler's state type in the object, and every bit pattern of its size a valid `S`.
+    ///
+    /// # Errors
+    /// If the map's sizes are not those of `Flow<S>`.
+    pub unsafe fn flow_table<S: Copy + 'static>(&self) -> Result<FlowTable<S>, InstallError> {
+        let map = self.map(map::FLOWS)?;
+        // SAFETY: the caller vouches for `S`.
+        let table = unsafe { FlowTable::of(map, self.state.clone()) };
+        table.map_err(|source| InstallError::Map { name: map::FLOWS.into(), source })
+    }
+
+    /// Instructions that the verifier went through, by program. 0 where the kernel does not say.
+    #[must_use]
+    pub fn verified_instructions(&self) -> [(&'static str, u32); 2] {
+        [&self.ingress, &self.egress].map(|program| (program.name, program.verified))
+    }
+
+    /// Memory that each map takes now, in bytes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> BTreeMap<String, u64> {
+        self.maps.iter().map(|(name, fd)| (name.clone(), crate::pins::memory_of(fd.as_fd()))).collect()
+    }
+
+    /// Takes everything out of the stack: the end of an orderly stop, when no flow has an offset left. Ingress first, so
+    /// no reply is made whose end nobody sees.
+    ///
+    /// # Errors
+    /// The first failure; the rest is removed nevertheless.
+    pub fn detach(mut self) -> Result<(), InstallError> {
+        self.set_accept(false);
+        self.set_answer(false);
+        self.control.end_lease();
+        let mut result = Ok(());
+        let mut egress = Vec::new();
+        for (_, device) in std::mem::take(&mut self.devices) {
+            let Device { name, ingress, egress: hook } = device;
+            egress.push((name.clone(), hook));
+            if let Err(source) = ingress.remove() {
+                result = result.and(Err(InstallError::Attach { device: name, source }));
+            }
+        }
+        for (device, hook) in egress {
+            if let Err(source) = hook.remove() {
+                result = result.and(Err(InstallError::Attach { device, source }));
+            }
+        }
+        self.pins.clear();
+        result
+    }
+}
+
+/// Handle to the counters by reason.
+pub struct Stats {
+    map: PerCpuArray<MapData, u64>,
+}
+
+impl Stats {
+    /// The counters, summed over the CPUs, in the order of [`Reason::ALL`].
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn read(&self) -> Result<[u64; Reason::COUNT], MapError> {
+        let mut sums = [0; Reason::COUNT];
+        for (index, sum) in sums.iter_mut().enumerate() {
+            *sum = self.map.get(&(index as u32), 0)?.iter().sum();
+        }
+        Ok(sums)
+    }
+}
+
+/// The pinned link with the new program in it, or a new link. Whether it is new.
+fn link(program: &OwnedFd, ifindex: u32, direction: Direction, pins: &Path) -> io::Result<(Hook, bool)> {
+    if let Some(hook) = Hook::pinned(ifindex, direction, pins)? {
+        match hook.replace(program.as_fd()) {
+            Ok(()) => return Ok((hook, false)),
+            // The interface is gone and its index given to another.
+            Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => hook.remove()?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((Hook::attach(program.as_fd(), ifindex, direction, pins)?, true))
+}
+
+fn load_maps(pins: &Pins, shapes: &[Shape], service: &Service<'_>) -> Result<Ebpf, InstallError> {
+    let mut loader = EbpfLoader::new();
+    for shape in shapes {
+        if shape.kept(service) {
+            loader.map_pin_path(&shape.name, pins.directory().join(&shape.name));
+        }
+    }
+    for (name, entries) in &service.map_entries {
+        loader.map_max_entries(name, *entries);
+    }
+    loader.load(service.object).map_err(|error| InstallError::Load { what: "the maps", source: error.into() })
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<Loaded, InstallError> {
+    let refused =
+        |error: aya::programs::ProgramError| InstallError::Load { what: name, source: error.into() };
+    let program = ebpf.program_mut(name).ok_or_else(|| InstallError::Object(format!("no program {name}")))?;
+    let program: &mut SchedClassifier = program.try_into().map_err(refused)?;
+    program.load().map_err(refused)?;
+    let verified = program.info().map_err(refused)?.verified_instruction_count().unwrap_or(0);
+    let fd = program.fd().map_err(refused)?.as_fd().try_clone_to_owned();
+    let fd = fd.map_err(|source| InstallError::System { what: "cannot keep a program", source })?;
+    Ok(Loaded { name, fd, verified })
+}
+
+fn descriptors(ebpf: &Ebpf) -> Result<BTreeMap<String, OwnedFd>, InstallError> {
+    let mut maps = BTreeMap::new();
+    for (name, map) in ebpf.maps() {
+        if let Some(data) = table::data_of(map) {
+            let fd = data.fd().as_fd().try_clone_to_owned();
+            let fd = fd.map_err(|source| InstallError::System { what: "cannot keep a map", source })?;
+            maps.insert(name.to_owned(), fd);
+        }
+    }
+    Ok(maps)
+}
+
+fn open_data(maps: &BTreeMap<String, OwnedFd>, name: &str) -> Result<MapData, InstallError> {
+    let fd = maps.get(name).ok_or_else(|| InstallError::Object(format!("no map {name}")))?;
+    let fd = fd.try_clone().map_err(|source| InstallError::System { what: "cannot open a map", source })?;
+    MapData::from_fd(fd).map_err(|source| InstallError::Map { name: name.into(), source })
+}
+
+fn open(maps: &BTreeMap<String, OwnedFd>, name: &str) -> Result<Map, InstallError> {
+    let data = open_data(maps, name)?;
+    Map::from_map_data(data).map_err(|source| InstallError::Map { name: name.into(), source })
+}
+
+fn random() -> Result<u64, InstallError> {
+    let mut word = [0u8; 8];
+    // SAFETY: the buffer is valid for its length.
+    let got = unsafe { libc::getrandom(word.as_mut_ptr().cast(), word.len(), 0) };
+    if got == word.len() as isize {
+        return Ok(u64::from_ne_bytes(word));
+    }
+    Err(InstallError::System { what: "no random numbers", source: io::Error::last_os_error() })
+}

@@ -1,0 +1,48 @@
+//! Puts a service's handler into the network stack, or says why it cannot.
+//!
+//! # Layout
+//!
+//! In the order of a start:
+//!
+//! - [`config`]: TOML, environment and flags, all mistakes reported at once.
+//! - [`probe`]: what this kernel, these privileges and these interfaces allow ([`probe::Facts`]).
+//! - [`plan`]: which path to take and why; a pure function of the facts and the wishes.
+//! - [`install`]: the plan made real: maps, programs and links, all of them or none, pinned so that they outlive the agent.
+//! - [`pins`]: what an agent leaves behind for the next, and whether the next can use it.
+//! - `table`: the small tables that are written once.
+//! - [`hook`]: the links of one interface.
+//!
+//! While it runs:
+//!
+//! - [`control`]: what the agent tells the programs (lease, switches) and what they tell it (counts).
+//! - [`mapping`]: array maps as memory.
+//! - [`flow_table`]: the connections in the stack.
+//! - [`events`]: records that the programs send.
+//! - [`devices`]: interfaces that come and go.
+//! - [`sockets`]: the kernel's own list of TCP connections.
+//! - [`relay`]: the user path.
+//! - [`metrics`]: counters for Prometheus.
+//!
+//! - [`netlink`], [`interface`]: the messages from which interfaces and sockets are read.
+//!
+//! What is deliberately absent: knowledge of any protocol above TCP, which is the services', and any code that runs in
+//! the kernel, which is in `xps-core` and `xps-ebpf`.
+
+pub mod config;
+pub mod control;
+pub mod devices;
+pub mod events;
+pub mod flow_table;
+pub mod hook;
+pub mod install;
+pub mod interface;
+pub mod mapping;
+pub mod metrics;
+pub mod netlink;
+pub mod pins;
+pub mod plan;
+pub mod probe;
+pub mod relay;
+pub mod sockets;
+mod stream;
+mod table;

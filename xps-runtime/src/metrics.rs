@@ -1,0 +1,157 @@
+//! What every service tells Prometheus: the path and its reason, the segments by reason, the relay.
+
+use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use xps_core::verdict::Reason;
+
+use crate::plan::Plan;
+use crate::relay::RelayReading;
+
+/// The runtime's metrics in a registry, to which a service adds its own.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    path: IntGaugeVec,
+    segments: IntCounterVec,
+    flows: IntGauge,
+    relay_connections: IntCounter,
+    relay_failed: IntCounter,
+    relay_open: IntGauge,
+    relay_bytes: IntCounterVec,
+}
+
+impl Metrics {
+    /// Registers the runtime's metrics and `xps_build_info` of `service` in `version`.
+    ///
+    /// # Errors
+    /// If the registry has metrics of these names already.
+    pub fn new(registry: Registry, service: &str, version: &str) -> prometheus::Result<Self> {
+        let build = IntGaugeVec::new(
+            Opts::new("xps_build_info", "Constant 1; the labels say what runs."),
+            &["service", "version", "abi"],
+        )?;
+        let abi = xps_core::abi::VERSION.to_string();
+        build.with_label_values(&[service, version, &abi]).set(1);
+        let metrics = Self {
+            path: IntGaugeVec::new(
+                Opts::new("xps_path", "1 for the path that new connections take, with its reason."),
+                &["path", "reason"],
+            )?,
+            segments: IntCounterVec::new(
+                Opts::new("xps_segments_total", "Segments and events in the stack, by what became of them."),
+                &["reason"],
+            )?,
+            flows: IntGauge::new("xps_flows", "Connections in the flow table.")?,
+            relay_connections: IntCounter::new(
+                "xps_relay_connections_total",
+                "Connections accepted on the user path.",
+            )?,
+            relay_failed: IntCounter::new(
+                "xps_relay_connect_failures_total",
+                "Connections on the user path for which the server could not be reached.",
+            )?,
+            relay_open: IntGauge::new("xps_relay_connections", "Connections open on the user path.")?,
+            relay_bytes: IntCounterVec::new(
+                Opts::new("xps_relay_bytes_total", "Bytes relayed on the user path, by direction."),
+                &["to"],
+            )?,
+            registry,
+        };
+        metrics.registry.register(Box::new(build))?;
+        metrics.registry.register(Box::new(metrics.path.clone()))?;
+        metrics.registry.register(Box::new(metrics.segments.clone()))?;
+        metrics.registry.register(Box::new(metrics.flows.clone()))?;
+        metrics.registry.register(Box::new(metrics.relay_connections.clone()))?;
+        metrics.registry.register(Box::new(metrics.relay_failed.clone()))?;
+        metrics.registry.register(Box::new(metrics.relay_open.clone()))?;
+        metrics.registry.register(Box::new(metrics.relay_bytes.clone()))?;
+        Ok(metrics)
+    }
+
+    /// The registry.
+    #[must_use]
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The path that is taken now. Its reasons are those of [`crate::plan::Cause::label`]; the kernel path's is `planned`.
+    pub fn set_path(&self, plan: &Plan) {
+        self.path.reset();
+        let mut reasons: Vec<_> = plan.causes.iter().map(crate::plan::Cause::label).collect();
+        if reasons.is_empty() {
+            reasons.push("planned");
+        }
+        for reason in reasons {
+            self.path.with_label_values(&[plan.path.label(), reason]).set(1);
+        }
+    }
+
+    /// The counters of the programs, in the order of [`Reason::ALL`], and the flows in the table.
+    pub fn set_segments(&self, counts: &[u64; Reason::COUNT], flows: u64) {
+        for (reason, count) in Reason::ALL.iter().zip(counts) {
+            advance(&self.segments.with_label_values(&[reason.label()]), *count);
+        }
+        self.flows.set(i64::try_from(flows).unwrap_or(i64::MAX));
+    }
+
+    /// The relay's counts.
+    pub fn set_relay(&self, reading: &RelayReading) {
+        advance(&self.relay_connections, reading.connections);
+        advance(&self.relay_failed, reading.failed);
+        self.relay_open.set(i64::try_from(reading.open).unwrap_or(i64::MAX));
+        advance(&self.relay_bytes.with_label_values(&["server"]), reading.bytes_to_server);
+        advance(&self.relay_bytes.with_label_values(&["client"]), reading.bytes_to_client);
+    }
+
+    /// All metrics of the registry in Prometheus' text format.
+    ///
+    /// # Errors
+    /// If two metrics of the registry contradict each other.
+    pub fn text(&self) -> prometheus::Result<String> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// Brings a counter to what was counted elsewhere. One that fell has started anew, as when the maps were made again.
+fn advance(counter: &IntCounter, count: u64) {
+    let before = counter.get();
+    if count < before {
+        counter.reset();
+        counter.inc_by(count);
+    } else {
+        counter.inc_by(count - before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Cause;
+
+    #[test]
+    fn what_is_set_is_told() {
+        let metrics = Metrics::new(Registry::new(), "kv-cache", "0.1.0").unwrap();
+        metrics.set_path(&Plan::user(vec![Cause::Configured, Cause::NoInterface]));
+        let mut counts = [0; Reason::COUNT];
+        counts[Reason::Miss as usize] = 7;
+        metrics.set_segments(&counts, 3);
+        counts[Reason::Miss as usize] = 9;
+        metrics.set_segments(&counts, 2);
+        metrics.set_relay(&RelayReading { connections: 5, open: 1, ..RelayReading::default() });
+        let text = metrics.text().unwrap();
+        for line in [
+            "xps_path{path=\"user\",reason=\"configured\"} 1",
+            "xps_path{path=\"user\",reason=\"no_interface\"} 1",
+            "xps_segments_total{reason=\"miss\"} 9",
+            "xps_flows 2",
+            "xps_relay_connections_total 5",
+            "xps_build_info{abi=\"1\",service=\"kv-cache\",version=\"0.1.0\"} 1",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+        }
+        counts[Reason::Miss as usize] = 1;
+        metrics.set_segments(&counts, 2);
+        assert!(metrics.text().unwrap().contains("reason=\"miss\"} 1\n"));
+    }
+}

@@ -1,0 +1,329 @@
+//! Which path to take, and why. A pure function of the facts and the wishes, so every decision can be tested as a table.
+
+use std::fmt;
+
+use serde::Serialize;
+use xps_core::abi::{DEVICES_MAX, Redirect};
+
+use crate::interface::{ETHERNET, Interface, LOOPBACK};
+use crate::probe::Facts;
+
+/// First kernel with tcx links.
+const KERNEL_MIN: (u32, u32) = (6, 6);
+
+/// What the configuration asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Which path.
+    pub mode: Mode,
+    /// Names of the interfaces to hook; empty for all.
+    pub interfaces: Vec<String>,
+}
+
+/// Which path the configuration asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// The kernel path if possible, else the user path.
+    #[default]
+    Auto,
+    /// The kernel path or an error.
+    Kernel,
+    /// The user path.
+    User,
+}
+
+/// The path that connections to the accelerated port take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Path {
+    /// Through the programs in the stack.
+    Kernel,
+    /// Through the relay.
+    User,
+}
+
+impl Path {
+    /// As in status and metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::User => "user",
+        }
+    }
+}
+
+/// What will be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The path.
+    pub path: Path,
+    /// Interfaces to hook; empty on the user path.
+    pub devices: Vec<DevicePlan>,
+    /// Interfaces that are not hooked, each with its cause; empty on the user path.
+    pub skipped: Vec<Skipped>,
+    /// Why it is the user path; empty on the kernel path.
+    pub causes: Vec<Cause>,
+}
+
+impl Plan {
+    /// The user path, for these causes: also what a failed installation falls back to.
+    #[must_use]
+    pub const fn user(causes: Vec<Cause>) -> Self {
+        Self { path: Path::User, devices: Vec::new(), skipped: Vec::new(), causes }
+    }
+
+    /// Interfaces through which traffic may pass unseen: those that strict coherence cannot do with (C9).
+    pub fn blind(&self) -> impl Iterator<Item = &Skipped> {
+        self.skipped.iter().filter(|skipped| skipped.blind)
+    }
+}
+
+/// An interface to hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DevicePlan {
+    /// Its index.
+    pub ifindex: u32,
+    /// Its name.
+    pub name: String,
+    /// How replies leave through it.
+    pub redirect: Redirect,
+    /// Largest IP packet, in bytes.
+    pub mtu: u32,
+}
+
+/// An interface that is not hooked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its index.
+    pub ifindex: u32,
+    /// Its name.
+    pub name: String,
+    /// Why it is not hooked.
+    pub cause: Cause,
+    /// Whether traffic may pass through it that no hooked interface sees.
+    pub blind: bool,
+}
+
+/// Why something is not as it could be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The configuration says so.
+    Configured,
+    /// No tcx links before 6.6.
+    KernelTooOld {
+        /// The kernel's release.
+        release: String,
+    },
+    /// Privileges are missing.
+    CapabilitiesMissing {
+        /// Their names.
+        names: Vec<&'static str>,
+    },
+    /// The kernel refuses programs from this process.
+    ProgramsRefused {
+        /// Its reason.
+        reason: String,
+    },
+    /// Nowhere to pin.
+    NoBpffs {
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// The interfaces cannot be listed.
+    InterfacesUnknown {
+        /// Why.
+        reason: String,
+    },
+    /// No interface can be hooked.
+    NoInterface,
+    /// The kernel path was tried and failed.
+    InstallFailed {
+        /// The error.
+        reason: String,
+    },
+    /// An interface without Ethernet header (tun, WireGuard, tunnels).
+    NoEthernetHeader {
+        /// Its driver, or the number of its hardware type.
+        kind: String,
+    },
+    /// A bridge's or bond's port: its packets are seen at the bridge or bond.
+    Enslaved {
+        /// Name of the bridge or bond.
+        master: String,
+    },
+    /// A member of a VRF, or the VRF itself.
+    Vrf,
+    /// Not among the interfaces that the configuration names.
+    NotNamed,
+    /// More interfaces than can be hooked.
+    TooMany,
+}
+
+impl Cause {
+    /// A short name for metrics and status; stable.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Configured => "configured",
+            Self::KernelTooOld { .. } => "kernel_too_old",
+            Self::CapabilitiesMissing { .. } => "capabilities_missing",
+            Self::ProgramsRefused { .. } => "programs_refused",
+            Self::NoBpffs { .. } => "no_bpffs",
+            Self::InterfacesUnknown { .. } => "interfaces_unknown",
+            Self::NoInterface => "no_interface",
+            Self::InstallFailed { .. } => "install_failed",
+            Self::NoEthernetHeader { .. } => "no_ethernet_header",
+            Self::Enslaved { .. } => "enslaved",
+            Self::Vrf => "vrf",
+            Self::NotNamed => "not_named",
+            Self::TooMany => "too_many",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configured => write!(f, "the configuration asks for the user path"),
+            Self::KernelTooOld { release } => {
+                write!(f, "kernel {release} is too old: 6.6 or newer is needed for tcx links")
+            }
+            Self::CapabilitiesMissing { names } => {
+                write!(f, "missing {}: run as root or grant them", names.join(", "))
+            }
+            Self::ProgramsRefused { reason } => write!(f, "the kernel refuses BPF programs: {reason}"),
+            Self::NoBpffs { reason } => write!(f, "nowhere to pin: {reason}"),
+            Self::InterfacesUnknown { reason } => write!(f, "the interfaces are not known: {reason}"),
+            Self::NoInterface => write!(f, "no interface can be hooked"),
+            Self::InstallFailed { reason } => write!(f, "installing in the kernel failed: {reason}"),
+            Self::NoEthernetHeader { kind } => write!(f, "its packets have no Ethernet header ({kind})"),
+            Self::Enslaved { master } => write!(f, "it belongs to {master}, where its packets are seen"),
+            Self::Vrf => write!(f, "VRFs are not supported"),
+            Self::NotNamed => write!(f, "it is not among the interfaces that the configuration names"),
+            Self::TooMany => write!(f, "{DEVICES_MAX} interfaces are hooked already"),
+        }
+    }
+}
+
+/// A wish that cannot be met.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Named interfaces do not exist.
+    #[error("no such interface: {}; there are {}", .missing.join(", "), .present.join(", "))]
+    InterfaceMissing {
+        /// Those that were named and are not there.
+        missing: Vec<String>,
+        /// Those that are there.
+        present: Vec<String>,
+    },
+    /// The kernel path is wished for and not possible.
+    #[error("the kernel path is not possible: {}; mend this or set the path's mode to \"auto\"",
+        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    KernelImpossible(Vec<Cause>),
+}
+
+/// Decides.
+///
+/// # Errors
+/// If a named interface is missing, or the kernel path is demanded and not possible.
+pub fn plan(facts: &Facts, wishes: &Wishes) -> Result<Plan, PlanError> {
+    if wishes.mode == Mode::User {
+        return Ok(Plan::user(vec![Cause::Configured]));
+    }
+    let mut causes = obstacles(facts);
+    let interfaces = facts.interfaces.as_deref().unwrap_or_default();
+    if facts.interfaces.is_ok() {
+        let there = |name: &String| interfaces.iter().any(|interface| interface.name == *name);
+        let missing: Vec<_> = wishes.interfaces.iter().filter(|name| !there(name)).cloned().collect();
+        if !missing.is_empty() {
+            let present = interfaces.iter().map(|interface| interface.name.clone()).collect();
+            return Err(PlanError::InterfaceMissing { missing, present });
+        }
+    }
+    let mut devices = Vec::new();
+    let mut skipped = Vec::new();
+    for interface in interfaces {
+        match device(interface, interfaces, wishes) {
+            Ok(_) if devices.len() >= DEVICES_MAX as usize => {
+                skipped.push(skip(interface, Cause::TooMany));
+            }
+            Ok(device) => devices.push(device),
+            Err(cause) => skipped.push(skip(interface, cause)),
+        }
+    }
+    if facts.interfaces.is_ok() && devices.is_empty() {
+        causes.push(Cause::NoInterface);
+    }
+    match (causes.is_empty(), wishes.mode) {
+        (true, _) => Ok(Plan { path: Path::Kernel, devices, skipped, causes }),
+        (false, Mode::Kernel) => Err(PlanError::KernelImpossible(causes)),
+        (false, _) => Ok(Plan::user(causes)),
+    }
+}
+
+/// How one interface is hooked, or why it is not. `all` are the interfaces of the namespace.
+///
+/// # Errors
+/// The cause.
+pub fn device(interface: &Interface, all: &[Interface], wishes: &Wishes) -> Result<DevicePlan, Cause> {
+    let of_kind = |interface: &Interface, kind: &str| interface.kind.as_deref() == Some(kind);
+    if let Some(index) = interface.master {
+        let master = all.iter().find(|other| other.index == index);
+        return Err(match master {
+            Some(master) if of_kind(master, "vrf") => Cause::Vrf,
+            Some(master) => Cause::Enslaved { master: master.name.clone() },
+            None => Cause::Enslaved { master: format!("interface {index}") },
+        });
+    }
+    if of_kind(interface, "vrf") {
+        return Err(Cause::Vrf);
+    }
+    let redirect = match interface.hardware {
+        LOOPBACK => Redirect::Loopback,
+        ETHERNET if of_kind(interface, "veth") && interface.peer_elsewhere => Redirect::Peer,
+        ETHERNET => Redirect::Egress,
+        other => {
+            let kind = interface.kind.clone().unwrap_or_else(|| format!("hardware type {other}"));
+            return Err(Cause::NoEthernetHeader { kind });
+        }
+    };
+    if !wishes.interfaces.is_empty() && !wishes.interfaces.contains(&interface.name) {
+        return Err(Cause::NotNamed);
+    }
+    Ok(DevicePlan { ifindex: interface.index, name: interface.name.clone(), redirect, mtu: interface.mtu })
+}
+
+/// An interface that is left out for `cause`.
+#[must_use]
+pub fn skip(interface: &Interface, cause: Cause) -> Skipped {
+    // What comes in through a port of a bridge is seen at the bridge, if at all it is for this host.
+    let seen_elsewhere = matches!(cause, Cause::Enslaved { .. });
+    let blind = interface.up && !seen_elsewhere;
+    Skipped { ifindex: interface.index, name: interface.name.clone(), cause, blind }
+}
+
+fn obstacles(facts: &Facts) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    if facts.kernel.version < KERNEL_MIN {
+        causes.push(Cause::KernelTooOld { release: facts.kernel.release.clone() });
+    }
+    let names = facts.capabilities.missing();
+    if !names.is_empty() {
+        causes.push(Cause::CapabilitiesMissing { names });
+    } else if let Err(reason) = &facts.programs {
+        // Without the capabilities this would be said twice.
+        causes.push(Cause::ProgramsRefused { reason: reason.clone() });
+    }
+    if let Err(reason) = &facts.bpffs {
+        causes.push(Cause::NoBpffs { reason: reason.clone() });
+    }
+    if let Err(reason) = &facts.interfaces {
+        causes.push(Cause::InterfacesUnknown { reason: reason.clone() });
+    }
+    causes
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

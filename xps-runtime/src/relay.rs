@@ -1,0 +1,264 @@
+//! The user path: connections to the accelerated port are relayed to the server, byte for byte.
+//!
+//! It always runs. Where the kernel path takes a connection, the listener here never sees it; what comes is what the
+//! kernel path does not take. A half-close is passed on as a half-close, an abort as a reset.
+
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::stream::{Direction, pump};
+
+/// How a relay works.
+#[derive(Clone, Debug)]
+pub struct RelaySettings {
+    /// Addresses to listen on. `0.0.0.0` and `::` may be given together; where the machine has no IPv6, `::` is left out.
+    pub listen: Vec<SocketAddr>,
+    /// Where the server listens.
+    pub server: SocketAddr,
+    /// Connections at once; more wait in the listen queue.
+    pub connections_max: usize,
+    /// How long connecting to the server may take.
+    pub connect_timeout: Duration,
+}
+
+/// Why the relay cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// Somebody else listens there.
+    #[error("{address} is in use: stop the program that listens there (`ss -ltnp 'sport = :{}'` shows it) or configure another port", .address.port())]
+    InUse {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address cannot be listened on for another reason.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// No address is left to listen on.
+    #[error("no address to listen on: configure at least one that this machine has")]
+    NoAddress,
+}
+
+/// What the relay has done so far; may be read at any time.
+#[derive(Debug, Default)]
+pub struct RelayCounts {
+    connections: AtomicU64,
+    open: AtomicU64,
+    failed: AtomicU64,
+    bytes_to_server: AtomicU64,
+    bytes_to_client: AtomicU64,
+}
+
+/// A reading of [`RelayCounts`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct RelayReading {
+    /// Connections accepted.
+    pub connections: u64,
+    /// Connections open now.
+    pub open: u64,
+    /// Connections closed because the server could not be reached.
+    pub failed: u64,
+    /// Bytes relayed from clients to the server.
+    pub bytes_to_server: u64,
+    /// Bytes relayed from the server to clients.
+    pub bytes_to_client: u64,
+}
+
+impl RelayCounts {
+    /// The counts now.
+    #[must_use]
+    pub fn read(&self) -> RelayReading {
+        RelayReading {
+            connections: self.connections.load(Ordering::Relaxed),
+            open: self.open.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            bytes_to_server: self.bytes_to_server.load(Ordering::Relaxed),
+            bytes_to_client: self.bytes_to_client.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A relay that listens.
+#[derive(Debug)]
+pub struct Relay {
+    listeners: Vec<TcpListener>,
+    settings: RelaySettings,
+    counts: Arc<RelayCounts>,
+}
+
+impl Relay {
+    /// Listens. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// If an address is in use or cannot be listened on.
+    pub fn bind(settings: RelaySettings) -> Result<Self, RelayError> {
+        let mut listeners = Vec::new();
+        for &address in &settings.listen {
+            match listen(address) {
+                Ok(listener) => listeners.push(listener),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    return Err(RelayError::InUse { address });
+                }
+                Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && no_ipv6(&error) => {
+                    tracing::info!(%address, "this machine has no IPv6, not listening there");
+                }
+                Err(source) => return Err(RelayError::Listen { address, source }),
+            }
+        }
+        if listeners.is_empty() {
+            return Err(RelayError::NoAddress);
+        }
+        Ok(Self { listeners, settings, counts: Arc::default() })
+    }
+
+    /// Handle to the counts.
+    #[must_use]
+    pub fn counts(&self) -> Arc<RelayCounts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// Where it listens; with ports that the system chose, if 0 was asked for.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// Relays until `stop` turns true or its sender is gone; then accepts no more, lets connections end by themselves for
+    /// at most `grace`, and resets the rest.
+    pub async fn run(self, mut stop: watch::Receiver<bool>, grace: Duration) {
+        let places = Arc::new(Semaphore::new(self.settings.connections_max.max(1)));
+        let (aborting, abort) = watch::channel(false);
+        let mut acceptors = JoinSet::new();
+        for listener in self.listeners {
+            let (places, settings) = (Arc::clone(&places), self.settings.clone());
+            let (counts, stop, abort) = (Arc::clone(&self.counts), stop.clone(), abort.clone());
+            acceptors.spawn(accept(listener, settings, counts, places, stop, abort));
+        }
+        // A sender that is gone means stop as well.
+        let _ = stop.wait_for(|stop| *stop).await;
+        let ended = async { while acceptors.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, ended).await.is_err() {
+            let _ = aborting.send(true);
+            while acceptors.join_next().await.is_some() {}
+        }
+    }
+}
+
+/// Accepts until `stop`, then waits for the connections.
+async fn accept(
+    listener: TcpListener,
+    settings: RelaySettings,
+    counts: Arc<RelayCounts>,
+    places: Arc<Semaphore>,
+    mut stop: watch::Receiver<bool>,
+    abort: watch::Receiver<bool>,
+) {
+    let settings = Arc::new(settings);
+    let mut connections = JoinSet::new();
+    loop {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (listener.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            next = next => next,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok((client, _)) => {
+                let (settings, counts) = (Arc::clone(&settings), Arc::clone(&counts));
+                let mut abort = abort.clone();
+                connections.spawn(async move {
+                    let _place = place;
+                    counts.connections.fetch_add(1, Ordering::Relaxed);
+                    counts.open.fetch_add(1, Ordering::Relaxed);
+                    connection(client, &settings, &counts, &mut abort).await;
+                    counts.open.fetch_sub(1, Ordering::Relaxed);
+                });
+            }
+            Err(error) => {
+                // Mostly out of descriptors: others must end first.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(
+    client: TcpStream,
+    settings: &RelaySettings,
+    counts: &RelayCounts,
+    abort: &mut watch::Receiver<bool>,
+) {
+    let connecting = tokio::time::timeout(settings.connect_timeout, TcpStream::connect(settings.server));
+    let connected = tokio::select! {
+        connected = connecting => connected.map_err(io::Error::from).flatten(),
+        _ = abort.wait_for(|abort| *abort) => return reset(&client),
+    };
+    let server = match connected {
+        Ok(server) => server,
+        Err(error) => {
+            counts.failed.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(server = %settings.server, %error, "cannot reach the server");
+            return reset(&client);
+        }
+    };
+    for stream in [&client, &server] {
+        let _ = stream.set_nodelay(true);
+        // A peer that vanished without a word would hold its place for ever.
+        let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(300));
+        let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    }
+    let up = Direction { from: &client, to: &server, bytes: &counts.bytes_to_server };
+    let down = Direction { from: &server, to: &client, bytes: &counts.bytes_to_client };
+    let relayed = tokio::select! {
+        relayed = async { tokio::try_join!(pump(up), pump(down)) } => relayed.is_ok(),
+        _ = abort.wait_for(|abort| *abort) => false,
+    };
+    if !relayed {
+        reset(&client);
+        reset(&server);
+    }
+}
+
+/// Makes the end of this connection a reset, so that the peer does not take a torn stream for a complete one.
+fn reset(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // So that `::` and `0.0.0.0` do not clash.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn no_ipv6(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}
+
+#[cfg(test)]
+#[path = "relay_tests.rs"]
+mod tests;

@@ -1,0 +1,79 @@
+//! What people type: `cargo xtask setup`, `demo`, `bench` and `test`.
+//!
+//! # Layout
+//! - [`setup`]: installs what the other commands need, and does nothing the second time.
+//! - [`lab`]: the test network: two namespaces, Redis, the sidecar, removed whatever happens.
+//! - [`demo`], [`bench`]: plain and accelerated measured in one run, by turns.
+//! - [`check`]: everything that must hold before a change lands (`cargo xtask test`).
+//! - [`workspace`], [`machine`], [`cleanup`]: where things are, what the machine spends, what must go at the end.
+
+mod bench;
+mod check;
+mod cleanup;
+mod demo;
+mod lab;
+mod machine;
+mod setup;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Development commands of XPS.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what building and measuring need (Debian 12, root): Debian's BPF-capable rustc, bpf-linker,
+    /// redis-server, redis-benchmark, haproxy, iproute2, nftables.
+    ///
+    /// Says what it installs. Starts no service. Does nothing when everything is there. Without root it lists
+    /// what is missing and the commands that install it. The other commands call it themselves.
+    Setup(setup::Options),
+    /// Show what XPS does: Redis in a network namespace, kv-cache beside it, redis-benchmark from another
+    /// namespace on the plain and the accelerated port by turns, one table at the end.
+    ///
+    /// Takes about a minute after the build and removes all it made, also on Ctrl-C. Without root or BPF it
+    /// runs on the user path and says so.
+    Demo(demo::Options),
+    /// Measure a service in full: every workload on both ports by turns, medians and ratios.
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Run every check: formatting, clippy, tests, kernel tests in namespaces (root), fuzz targets, cargo-deny.
+    ///
+    /// Ends with `N passed, N failed`. With CI=true the kernel tests are mandatory.
+    Test(check::Options),
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// kv-cache in front of Redis.
+    Kv(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Err(error) = cleanup::install_signal_handler() {
+        eprintln!("error: cannot listen for signals: {error}");
+        return ExitCode::FAILURE;
+    }
+    let result = match arguments.command {
+        Command::Setup(options) => setup::run(&options).map(|_| true),
+        Command::Demo(options) => demo::run(&options).map(|()| true),
+        Command::Bench(Bench::Kv(options)) => bench::run(&options).map(|()| true),
+        Command::Test(options) => check::run(&options),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Installs what the other commands need, says what, and does nothing when all is there.
+//!
+//! Three parts: Debian's packages ([`packages`]), bpf-linker ([`linker`]) and, for `cargo xtask test`, cargo-deny and
+//! cargo-fuzz ([`tools`]).
+
+mod linker;
+mod packages;
+mod tools;
+
+use anyhow::Result;
+use clap::Args;
+
+/// What to install.
+#[derive(Args, Default)]
+pub(crate) struct Options {
+    /// Also cargo-deny and cargo-fuzz, which `cargo xtask test` runs (a few minutes to build).
+    #[arg(long)]
+    pub(crate) tools: bool,
+}
+
+/// Installs what is missing. Returns whether anything was installed.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    let mut changed = packages::install()?;
+    changed |= linker::install()?;
+    if options.tools {
+        changed |= tools::install()?;
+    }
+    println!("setup: {}", if changed { "done" } else { "everything is there, nothing to do" });
+    Ok(changed)
+}
