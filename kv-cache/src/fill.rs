@@ -189,12 +189,9 @@ impl Filler {
             event::RECHECK => recheck = true,
             _ => {}
         });
-        match timeout(BEAT, read).await {
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the programs' events cannot be read");
-                sleep(BEAT).await;
-            }
-            Ok(Ok(_)) | Err(_) => {}
+        if let Ok(Err(error)) = timeout(BEAT, read).await {
+            tracing::error!(%error, "the programs' events cannot be read");
+            sleep(BEAT).await;
         }
         if recheck {
             self.kernel.recheck.notify_one();

@@ -1,6 +1,6 @@
 //! The command line of kv-cache.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -103,12 +103,12 @@ fn run(arguments: Arguments) -> Result<()> {
         }
         Command::Status { json, admin: address } => {
             let status = admin::ask(address)?;
-            if json {
-                println!("{}", serde_json::to_string_pretty(&status)?);
-            } else {
-                print!("{status}");
+            let text = if json { serde_json::to_string_pretty(&status)? + "\n" } else { status.to_string() };
+            match std::io::stdout().write_all(text.as_bytes()) {
+                // Whoever read it has seen enough.
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+                written => Ok(written?),
             }
-            Ok(())
         }
     }
 }

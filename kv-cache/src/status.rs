@@ -117,7 +117,7 @@ impl fmt::Display for Status {
         )?;
         let asked = self.hits_total + self.misses_total;
         let share =
-            if asked == 0 { String::new() } else { format!(" ({} %)", self.hits_total * 100 / asked) };
+            (self.hits_total * 100).checked_div(asked).map_or(String::new(), |share| format!(" ({share} %)"));
         row(f, "hits", format!("{}{share}", self.hits_total))?;
         row(f, "misses", self.misses_total.to_string())?;
         row(f, "requests", self.requests_total.to_string())?;

@@ -128,6 +128,9 @@ impl Entries {
     }
 }
 
+/// Flag of an update: only what is there (include/uapi/linux/bpf.h).
+const BPF_EXIST: u64 = 2;
+
 /// The location as the map's word; programs see the same bytes as a [`Location`].
 fn word_of(location: Location) -> u64 {
     let [p0, p1, p2, p3] = location.page.to_ne_bytes();
@@ -136,14 +139,27 @@ fn word_of(location: Location) -> u64 {
     u64::from_ne_bytes([p0, p1, p2, p3, o0, o1, h0, h1])
 }
 
+/// The same place, with no hits counted.
+fn without_hits(word: u64) -> u64 {
+    let [p0, p1, p2, p3, o0, o1, ..] = word.to_ne_bytes();
+    u64::from_ne_bytes([p0, p1, p2, p3, o0, o1, 0, 0])
+}
+
 fn hits_of(word: u64) -> u16 {
     let bytes = word.to_ne_bytes();
     u16::from_ne_bytes([bytes[6], bytes[7]])
 }
 
 impl Store for Entries {
-    fn hits(&mut self, id: u64) -> Option<u16> {
-        self.index.get(&id, 0).ok().map(hits_of)
+    fn take_hits(&mut self, id: u64) -> u16 {
+        let Ok(word) = self.index.get(&id, 0) else { return 0 };
+        let hits = hits_of(word);
+        if hits != 0 {
+            // The programs stop counting at some point: they start again from zero. Hits in between are lost, and if this
+            // fails some are counted twice; it is a hint.
+            let _ = self.index.insert(id, without_hits(word), BPF_EXIST);
+        }
+        hits
     }
 
     fn publish(&mut self, id: u64, location: Location) -> bool {
@@ -262,5 +278,6 @@ mod tests {
         let word: u64 = unsafe { std::mem::transmute(location) };
         assert_eq!(word_of(location), word);
         assert_eq!(hits_of(word), 0x0708);
+        assert_eq!(without_hits(word), word_of(Location { hits: 0, ..location }));
     }
 }

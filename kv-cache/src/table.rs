@@ -16,8 +16,8 @@ use crate::sketch::Sketch;
 
 /// Where entries are kept: the maps, or memory in tests.
 pub trait Store {
-    /// The count of an entry's hits, wrapping; `None` if `INDEX` has no such entry.
-    fn hits(&mut self, id: u64) -> Option<u16>;
+    /// How many hits an entry had since this was asked last; counts up to some limit.
+    fn take_hits(&mut self, id: u64) -> u16;
     /// Makes an entry visible to the programs. Whether that worked.
     fn publish(&mut self, id: u64, location: Location) -> bool;
     /// Makes an entry invisible.
@@ -58,7 +58,7 @@ const CLASSES: usize = ENTRY_BYTES_MAX / WORD + 1;
 enum Slot {
     Free,
     Quarantined,
-    Live { id: u64, hits: u16, deadline: u64, versions: (u64, u64) },
+    Live { id: u64, deadline: u64, versions: (u64, u64) },
 }
 
 #[derive(Debug, Default)]
@@ -217,7 +217,7 @@ impl Table {
             return Admission::NoRoom;
         }
         let versions = (head.bucket, head.global);
-        let live = Slot::Live { id: head.id, hits: 0, deadline: head.deadline_tai_ns, versions };
+        let live = Slot::Live { id: head.id, deadline: head.deadline_tai_ns, versions };
         self.pages[page as usize].slots[usize::from(slot)] = live;
         self.pages[page as usize].used += 1;
         self.live.insert(head.id, (page, slot));
@@ -350,13 +350,8 @@ impl Table {
             if page >= pages.len() || slot >= slots {
                 (page, slot) = ((page + 1) % pages.len(), 0);
             }
-            let Slot::Live { id, hits, .. } = &mut self.pages[pages[page] as usize].slots[slot] else {
-                continue;
-            };
-            let (id, before) = (*id, *hits);
-            let now = store.hits(id).unwrap_or(before);
-            *hits = now;
-            let recent = now.wrapping_sub(before);
+            let Slot::Live { id, .. } = self.pages[pages[page] as usize].slots[slot] else { continue };
+            let recent = store.take_hits(id);
             if recent > 0 {
                 self.sketch.add(id, u32::from(recent));
             }

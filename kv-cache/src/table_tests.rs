@@ -13,8 +13,8 @@ struct Memory {
 }
 
 impl Store for Memory {
-    fn hits(&mut self, id: u64) -> Option<u16> {
-        self.index.get(&id).map(|_| self.hits.get(&id).copied().unwrap_or(0))
+    fn take_hits(&mut self, id: u64) -> u16 {
+        self.hits.remove(&id).unwrap_or(0)
     }
     fn publish(&mut self, id: u64, location: Location) -> bool {
         self.index.insert(id, location);

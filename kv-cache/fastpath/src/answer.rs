@@ -1,5 +1,6 @@
 //! Answers the GETs of a segment from the table of entries, or says why not (C3).
 
+use xps_core::bound::masked;
 use xps_core::handler::Reply;
 use xps_core::verdict::Reason;
 
@@ -66,7 +67,13 @@ const fn refusal(code: u32) -> Reason {
 /// Answers the GET `index` of the segment: appends its reply, or reports the miss. A number, since in the kernel this is
 /// a function that is verified by itself ([`Tables::answer_one`]).
 #[inline(always)]
-pub fn one<T: Tables + ?Sized>(tables: &T, database: u32, index: u32, scratch: &mut Scratch, reply: &mut Reply) -> u32 {
+pub fn one<T: Tables + ?Sized>(
+    tables: &T,
+    database: u32,
+    index: u32,
+    scratch: &mut Scratch,
+    reply: &mut Reply,
+) -> u32 {
     // SAFETY: a GET's place in the scratch, which is this CPU's own.
     let get = unsafe { *scratch.get(index) };
     let key = scratch.key(index).cast_const();
@@ -83,7 +90,9 @@ pub fn one<T: Tables + ?Sized>(tables: &T, database: u32, index: u32, scratch: &
     // SAFETY: an entry's ENTRY_BYTES_MAX bytes are readable; the reply begins at most 40 + 256 bytes behind its start,
     // and not more than REPLY_MAX bytes rounded up are read there.
     let fitted = unsafe {
-        let key_room = (get.key_len as usize + 7) & (KEY_ROOM * 2 - 8);
+        // Loaded again: of the one that was compared, the verifier knows more than is good for it.
+        let key_len = (&raw const (*scratch.get(index)).key_len).read_volatile();
+        let key_room = masked::<{ KEY_ROOM as u32 * 2 - 8 }>(key_len + 7);
         let bytes = entry.add(size_of::<EntryHead>() + key_room);
         reply.append(bytes, (&raw const (*head).reply_len).read_volatile() as u32)
     };
@@ -145,6 +154,8 @@ fn is_current<T: Tables + ?Sized>(tables: &T, head: *const EntryHead, bucket: u3
 
 // What the masks and pointers above rely on.
 const _: () = {
-    assert!(size_of::<EntryHead>() + KEY_ROOM + xps_core::handler::REPLY_MAX + 8 <= crate::abi::ENTRY_BYTES_MAX);
+    assert!(
+        size_of::<EntryHead>() + KEY_ROOM + xps_core::handler::REPLY_MAX + 8 <= crate::abi::ENTRY_BYTES_MAX
+    );
     assert!(size_of::<Settings>() == 40);
 };

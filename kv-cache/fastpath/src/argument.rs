@@ -6,8 +6,8 @@ use xps_core::siphash::SipHash13;
 
 use crate::abi::{GLOBAL_BUCKET, KEY_BYTES_MAX};
 use crate::coherence::bucket_of;
-use crate::command::{Class, Info, NAME_BYTES};
-use crate::connection::{DATABASE_UNKNOWN, RECHECK_SLOT, queued};
+use crate::command::{Class, Info};
+use crate::connection::{Connection, DATABASE_UNKNOWN, NO_SLOT, RECHECK_SLOT, queued};
 use crate::handler::{GETS_MAX, Get, KEY_ROOM, Scratch, State, Tables, going_on};
 use crate::request::{NAME_TOO_LONG, Parser, keep_in_memory, phase, words};
 
@@ -27,8 +27,10 @@ pub mod role {
     pub const DATABASE: u8 = 5;
 }
 
-/// Steps of the loop over a key: all its words, and single bytes before and behind.
-const KEY_STEPS: usize = WINDOW / 8 + 16;
+/// Words and single bytes of a key read by one call: enough for a usual one.
+const KEY_STEPS: usize = 20;
+/// Bytes of a name or number read by one call.
+const WORD_STEPS: usize = 16;
 
 #[inline(always)]
 const fn eight(bytes: &[u8; 8]) -> u64 {
@@ -61,7 +63,9 @@ pub(crate) fn whole_get<T: Tables>(tables: &T, window: &mut Window, scratch: &mu
     let second = word_at(window, start + 8);
     const CASE: u64 = eight(b"\x20\x20\x20\0\0\0\0\0");
     const SIX: u64 = (1 << 48) - 1;
-    if word_at(window, start) != eight(b"*2\r\n$3\r\n") || (second | CASE) & SIX != eight(b"get\r\n$\0\0") & SIX {
+    if word_at(window, start) != eight(b"*2\r\n$3\r\n")
+        || (second | CASE) & SIX != eight(b"get\r\n$\0\0") & SIX
+    {
         return false;
     }
     // Behind the `$`: up to three digits and the line's end.
@@ -122,8 +126,7 @@ fn put_word(key: *mut u8, at: u32, word: u64) {
 
 /// An argument's bytes begin: what it is.
 #[inline(always)]
-pub(crate) fn begin<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch) {
-    let parser = &mut state.request;
+pub(crate) fn begin<T: Tables>(tables: &T, parser: &mut Parser, scratch: &mut Scratch) {
     let argument = parser.argument;
     let mut role = role::SKIP;
     if argument == 0 {
@@ -159,32 +162,33 @@ pub(crate) fn begin<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scra
     parser.role = role;
 }
 
-/// Reads an argument's bytes, and acts where it ends.
+/// Reads an argument's bytes. What has ended with them is told by `role`, which is [`role::SKIP`] otherwise.
 #[inline(always)]
-pub(crate) fn body<T: Tables>(tables: &T, window: &mut Window, state: &mut State, scratch: &mut Scratch) -> Scan {
-    let parser = &mut state.request;
-    let role = parser.role;
-    if role == role::SKIP {
+pub(crate) fn body(window: &mut Window, parser: &mut Parser, scratch: &mut Scratch, role: &mut u8) -> Scan {
+    let reading = parser.role;
+    if reading == role::SKIP {
         return skip(window, parser);
     }
-    if role == role::WRITE_KEY || role == role::GET_KEY {
+    if reading == role::WRITE_KEY || reading == role::GET_KEY {
         let index = scratch.gets_len;
-        key_bytes(window, parser, scratch.key(index), role == role::GET_KEY);
-    } else if !word_bytes(window, parser, role == role::DATABASE) {
+        key_bytes(window, parser, scratch.key(index));
+    } else if !word_bytes(window, parser, reading == role::DATABASE) {
         return Scan::Opaque;
     }
-    if parser.body_left != 0 {
-        return going_on(window);
+    if parser.body_left == 0 {
+        parser.phase = phase::BODY_CR;
+        *role = reading;
     }
-    parser.phase = phase::BODY_CR;
-    let number = state.connection.requests().wrapping_add(scratch.requests);
+    going_on(window)
+}
+
+/// Acts on what has ended: an argument of this role, or a command without further arguments.
+#[inline(always)]
+pub(crate) fn settle<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch, role: u8) {
+    let State { request: parser, connection, .. } = state;
+    let number = connection.requests().wrapping_add(scratch.requests);
+    let mut bucket = NO_SLOT;
     match role {
-        role::NAME => named(tables, state, scratch),
-        role::SUBCOMMAND => named_whole(tables, state, scratch),
-        role::WRITE_KEY => {
-            let bucket = bucket_of(state.request.hash.finish());
-            state.connection.write(tables, number, bucket);
-        }
         role::GET_KEY => {
             let index = scratch.gets_len;
             let get = Get { hash: parser.hash.finish(), key_len: parser.key_at, padding: 0 };
@@ -192,14 +196,22 @@ pub(crate) fn body<T: Tables>(tables: &T, window: &mut Window, state: &mut State
             unsafe { *scratch.get(index) = get };
             scratch.gets_len = index + 1;
         }
-        _ => {
-            let database = state.request.number;
+        role::WRITE_KEY => bucket = bucket_of(parser.hash.finish()),
+        role::DATABASE => {
+            let database = parser.number;
             // Redis takes other forms of it, or refuses them; they are rare enough not to be told apart.
-            let known = database < DATABASE_UNKNOWN as u64 && state.request.key_at != 0;
-            state.connection.select(number, if known { database as u32 } else { DATABASE_UNKNOWN });
+            let known = database < DATABASE_UNKNOWN as u64 && parser.key_at != 0;
+            connection.select(number, if known { database as u32 } else { DATABASE_UNKNOWN });
         }
+        role::NAME | role::SUBCOMMAND => bucket = named(tables, parser, connection, scratch, number, role),
+        _ => {}
     }
-    going_on(window)
+    if bucket != NO_SLOT {
+        if bucket == RECHECK_SLOT {
+            tables.ask_recheck();
+        }
+        connection.write(tables, number, bucket);
+    }
 }
 
 /// Goes over an argument that nobody needs: in constant time, however long it is.
@@ -218,9 +230,10 @@ fn skip(window: &mut Window, parser: &mut Parser) -> Scan {
     Scan::Skip
 }
 
-/// Hashes the bytes of a key that are in the window, eight at a time where they allow it.
+/// Hashes the bytes of a key that are in the window, eight at a time where they allow it. They are kept at the place of
+/// the next GET too; if it is a write's key, the segment is not answered, and nobody reads them.
 #[inline(always)]
-fn key_bytes(window: &mut Window, parser: &mut Parser, to: *mut u8, keep: bool) {
+fn key_bytes(window: &mut Window, parser: &mut Parser, to: *mut u8) {
     let mut hash = parser.hash;
     for _ in 0..KEY_STEPS {
         keep_in_memory();
@@ -232,22 +245,18 @@ fn key_bytes(window: &mut Window, parser: &mut Parser, to: *mut u8, keep: bool) 
         if at & 7 == 0 && left >= 8 && window.len - window.at >= 8 {
             let word = word_at(window, window.at);
             hash.aligned(word);
-            if keep {
-                put_word(to, at, word);
-            }
+            put_word(to, at, word);
             window.at += 8;
             parser.body_left = left - 8;
             parser.key_at = at + 8;
         } else {
             let byte = word_at(window, window.at) as u8;
             hash.byte(byte);
-            if keep {
-                if at & 7 == 0 {
-                    put_word(to, at, 0);
-                }
-                // SAFETY: masked to the key's room.
-                unsafe { *to.add(masked::<{ KEY_ROOM as u32 - 1 }>(at)) = byte };
+            if at & 7 == 0 {
+                put_word(to, at, 0);
             }
+            // SAFETY: masked to the key's room.
+            unsafe { *to.add(masked::<{ KEY_ROOM as u32 - 1 }>(at)) = byte };
             window.at += 1;
             parser.body_left = left - 1;
             parser.key_at = at + 1;
@@ -259,7 +268,7 @@ fn key_bytes(window: &mut Window, parser: &mut Parser, to: *mut u8, keep: bool) 
 /// Reads a name or a number. False if it cannot be understood.
 #[inline(always)]
 fn word_bytes(window: &mut Window, parser: &mut Parser, number: bool) -> bool {
-    for _ in 0..NAME_BYTES + 1 {
+    for _ in 0..WORD_STEPS {
         keep_in_memory();
         if parser.body_left == 0 {
             break;
@@ -288,66 +297,56 @@ fn database_digit(parser: &mut Parser, byte: u8) {
     parser.key_at = 1;
 }
 
-/// The name is read.
+/// A name is read: the command's, or a container's with the subcommand behind it (nothing behind the `|` if it stands
+/// alone). The bucket that the command may write, or [`NO_SLOT`].
 #[inline(always)]
-fn named<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch) {
-    let parser = &mut state.request;
-    if parser.is_get() {
+fn named<T: Tables>(
+    tables: &T,
+    parser: &mut Parser,
+    connection: &mut Connection,
+    scratch: &mut Scratch,
+    number: u32,
+    role: u8,
+) -> u32 {
+    if role == role::NAME && parser.is_get() {
         parser.class = Class::Get as u8;
         if parser.arguments != 2 {
             // Redis refuses it, or it is inline.
             scratch.other = 1;
             parser.class = Class::Harmless as u8;
         }
-        return;
+        return NO_SLOT;
     }
     scratch.other = 1;
-    let info = look_up(tables, parser);
-    if info.class == Class::Container as u8 {
-        parser.name_byte(b'|');
-        if parser.arguments == 1 {
-            named_whole(tables, state, scratch);
-        } else {
-            parser.class = Class::Container as u8;
-        }
-        return;
-    }
-    take(tables, state, scratch, info);
-}
-
-/// A container's name with the subcommand behind it is read. A container alone is looked up as `name|`.
-#[inline(always)]
-fn named_whole<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch) {
-    let info = look_up(tables, &state.request);
-    take(tables, state, scratch, info);
-}
-
-#[inline(always)]
-fn look_up<T: Tables>(tables: &T, parser: &Parser) -> Info {
+    let mut info = Info { class: Class::Anything as u8, first: 0, last: 0, step: 0 };
     if parser.name_len != NAME_TOO_LONG
-        && let Some(info) = tables.command(&parser.name)
+        && let Some(known) = tables.command(&parser.name)
     {
-        return info;
+        info = known;
     }
-    Info { class: Class::Anything as u8, first: 0, last: 0, step: 0 }
+    if info.class == Class::Container as u8 && role == role::NAME {
+        parser.class = Class::Container as u8;
+        parser.name_byte(b'|');
+        return NO_SLOT;
+    }
+    parser.class = Class::Harmless as u8;
+    take(parser, connection, number, info)
 }
 
-/// The command is known: what follows from it.
+/// The command is known: what follows from it. The bucket that it may write, or [`NO_SLOT`].
 #[inline(always)]
-fn take<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch, info: Info) {
-    let State { request: parser, connection, .. } = state;
-    let number = connection.requests().wrapping_add(scratch.requests);
+fn take(parser: &mut Parser, connection: &mut Connection, number: u32, info: Info) -> u32 {
     let arguments = parser.arguments;
     let inline = arguments == 0;
-    parser.class = Class::Harmless as u8;
     match Class::from_u8(info.class) {
         Class::Harmless | Class::Get => {}
         Class::Keys => {
             connection.queue(queued::WRITES);
             let last = if info.last < 0 { arguments as i32 + info.last as i32 } else { info.last as i32 };
             if inline || info.first < 1 || info.step < 1 {
-                connection.write(tables, number, GLOBAL_BUCKET);
-            } else if last >= info.first as i32 {
+                return GLOBAL_BUCKET;
+            }
+            if last >= info.first as i32 {
                 parser.class = Class::Keys as u8;
                 parser.key_next = info.first as u32;
                 parser.key_last = last as u32;
@@ -357,15 +356,14 @@ fn take<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch, info: I
         // A container within a container is none of Redis'.
         Class::Anything | Class::Container => {
             connection.queue(queued::WRITES);
-            connection.write(tables, number, GLOBAL_BUCKET);
+            return GLOBAL_BUCKET;
         }
         Class::Recheck => {
             connection.queue(queued::RECHECK);
-            tables.ask_recheck();
-            connection.write(tables, number, RECHECK_SLOT);
+            return RECHECK_SLOT;
         }
         Class::Multi => connection.multi(),
-        Class::Exec => connection.exec(tables, number, arguments == 1),
+        Class::Exec => return connection.exec(arguments == 1),
         Class::Discard => {
             if arguments == 1 {
                 connection.discard();
@@ -390,24 +388,24 @@ fn take<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch, info: I
         }
         Class::Session => connection.suspend(),
     }
+    NO_SLOT
 }
 
-/// A word of an inline command is read: the first or the second. Its arguments are not told apart (their number counts as
-/// 0), so it writes anything if it writes.
+/// What has ended with a word of an inline command: the first or the second. Its arguments are not told apart (their
+/// number counts as 0), so it writes anything if it writes.
 #[inline(always)]
-pub(crate) fn word<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch) {
-    if state.request.argument == words::FIRST_DONE {
-        named(tables, state, scratch);
-    } else if state.request.class == Class::Container as u8 {
-        named_whole(tables, state, scratch);
+pub(crate) const fn word(parser: &Parser) -> u8 {
+    if parser.argument == words::FIRST_DONE {
+        role::NAME
+    } else if parser.class == Class::Container as u8 {
+        role::SUBCOMMAND
+    } else {
+        role::SKIP
     }
 }
 
-/// A request has ended.
+/// What has ended with a request: a container without a subcommand is not looked up before.
 #[inline(always)]
-pub(crate) fn end<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch) {
-    // Only an inline container without a second word is not looked up yet.
-    if state.request.class == Class::Container as u8 {
-        named_whole(tables, state, scratch);
-    }
+pub(crate) const fn end(parser: &Parser) -> u8 {
+    if parser.class == Class::Container as u8 { role::SUBCOMMAND } else { role::SKIP }
 }

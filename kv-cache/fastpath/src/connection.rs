@@ -17,11 +17,15 @@
 use crate::abi::GLOBAL_BUCKET;
 use crate::coherence::{REPLY_LEAVES, WRITE_PASSES};
 use crate::handler::Tables;
+use crate::request::keep_in_memory;
+use xps_core::bound::masked;
 
-/// Slots of the ring; one is always free.
-pub const WRITE_SLOTS: usize = 40;
+/// Slots of the ring: so many writes can be pending before they are lumped together. A power of two.
+pub const WRITE_SLOTS: usize = 32;
 /// In place of a bucket: the global one, and the agent is asked to look again when the reply leaves too.
 pub const RECHECK_SLOT: u32 = GLOBAL_BUCKET + 1;
+/// In place of a bucket: none.
+pub const NO_SLOT: u32 = u32::MAX;
 /// The database is not known: no hits.
 pub const DATABASE_UNKNOWN: u32 = u32::MAX;
 
@@ -31,7 +35,10 @@ const NUMBER_MASK: u32 = (1 << (32 - BUCKET_BITS)) - 1;
 /// Requests that may be outstanding for the ring to tell old numbers from new ones.
 const OUTSTANDING_MAX: u32 = 1 << 14;
 
-const _: () = assert!(RECHECK_SLOT < 1 << BUCKET_BITS && OUTSTANDING_MAX * 2 == NUMBER_MASK + 1);
+const _: () = {
+    assert!(RECHECK_SLOT == 1 << 16 | 1 && BUCKET_BITS == 17 && OUTSTANDING_MAX * 2 == NUMBER_MASK + 1);
+    assert!(WRITE_SLOTS.is_power_of_two());
+};
 
 /// State of one connection; all zero at its start.
 #[repr(C)]
@@ -40,7 +47,7 @@ pub struct Connection {
     // Written by the request side.
     /// Pending writes: bucket and low bits of the request's number.
     slots: [u32; WRITE_SLOTS],
-    /// Next slot to fill.
+    /// Slots filled so far, wrapping.
     tail: u32,
     /// Requests that went to the server.
     requests: u32,
@@ -75,7 +82,7 @@ pub struct Connection {
     opaque: u8,
 
     // Written by the response side.
-    /// Next slot to empty.
+    /// Slots emptied so far, wrapping.
     head: u32,
     /// Replies seen.
     replies: u32,
@@ -111,9 +118,11 @@ fn store(field: &mut u32, value: u32) {
     unsafe { core::ptr::from_mut(field).write_volatile(value) }
 }
 
+/// The bucket in a slot: the global one for [`RECHECK_SLOT`]. Without a branch, since it stands in a loop.
 #[inline(always)]
-const fn following(slot: u32) -> u32 {
-    if slot + 1 >= WRITE_SLOTS as u32 { 0 } else { slot + 1 }
+const fn bucket_in(slot: u32) -> u32 {
+    let bucket = slot & ((1 << BUCKET_BITS) - 1);
+    bucket - (bucket >> 16 & bucket & 1)
 }
 
 /// What the request side does.
@@ -207,19 +216,19 @@ impl Connection {
             return;
         }
         let tail = self.tail;
-        let next = following(tail);
+        let pending = tail.wrapping_sub(load(&self.head));
         let outstanding = number.wrapping_sub(load(&self.replies));
-        if next == load(&self.head) || outstanding >= OUTSTANDING_MAX || tail as usize >= WRITE_SLOTS {
+        if pending as usize >= WRITE_SLOTS || outstanding >= OUTSTANDING_MAX {
             self.overflow(tables, number);
             return;
         }
-        // SAFETY: `tail` was compared with the ring's length above.
+        // SAFETY: masked to the ring's length.
         unsafe {
-            let slot = self.slots.as_mut_ptr().add(tail as usize);
+            let slot = self.slots.as_mut_ptr().add(masked::<{ WRITE_SLOTS as u32 - 1 }>(tail));
             slot.write_volatile(bucket | (number & NUMBER_MASK) << BUCKET_BITS);
         }
-        tables.add(if bucket > GLOBAL_BUCKET { GLOBAL_BUCKET } else { bucket }, WRITE_PASSES);
-        store(&mut self.tail, next);
+        tables.add(bucket_in(bucket), WRITE_PASSES);
+        store(&mut self.tail, tail.wrapping_add(1));
     }
 
     #[inline(always)]
@@ -251,20 +260,21 @@ impl Connection {
         self.multi = 1;
     }
 
-    /// EXEC: what it may write. `alone`: without arguments, so Redis takes it.
+    /// EXEC: the bucket that it may write, or [`NO_SLOT`]. `alone`: without arguments, so Redis takes it.
     #[inline(always)]
-    pub fn exec<T: Tables>(&mut self, tables: &T, number: u32, alone: bool) {
+    #[must_use]
+    pub fn exec(&mut self, alone: bool) -> u32 {
         // Without MULTI it would be an error; but it is not believed that there was none.
-        let harmless = self.multi != 0 && self.dirty == queued::CLEAN && alone;
-        let recheck = self.dirty == queued::RECHECK;
+        let (multi, dirty) = (self.multi, self.dirty);
         if alone {
             self.discard();
         }
-        if !harmless {
-            if recheck {
-                tables.ask_recheck();
-            }
-            self.write(tables, number, if recheck { RECHECK_SLOT } else { GLOBAL_BUCKET });
+        if dirty == queued::RECHECK {
+            RECHECK_SLOT
+        } else if multi == 0 || dirty != queued::CLEAN || !alone {
+            GLOBAL_BUCKET
+        } else {
+            NO_SLOT
         }
     }
 
@@ -346,23 +356,28 @@ impl Connection {
         }
         let replies = number.wrapping_add(1);
         let tail = load(&self.tail);
+        let mut rechecks = 0;
         for _ in 0..WRITE_SLOTS {
+            keep_in_memory();
             let head = self.head;
-            if head == tail || head as usize >= WRITE_SLOTS {
+            if head == tail {
                 break;
             }
-            // SAFETY: `head` was compared with the ring's length.
-            let slot = unsafe { self.slots.as_ptr().add(head as usize).read_volatile() };
+            // SAFETY: masked to the ring's length.
+            let slot = unsafe {
+                self.slots.as_ptr().add(masked::<{ WRITE_SLOTS as u32 - 1 }>(head)).read_volatile()
+            };
+            // The request's age is at least 1 if it is answered, and never more than half of what the bits can tell.
             let age = replies.wrapping_sub(slot >> BUCKET_BITS) & NUMBER_MASK;
-            if age == 0 || age > OUTSTANDING_MAX {
+            if age.wrapping_sub(1) >= OUTSTANDING_MAX {
                 break;
             }
-            let bucket = slot & ((1 << BUCKET_BITS) - 1);
-            if bucket > GLOBAL_BUCKET {
-                tables.ask_recheck();
-            }
-            tables.add(if bucket > GLOBAL_BUCKET { GLOBAL_BUCKET } else { bucket }, REPLY_LEAVES);
-            store(&mut self.head, following(head));
+            rechecks |= slot >> 16 & slot & 1;
+            tables.add(bucket_in(slot), REPLY_LEAVES);
+            store(&mut self.head, head.wrapping_add(1));
+        }
+        if rechecks != 0 {
+            tables.ask_recheck();
         }
         self.give_back_overflow(tables, replies);
         store(&mut self.replies, replies);
@@ -415,16 +430,12 @@ impl Connection {
     /// Each bucket that is held, as often as it is: what the agent has to add [`REPLY_LEAVES`] to for a connection that
     /// is gone for good. Not for programs.
     pub fn each_hold(&self, mut hold: impl FnMut(u32)) {
-        let mut slot = self.head;
-        for _ in 0..WRITE_SLOTS {
-            if slot == self.tail {
-                break;
-            }
-            let bucket = self.slots.get(slot as usize).copied().unwrap_or(GLOBAL_BUCKET) & ((1 << BUCKET_BITS) - 1);
-            hold(bucket.min(GLOBAL_BUCKET));
-            slot = following(slot);
+        let pending = self.tail.wrapping_sub(self.head).min(WRITE_SLOTS as u32);
+        for i in 0..pending {
+            hold(bucket_in(self.slots[self.head.wrapping_add(i) as usize % WRITE_SLOTS]));
         }
-        let overflow = self.overflow_taken.wrapping_sub(self.overflow_released).wrapping_add(self.overflow_kept);
+        let overflow =
+            self.overflow_taken.wrapping_sub(self.overflow_released).wrapping_add(self.overflow_kept);
         for _ in 0..overflow {
             hold(GLOBAL_BUCKET);
         }

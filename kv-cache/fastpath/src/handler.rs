@@ -4,6 +4,7 @@ use xps_core::handler::{Handler, Reply, Scan, Window};
 use xps_core::verdict::{Reason, Verdict};
 
 use crate::abi::{KEY_BYTES_MAX, Settings};
+use crate::argument::role;
 use crate::command::{Info, Name};
 use crate::connection::Connection;
 use crate::request::{self, Parser};
@@ -175,27 +176,33 @@ impl<T: Tables> Handler for KvCache<T> {
         if parser.at_boundary() && argument::whole_get(&self.tables, window, scratch) {
             return going_on(window);
         }
+        let mut event = request::Event::None;
         if parser.phase != request::phase::BODY {
-            match parser.read(window) {
-                request::Event::None | request::Event::Body => {}
-                request::Event::End => {
-                    argument::end(&self.tables, state, scratch);
-                    scratch.requests += 1;
-                    return going_on(window);
-                }
-                request::Event::Empty => scratch.other = 1,
-                request::Event::Word => {
-                    argument::word(&self.tables, state, scratch);
-                    return Scan::Again;
-                }
-                request::Event::Opaque => return Scan::Opaque,
-            }
-            if state.request.phase != request::phase::BODY {
-                return going_on(window);
-            }
-            argument::begin(&self.tables, state, scratch);
+            event = parser.read(window);
         }
-        argument::body(&self.tables, window, state, scratch)
+        let mut ended = role::SKIP;
+        let mut scan = Scan::Again;
+        match event {
+            request::Event::Opaque => return Scan::Opaque,
+            request::Event::Empty => scratch.other = 1,
+            request::Event::End => ended = argument::end(parser),
+            request::Event::Word => ended = argument::word(parser),
+            request::Event::Body | request::Event::None => {
+                if event == request::Event::Body {
+                    argument::begin(&self.tables, parser, scratch);
+                }
+                if parser.phase == request::phase::BODY {
+                    scan = argument::body(window, parser, scratch, &mut ended);
+                }
+            }
+        }
+        if ended != role::SKIP {
+            argument::settle(&self.tables, state, scratch, ended);
+        }
+        if event == request::Event::End {
+            scratch.requests += 1;
+        }
+        if scan == Scan::Again { going_on(window) } else { scan }
     }
 
     #[inline(always)]

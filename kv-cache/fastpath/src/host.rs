@@ -143,12 +143,20 @@ impl World {
     /// What a fill of `key` starts with; `None` while something is pending.
     #[must_use]
     pub fn snapshot(&self, key: &[u8]) -> Option<Snapshot> {
-        let snapshot = Snapshot { bucket: self.bucket(self.bucket_of(key)), global: self.bucket(GLOBAL_BUCKET) };
+        let snapshot =
+            Snapshot { bucket: self.bucket(self.bucket_of(key)), global: self.bucket(GLOBAL_BUCKET) };
         (settled(snapshot.bucket) && settled(snapshot.global)).then_some(snapshot)
     }
 
     /// Inserts a whole reply. False if key or reply are too long.
-    pub fn insert(&self, key: &[u8], database: u32, reply: &[u8], snapshot: Snapshot, deadline_tai_ns: u64) -> bool {
+    pub fn insert(
+        &self,
+        key: &[u8],
+        database: u32,
+        reply: &[u8],
+        snapshot: Snapshot,
+        deadline_tai_ns: u64,
+    ) -> bool {
         if key.len() > KEY_BYTES_MAX || reply.len() > REPLY_MAX {
             return false;
         }
@@ -417,7 +425,8 @@ fn some_commands() -> HashMap<Name, Info> {
         ("auth", Class::Session, 0, 0, 0),
         ("hello", Class::Session, 0, 0, 0),
     ];
-    let info = |row: &(&str, Class, i8, i8, i8)| Info { class: row.1 as u8, first: row.2, last: row.3, step: row.4 };
+    let info =
+        |row: &(&str, Class, i8, i8, i8)| Info { class: row.1 as u8, first: row.2, last: row.3, step: row.4 };
     rows.iter().map(|row| (name_of(row.0), info(row))).collect()
 }
 

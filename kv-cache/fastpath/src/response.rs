@@ -22,7 +22,7 @@ mod phase {
 }
 
 /// Bytes, headers and lines only, read by one call.
-const STEPS: usize = 64;
+const STEPS: usize = 32;
 /// Most elements of one aggregate.
 const ELEMENTS_MAX: u64 = 1 << 32;
 
@@ -62,8 +62,16 @@ pub struct Parser {
 
 impl Parser {
     /// The parser at a connection's start.
-    pub const START: Self =
-        Self { left: 0, number: 0, phase: phase::TYPE, element: 0, top: 0, digits: 0, negative: 0, padding: [0; 3] };
+    pub const START: Self = Self {
+        left: 0,
+        number: 0,
+        phase: phase::TYPE,
+        element: 0,
+        top: 0,
+        digits: 0,
+        negative: 0,
+        padding: [0; 3],
+    };
 
     /// Whether the stream stands between two replies.
     #[inline(always)]

@@ -53,7 +53,11 @@ fn a_cached_value_is_answered_and_the_state_stays() {
     let world = World::new();
     fill(&world, b"key", 0, b"value");
     let mut flow = Flow::new(&world);
-    for request in [&b"*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n"[..], b"*2\r\n$3\r\nget\r\n$3\r\nkey\r\n", b"*2\r\n$3\r\nGeT\r\n$3\r\nkey\r\n"] {
+    for request in [
+        &b"*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n"[..],
+        b"*2\r\n$3\r\nget\r\n$3\r\nkey\r\n",
+        b"*2\r\n$3\r\nGeT\r\n$3\r\nkey\r\n",
+    ] {
         let before = flow.state;
         assert_eq!(flow.request(request, true), Outcome::Reply(b"$5\r\nvalue\r\n".to_vec()));
         assert_eq!(flow.state, before);
@@ -101,7 +105,8 @@ fn a_miss_is_reported_and_outstanding() {
 fn a_write_invalidates_before_the_server_sees_it() {
     let world = World::new();
     let (mut reader, mut writer) = (Flow::new(&world), Flow::new(&world));
-    for write in ["SET a 2", "set a 2 EX 10", "DEL b a", "MSET c 1 a 2", "RENAME z a", "EVAL x 0", "NOSUCH a"] {
+    for write in ["SET a 2", "set a 2 EX 10", "DEL b a", "MSET c 1 a 2", "RENAME z a", "EVAL x 0", "NOSUCH a"]
+    {
         fill(&world, b"a", 0, b"1");
         fill(&world, b"other", 0, b"1");
         assert!(hits(&mut reader, b"a"), "{write}");
@@ -111,7 +116,11 @@ fn a_write_invalidates_before_the_server_sees_it() {
         }
         assert!(world.snapshot(b"a").is_none(), "{write}");
         assert!(!hits(&mut reader, b"a"), "{write}");
-        assert_eq!(hits(&mut reader, b"other"), !write.starts_with("EVAL") && !write.starts_with("NOSUCH"), "{write}");
+        assert_eq!(
+            hits(&mut reader, b"other"),
+            !write.starts_with("EVAL") && !write.starts_with("NOSUCH"),
+            "{write}"
+        );
         assert!(writer.response(b"+OK\r\n"));
         assert_eq!(world.pending(), []);
         assert!(!hits(&mut reader, b"a"), "{write}");
@@ -394,7 +403,8 @@ fn more_writes_than_slots_hold_the_global_bucket() {
 
 #[test]
 fn what_is_not_understood_is_assumed_to_write() {
-    for request in ["*x", "*1\r\n+", "*1\r\n$-1\r\n", "GET\0 a\r\n", "\"GET\" a\r\n", "*1\r\n$4\r\nPI\0G\r\n"] {
+    for request in ["*x", "*1\r\n+", "*1\r\n$-1\r\n", "GET\0 a\r\n", "\"GET\" a\r\n", "*1\r\n$4\r\nPI\0G\r\n"]
+    {
         let world = World::new();
         let mut flow = Flow::new(&world);
         pass(&mut flow, "SET a 1");

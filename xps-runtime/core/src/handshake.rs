@@ -28,6 +28,12 @@ pub struct Mark {
     pub server_shift: u8,
     /// See the constants.
     pub flags: u32,
+    /// The server's timestamp value in its SYN-ACK.
+    pub server_tsval: u32,
+    /// The server's window in its SYN-ACK, as it will stand in the header of its next segments.
+    pub server_window: u16,
+    /// Zero.
+    pub padding: u16,
 }
 
 /// The connection goes through the accelerated port.

@@ -15,9 +15,13 @@
 //! - [`verdict`]: what becomes of a segment, each reason named.
 //! - [`path`]: the two programs, tcx ingress and egress, written once over [`path::Stack`].
 //! - [`abi`]: the maps between programs and agent.
+//! - `host` (feature `host`): the same programs over vectors and std maps, for tests.
 //! - [`seq`], [`checksum`], [`siphash`]: arithmetic; [`bound`], [`word`]: what verifier and back end need.
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+#[cfg(any(test, feature = "host"))]
+extern crate std;
 
 pub mod abi;
 pub mod bound;
@@ -25,6 +29,8 @@ pub mod checksum;
 pub mod flow;
 pub mod handler;
 pub mod handshake;
+#[cfg(any(test, feature = "host"))]
+pub mod host;
 pub mod packet;
 pub mod path;
 pub mod predicate;

@@ -224,6 +224,7 @@ pub struct Options {
     shift: u32,
     found: u32,
     sack: u32,
+    tsval: u32,
 }
 
 const TIMESTAMPS: u32 = 1;
@@ -242,6 +243,8 @@ pub struct Found {
     pub shift: u8,
     /// Timestamps offered.
     pub timestamps: bool,
+    /// Timestamp value.
+    pub tsval: u32,
     /// An option that cannot be spliced: MPTCP, MD5, AO (S9), or options that do not end where they should.
     pub foreign: bool,
     /// Whether there are SACK blocks.
@@ -252,7 +255,7 @@ pub struct Found {
 
 impl Options {
     /// No options.
-    pub const EMPTY: Self = Self { bytes: [0; 64], len: 0, at: 0, mss: 0, shift: 0, found: 0, sack: 0 };
+    pub const EMPTY: Self = Self { bytes: [0; 64], len: 0, at: 0, mss: 0, shift: 0, found: 0, sack: 0, tsval: 0 };
 
     /// Walks over all options.
     #[inline(always)]
@@ -261,6 +264,7 @@ impl Options {
         self.mss = 536;
         self.shift = 0;
         self.sack = 0;
+        self.tsval = 0;
         self.found = 0;
         for _ in 0..40 {
             if !self.step() {
@@ -296,6 +300,10 @@ impl Options {
             self.sack = at;
             new = SACK;
         } else if kind == 8 {
+            self.tsval = u32::from(byte(&self.bytes, at + 2)) << 24
+                | u32::from(byte(&self.bytes, at + 3)) << 16
+                | u32::from(byte(&self.bytes, at + 4)) << 8
+                | u32::from(byte(&self.bytes, at + 5));
             new = TIMESTAMPS;
         } else if kind == 19 || kind == 29 || kind == 30 {
             new = FOREIGN;
@@ -317,6 +325,7 @@ impl Options {
             shifts: self.found & SHIFT != 0,
             shift: self.shift as u8,
             timestamps: self.found & TIMESTAMPS != 0,
+            tsval: self.tsval,
             foreign: self.found & FOREIGN != 0,
             sacks: self.found & SACK != 0,
             sack: self.sack,
@@ -347,11 +356,9 @@ mod tests {
     #[test]
     fn options_of_a_linux_syn() {
         let found = found(&[2, 4, 5, 180, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 7]);
-        let shift = 7;
-        assert_eq!(
-            found,
-            Found { mss: 1460, shifts: true, shift, timestamps: true, foreign: false, sacks: false, sack: 0 }
-        );
+        assert_eq!((found.mss, found.shifts, found.shift), (1460, true, 7));
+        assert_eq!((found.timestamps, found.tsval), (true, 0x0102_0304));
+        assert!(!found.foreign && !found.sacks);
     }
 
     #[test]

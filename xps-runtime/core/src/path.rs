@@ -240,7 +240,16 @@ pub(crate) fn options<H: Handler, K: Stack<H>>(
     // SAFETY: the scratch value is this CPU's own while the program runs.
     let mut found = unsafe { (*scratch).options.found() };
     if len == 0 {
-        found = Found { mss: 536, shifts: false, shift: 0, timestamps: false, foreign: false, sacks: false, sack: 0 };
+        found = Found {
+            mss: 536,
+            shifts: false,
+            shift: 0,
+            timestamps: false,
+            tsval: 0,
+            foreign: false,
+            sacks: false,
+            sack: 0,
+        };
     }
     found.foreign |= !read;
     found

@@ -219,6 +219,8 @@ impl Splice {
         self.client_shift = mark.client_shift;
         self.server_shift = mark.server_shift;
         self.clear();
+        self.server_window = mark.server_window;
+        self.server_tsval = mark.server_tsval;
     }
 
     /// A connection through the accelerated port of which nothing is known but that it exists: ports are translated,

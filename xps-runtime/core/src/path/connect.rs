@@ -89,6 +89,9 @@ pub(crate) fn syn<H: Handler, K: Stack<H>>(
                 client_shift: if options.shifts { options.shift } else { 0 },
                 server_shift: 0,
                 flags,
+                server_tsval: 0,
+                server_window: 0,
+                padding: 0,
             };
         }
     }
@@ -135,6 +138,9 @@ pub(crate) fn answered<H: Handler, K: Stack<H>>(
             mark.client_shift = 0;
             mark.server_shift = 0;
         }
+        // The window of a SYN is never scaled (RFC 7323 §2.2).
+        mark.server_window = tcp.segment.window >> (mark.server_shift & 15);
+        mark.server_tsval = found.tsval;
         mark.server_isn = tcp.segment.seq;
         mark.flags |= handshake::ANSWERED;
     }
