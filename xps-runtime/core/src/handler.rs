@@ -37,6 +37,7 @@ impl Window {
     pub const EMPTY: Self = Self { bytes: [0; WINDOW], at: 0, len: 0, base: 0, skip: 0 };
 
     /// The next byte, if the window has one.
+    #[expect(clippy::should_implement_trait, reason = "an iterator invites adaptors, whose loops have no bound to the verifier")]
     #[inline(always)]
     pub fn next(&mut self) -> Option<u8> {
         if self.at >= self.len {

@@ -52,6 +52,9 @@ pub struct Outcome {
     pub copies: Vec<(Target, Frame)>,
 }
 
+/// A flow at a place that stays, like a value in the kernel's map.
+type FlowCell<H> = Box<UnsafeCell<Flow<<H as Handler>::State>>>;
+
 /// A network namespace with the maps of one service.
 pub struct Machine<H: Handler> {
     /// The service's code.
@@ -59,8 +62,8 @@ pub struct Machine<H: Handler> {
     control: UnsafeCell<Control>,
     ports: RefCell<Vec<u8>>,
     predicates: Vec<Predicate>,
-    flows: RefCell<HashMap<FlowKey, Box<UnsafeCell<Flow<H::State>>>>>,
-    removed: RefCell<Vec<Box<UnsafeCell<Flow<H::State>>>>>,
+    flows: RefCell<HashMap<FlowKey, FlowCell<H>>>,
+    removed: RefCell<Vec<FlowCell<H>>>,
     marks: Vec<UnsafeCell<Mark>>,
     sockets: RefCell<HashMap<FlowKey, Socket>>,
     counters: RefCell<[u64; Reason::COUNT]>,

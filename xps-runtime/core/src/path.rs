@@ -105,6 +105,7 @@ pub struct Reading {
 ///
 /// Pointers to maps' values stay valid while a program runs. Methods that write to the packet return false where the
 /// packet could not be changed; it is then dropped, and TCP sends it again.
+#[expect(clippy::len_without_is_empty, reason = "a packet has headers")]
 pub trait Stack<H: Handler>: Skb {
     /// Packet's length.
     fn len(&self) -> u32;

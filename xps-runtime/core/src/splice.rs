@@ -306,7 +306,7 @@ impl Splice {
     }
 
     #[inline(always)]
-    fn to_server(&mut self, segment: &Segment) -> Translated {
+    fn for_server(&mut self, segment: &Segment) -> Translated {
         let ack = self.ack_to_server(segment.ack);
         if segment.has(tcp_flag::ACK) && after(ack, self.server_una) && !after(ack, self.server_next) {
             self.server_una = ack;
@@ -333,11 +333,11 @@ impl Splice {
             if segment.seq == self.client_next {
                 self.flags |= flag::RESET;
             }
-            return ClientStep::Pass(self.to_server(segment));
+            return ClientStep::Pass(self.for_server(segment));
         }
         let fin = segment.has(tcp_flag::FIN);
         if segment.payload == 0 && !fin {
-            return ClientStep::Pass(self.to_server(segment));
+            return ClientStep::Pass(self.for_server(segment));
         }
         let ahead = distance(segment.seq, self.client_next);
         if ahead > 0 {
@@ -349,7 +349,7 @@ impl Splice {
                 return ClientStep::Resend(self.injection(false, Translated { seq: 0, ack: 0 }));
             }
             if fresh <= 0 {
-                return ClientStep::Pass(self.to_server(segment));
+                return ClientStep::Pass(self.for_server(segment));
             }
             if self.request_len != 0 && before(segment.seq, self.request_end()) {
                 return ClientStep::Drop(Reason::StaleOverlap);
@@ -442,7 +442,7 @@ impl Splice {
     #[inline(always)]
     pub fn pass_claimed(&mut self, segment: &Segment) -> Translated {
         self.flags &= !flag::CLIENT_CLAIMED;
-        self.to_server(segment)
+        self.for_server(segment)
     }
 
     /// Takes a segment of the server, in the server's numbering.
@@ -450,7 +450,7 @@ impl Splice {
     pub fn server(&mut self, segment: &Segment) -> ServerStep {
         if segment.has(tcp_flag::RST) {
             self.flags |= flag::RESET;
-            return ServerStep::Pass(self.to_client(segment));
+            return ServerStep::Pass(self.for_client(segment));
         }
         if segment.has(tcp_flag::ACK) {
             self.server_ack = latest(self.server_ack, segment.ack);
@@ -462,7 +462,7 @@ impl Splice {
         let fin = segment.has(tcp_flag::FIN);
         let ahead = distance(segment.seq, self.server_next);
         if segment.payload == 0 && !fin {
-            return ServerStep::Pass(self.to_client(segment));
+            return ServerStep::Pass(self.for_client(segment));
         }
         if ahead > 0 {
             return ServerStep::Drop(Reason::OutOfOrder);
@@ -474,7 +474,7 @@ impl Splice {
             });
         }
         if distance(segment.end(), self.server_next) <= 0 {
-            return ServerStep::Pass(self.to_client(segment));
+            return ServerStep::Pass(self.for_client(segment));
         }
         if self.has(flag::SERVER_CLAIMED) {
             return ServerStep::Drop(Reason::Contended);
@@ -487,13 +487,13 @@ impl Splice {
         }
         self.flags |= flag::SERVER_CLAIMED;
         self.server_next = segment.end();
-        ServerStep::Read { translated: self.to_client(segment), skip: ahead.unsigned_abs() }
+        ServerStep::Read { translated: self.for_client(segment), skip: ahead.unsigned_abs() }
     }
 
     /// S15: while a reply is on its way the client must not learn that its request has arrived from anything but that
     /// reply, since the client's retransmission is the only thing that brings it again.
     #[inline(always)]
-    fn to_client(&mut self, segment: &Segment) -> Translated {
+    fn for_client(&mut self, segment: &Segment) -> Translated {
         let mut ack = segment.ack.wrapping_add(self.consumed);
         if self.outstanding() && after(ack, self.request_start) {
             ack = self.request_start;

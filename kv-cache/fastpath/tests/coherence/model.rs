@@ -11,7 +11,7 @@ use crate::mutant::{Mutation, Tampered};
 
 const KEYS: [&str; 3] = ["a", "key:000000000001", "longer than eight"];
 const CLIENTS: usize = 4;
-const STEPS: u64 = 400;
+const STEPS: u64 = 800;
 const OPERATIONS_MAX: usize = 100;
 
 /// Steele, Lea, Flood: SplitMix64.
@@ -73,6 +73,9 @@ pub(crate) struct Simulation {
     step: u64,
     now_ms: u64,
     next_value: u32,
+    /// How many replies a client waits for before it sends no more.
+    outstanding_max: usize,
+    reads_per_write: usize,
     pub(crate) hits: u64,
 }
 
@@ -90,8 +93,11 @@ impl Simulation {
             expected: VecDeque::new(),
             plain: i == 0,
         };
-        let clients = (0..CLIENTS).map(client).collect();
+        let clients: Vec<Client> = (0..CLIENTS).map(client).collect();
+        let (outstanding_max, reads_per_write) = (1 + random.below(3), 1 + random.below(8));
         Self {
+            outstanding_max,
+            reads_per_write,
             random,
             tables,
             clients,
@@ -110,13 +116,13 @@ impl Simulation {
         while self.step < STEPS {
             self.step += 1;
             let client = self.random.below(CLIENTS);
-            match self.random.below(16) {
-                0..=2 => self.send(client),
-                3..=5 => self.stack_request(client),
-                6..=7 => self.redis_step(client),
-                8..=9 => self.stack_response(client),
-                10..=11 => self.receive(client),
-                12..=14 => self.agent(),
+            match self.random.below(20) {
+                0..=1 => self.send(client),
+                2..=5 => self.stack_request(client),
+                6..=9 => self.redis_step(client),
+                10..=12 => self.stack_response(client),
+                13..=15 => self.receive(client),
+                16..=18 => self.agent(),
                 _ => self.tick(),
             }
         }
@@ -159,12 +165,16 @@ impl Simulation {
     fn send(&mut self, i: usize) {
         let (key, other) = (self.random.below(KEYS.len()), self.random.below(KEYS.len()));
         let full = |key: usize| self.histories[key].len() >= OPERATIONS_MAX;
-        if self.clients[i].expected.len() >= 4 || full(key) || full(other) {
+        if self.clients[i].expected.len() >= self.outstanding_max || full(key) || full(other) {
             return;
         }
         let name = KEYS[key].as_bytes();
         let mut expected = vec![];
-        let kind = self.random.below(16);
+        let kind = if self.random.below(self.reads_per_write + 1) == 0 {
+            8 + self.random.below(8)
+        } else {
+            self.random.below(8)
+        };
         let bytes = if kind < 8 {
             let mut bytes = encode(&[b"GET", name]);
             let (k, n) = self.begin(key, Action::Read(None));

@@ -12,6 +12,7 @@ use crate::verdict::Reason;
 
 /// A client's SYN: to the server, or left to the user path with a reason.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "a struct of them would take room on the program's stack")]
 pub(crate) fn syn<H: Handler, K: Stack<H>>(
     stack: &K,
     handler: &H,

@@ -129,7 +129,7 @@ fn read<H: Handler, K: Stack<H>>(
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
+#[expect(clippy::too_many_arguments, reason = "a struct of them would take room on the program's stack")]
 fn forward<H: Handler, K: Stack<H>>(
     stack: &K,
     layout: &Layout,

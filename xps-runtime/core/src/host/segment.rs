@@ -1,0 +1,1 @@
+//! Packets written down for tests.

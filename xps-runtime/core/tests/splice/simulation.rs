@@ -1,0 +1,368 @@
+//! Two ends, the programs between them, and links that treat packets badly.
+
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::rc::Rc;
+
+use smoltcp::socket::tcp::State;
+use smoltcp::wire::{IpAddress, Ipv6Address};
+use xps_core::flow::FlowKey;
+use xps_core::host::{Checksum, Frame};
+use xps_core::packet::mapped;
+use xps_core::path::Socket;
+use xps_core::verdict::Reason;
+
+use crate::client::Client;
+use crate::end::{End, Manners, set_clock};
+use crate::gate::{ACCELERATED, Gate, PLAIN, Side};
+use crate::handler::Values;
+use crate::protocol::KEYS;
+use crate::random::Random;
+use crate::server::Server;
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The client closes when it has all replies.
+    ClientFirst,
+    /// The client closes its side with its last request; the replies come after.
+    HalfClose,
+    /// The server closes behind its last reply.
+    ServerFirst,
+    /// The client closes with its last request, behind whose reply the server closes.
+    Both,
+    /// The client resets the connection at some time.
+    ClientAborts,
+    /// The server does.
+    ServerAborts,
+}
+
+const ENDINGS: [Ending; 8] = [
+    Ending::ClientFirst,
+    Ending::ClientFirst,
+    Ending::HalfClose,
+    Ending::HalfClose,
+    Ending::ServerFirst,
+    Ending::Both,
+    Ending::ClientAborts,
+    Ending::ServerAborts,
+];
+
+/// What a link does to packets, in 1000 of them; delays in microseconds.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    loss: u64,
+    repeats: u64,
+    delay: u64,
+    jitter: u64,
+}
+
+impl Link {
+    fn random(random: &Random) -> Self {
+        Self {
+            loss: random.pick(&[0, 0, 10, 50, 150, 250]),
+            repeats: random.pick(&[0, 0, 10, 100, 300]),
+            delay: random.pick(&[10, 100, 1000, 20_000]),
+            jitter: random.pick(&[0, 0, 50, 1000, 30_000]),
+        }
+    }
+}
+
+/// What was seen in a run; for the sum over all seeds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    pub requests: u64,
+    pub replied: u64,
+    pub resent: u64,
+    pub raced: u64,
+    pub contended: u64,
+    pub stale: u64,
+    pub acknowledged: u64,
+    pub reused: u64,
+}
+
+impl Totals {
+    pub fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.replied += other.replied;
+        self.resent += other.resent;
+        self.raced += other.raced;
+        self.contended += other.contended;
+        self.stale += other.stale;
+        self.acknowledged += other.acknowledged;
+        self.reused += other.reused;
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    GateFrom(Side),
+    End(Side),
+}
+
+struct Simulation {
+    now_us: u64,
+    random: Random,
+    gate: Rc<Gate>,
+    client: End,
+    server: End,
+    outer: Link,
+    inner: Link,
+    checksums: [Checksum; 2],
+    flying: BinaryHeap<Reverse<(u64, u64)>>,
+    packets: std::collections::HashMap<u64, (Place, Frame)>,
+    number: u64,
+    key: FlowKey,
+    trace: bool,
+}
+
+/// Runs a seed to its end.
+pub fn run(seed: u64, trace: bool) -> Result<Totals, String> {
+    let random = Random::new(seed);
+    let longest = 1300;
+    let values = Rc::new(Values {
+        versions: [const { Cell::new(0) }; KEYS],
+        hits: random.pick(&[0, 500, 800, 950, 1000]),
+        longest,
+        random: Random::new(seed ^ 1),
+        preempt: RefCell::new(None),
+    });
+    let v6 = random.chance(300);
+    let manners = |mtus: &[usize]| Manners {
+        mtu: random.pick(mtus),
+        receive_buffer: random.pick(&[300, 2000, 8000, 64_000, 200_000]),
+        send_buffer: random.pick(&[300, 2000, 30_000]),
+        timestamps: random.chance(700),
+        delayed_ack: random.chance(600),
+        nagle: random.chance(300),
+        keep_alive: random.chance(300),
+    };
+    let (of_client, of_server) = (manners(&[1280, 1500]), manners(&[1500, 9000]));
+    let address = |last: u16| {
+        if v6 {
+            IpAddress::Ipv6(Ipv6Address::new(0xfd00, 0, 0, 0, 0, 0, 0, last))
+        } else {
+            IpAddress::v4(10, 0, 0, last as u8)
+        }
+    };
+    let raw = |address: IpAddress| match address {
+        IpAddress::Ipv4(v4) => mapped(v4.octets()),
+        IpAddress::Ipv6(v6) => v6.octets(),
+    };
+    let outer = Link::random(&random);
+    let mut inner = Link { loss: 0, repeats: 0, delay: random.pick(&[1, 10, 1000]), jitter: 0 };
+    if random.chance(400) {
+        inner.loss = random.pick(&[0, 10, 100]);
+        inner.repeats = random.pick(&[0, 10, 100]);
+        inner.jitter = random.pick(&[0, 50, 2000]);
+    }
+    let preemption = random.pick(&[0, 20, 100]);
+    let failures = random.pick(&[0, 0, 0, 10]);
+    let forms = [Checksum::Partial, Checksum::Complete];
+    let mut simulation = Simulation {
+        now_us: 1,
+        gate: Gate::new(&values, Random::new(seed ^ 2), preemption, failures, trace),
+        client: End::new(address(1), of_client, random.next()),
+        server: End::new(address(2), of_server, random.next()),
+        outer,
+        inner,
+        checksums: [random.pick(&forms), random.pick(&forms)],
+        flying: BinaryHeap::new(),
+        packets: std::collections::HashMap::new(),
+        number: 0,
+        key: FlowKey {
+            client: raw(address(1)),
+            server: raw(address(2)),
+            client_port: 40_000,
+            plain_port: PLAIN,
+            padding: 0,
+        },
+        random,
+        trace,
+    };
+    simulation.gate.machine.set_linear(simulation.random.pick(&[0, 14, 54, 2000]));
+    if trace {
+        println!("{of_client:?}\n{of_server:?}\n{outer:?}\n{inner:?}\nhits {} preemption {preemption} failures {failures}", values.hits);
+    }
+    let connections = simulation.random.between(1, 2);
+    let mut totals = Totals::default();
+    for nth in 0..connections {
+        let ending = simulation.random.pick(&ENDINGS);
+        if trace {
+            println!("connection {nth}: {ending:?}");
+        }
+        totals.requests += simulation.connection(&values, ending, address(2))?;
+        totals.reused += nth;
+        if matches!(ending, Ending::ClientAborts | Ending::ServerAborts) {
+            break;
+        }
+    }
+    let counted = |reason| simulation.gate.machine.counted(reason);
+    totals.replied = counted(Reason::Replied);
+    totals.resent = counted(Reason::Resent);
+    totals.raced = counted(Reason::Raced);
+    totals.contended = counted(Reason::Contended);
+    totals.stale = counted(Reason::StaleServerSegment);
+    totals.acknowledged = counted(Reason::ServerAcknowledged);
+    simulation.gate.machine.set_preempt(None);
+    *values.preempt.borrow_mut() = None;
+    Ok(totals)
+}
+
+impl Simulation {
+    /// One connection from its SYN to its end. The number of requests.
+    fn connection(&mut self, values: &Rc<Values>, ending: Ending, to: IpAddress) -> Result<u64, String> {
+        self.client.renew();
+        self.server.renew();
+        self.server.socket().listen(PLAIN).map_err(|error| format!("{error:?}"))?;
+        let mut client = Client::new(&self.random, values, ending);
+        let mut server = Server::new(values, ending, &self.random, client.requests_len());
+        let handle = self.client.handle;
+        self.client
+            .sockets
+            .get_mut::<smoltcp::socket::tcp::Socket<'_>>(handle)
+            .connect(self.client.interface.context(), (to, ACCELERATED), self.key.client_port)
+            .map_err(|error| format!("{error:?}"))?;
+        let aborts = matches!(ending, Ending::ClientAborts | Ending::ServerAborts);
+        let deadline = self.now_us + 3_000_000_000;
+        let mut abort_at = self.random.between(20, 400);
+        let mut quiet_until = None;
+        loop {
+            set_clock(self.now_us);
+            for _ in 0..2 {
+                let now_us = self.now_us;
+                self.client.poll(now_us);
+                client.step(self.client.socket(), &self.random).map_err(|what| format!("client: {what}"))?;
+                self.client.poll(now_us);
+                self.collect(Side::Client);
+                self.server.poll(now_us);
+                server.step(self.server.socket(), &self.random).map_err(|what| format!("server: {what}"))?;
+                self.server.poll(now_us);
+                self.collect(Side::Server);
+            }
+            if self.random.chance(200) {
+                values.change();
+            }
+            if aborts {
+                abort_at = abort_at.saturating_sub(1);
+                if abort_at == 0 {
+                    let end = if ending == Ending::ClientAborts { &mut self.client } else { &mut self.server };
+                    end.socket().abort();
+                    client.aborted = true;
+                    server.aborted = true;
+                    quiet_until = Some(self.now_us + 30_000_000);
+                }
+            }
+            let over = |state| matches!(state, State::Closed | State::TimeWait);
+            let states = (self.client.socket().state(), self.server.socket().state());
+            if quiet_until.is_none() && over(states.0) && over(states.1) && client.started {
+                // Stragglers may still come.
+                quiet_until = Some(self.now_us + 15_000_000);
+            }
+            if quiet_until.is_some_and(|until| self.now_us >= until) {
+                break;
+            }
+            let busy = client.wants_time(self.client.socket()) || server.wants_time();
+            let mut next = [
+                self.flying.peek().map(|Reverse((at, _))| *at),
+                self.client.wakes_at(self.now_us),
+                self.server.wakes_at(self.now_us),
+                quiet_until,
+                busy.then_some(self.now_us + 3000),
+            ]
+            .into_iter()
+            .flatten()
+            .min();
+            if aborts && quiet_until.is_none() {
+                next = next.or(Some(self.now_us + 1000));
+            }
+            let Some(next) = next else {
+                return Err(format!("nothing happens any more: {states:?}, {}", client.progress()));
+            };
+            self.now_us = next.max(self.now_us + 1);
+            if self.now_us > deadline {
+                return Err(format!("not finished in time: {states:?}, {}", client.progress()));
+            }
+            self.arrive();
+        }
+        if !aborts {
+            client.check_end()?;
+            let machine = &self.gate.machine;
+            // Where a last acknowledgement can be lost behind the programs, or a helper fail, the agent tidies up.
+            let clean = self.inner.loss == 0 && machine.counted(Reason::WriteFailed) == 0;
+            if clean && ending == Ending::ClientFirst && machine.flows_len() != 0 {
+                return Err(format!("the flow is left: {:?}", machine.flow_state(&self.key)));
+            }
+        }
+        Ok(client.requests_len() as u64)
+    }
+
+    /// What an end has sent goes to the programs.
+    fn collect(&mut self, from: Side) {
+        let (end, macs, form) = match from {
+            Side::Client => (&mut self.client, (1, 2), self.checksums[0]),
+            Side::Server => (&mut self.server, (2, 1), self.checksums[1]),
+        };
+        let sent: Vec<_> = end.queue.sent.drain(..).collect();
+        for packet in sent {
+            let mut frame = Frame::of_ip(&packet, [2, 0, 0, 0, 0, macs.0], [2, 0, 0, 0, 0, macs.1], form);
+            frame.seal();
+            self.fly(if from == Side::Client { self.outer } else { self.inner }, Place::GateFrom(from), frame);
+        }
+    }
+
+    fn fly(&mut self, link: Link, to: Place, frame: Frame) {
+        let copies = if self.random.chance(link.repeats) { 2 } else { 1 };
+        for _ in 0..copies {
+            if self.random.chance(link.loss) {
+                continue;
+            }
+            let delay = link.delay + self.random.below(link.jitter + 1);
+            self.number += 1;
+            self.flying.push(Reverse((self.now_us + delay, self.number)));
+            self.packets.insert(self.number, (to, frame.clone()));
+        }
+    }
+
+    /// What is due arrives. The programs' CPUs also see what comes within the time that they take.
+    fn arrive(&mut self) {
+        let mut later = Vec::new();
+        let window_us = self.random.pick(&[0, 100, 2000]);
+        while let Some(Reverse((at, number))) = self.flying.peek().copied() {
+            if at > self.now_us + window_us {
+                break;
+            }
+            self.flying.pop();
+            let (to, _) = self.packets[&number];
+            match to {
+                Place::GateFrom(side) => {
+                    let (_, frame) = self.packets.remove(&number).expect("it was looked at");
+                    self.gate.pending.borrow_mut().push((side, frame));
+                }
+                Place::End(_) if at > self.now_us => later.push(Reverse((at, number))),
+                Place::End(side) => {
+                    let (_, frame) = self.packets.remove(&number).expect("it was looked at");
+                    let end = if side == Side::Client { &mut self.client } else { &mut self.server };
+                    end.queue.received.push_back(frame.ip().to_vec());
+                }
+            }
+        }
+        self.flying.extend(later);
+        let state = match self.server.socket().state() {
+            State::Listen | State::TimeWait | State::Closed => Socket::Free,
+            State::SynReceived => Socket::Opening,
+            _ => Socket::Live,
+        };
+        self.gate.machine.set_socket(self.key, state);
+        self.gate.machine.set_now_ns(self.now_us * 1000);
+        if self.trace && !self.gate.pending.borrow().is_empty() {
+            println!("-- {} us", self.now_us);
+        }
+        self.gate.work();
+        let sent: Vec<_> = self.gate.sent.borrow_mut().drain(..).collect();
+        for (to, frame) in sent {
+            self.fly(if to == Side::Client { self.outer } else { self.inner }, Place::End(to), frame);
+        }
+    }
+}
