@@ -154,22 +154,6 @@ pub fn now_ms() -> u64 {
     monotonic_ns() / 1_000_000
 }
 
-/// The flow of a server's socket.
-#[must_use]
-pub fn flow_key(local: std::net::SocketAddr, remote: std::net::SocketAddr) -> FlowKey {
-    let octets = |address: std::net::SocketAddr| match address.ip() {
-        std::net::IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
-        std::net::IpAddr::V6(ip) => ip.octets(),
-    };
-    FlowKey {
-        client: octets(remote),
-        server: octets(local),
-        client_port: remote.port(),
-        plain_port: local.port(),
-        padding: 0,
-    }
-}
-
 /// The client's address of a flow, as `CLIENT LIST` shows it.
 #[must_use]
 pub fn client_address(key: &FlowKey) -> std::net::SocketAddr {
@@ -181,6 +165,7 @@ pub fn client_address(key: &FlowKey) -> std::net::SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use xps_runtime::ended::flow_key;
 
     #[test]
     fn a_socket_and_its_flow_have_the_same_client() {

@@ -4,19 +4,18 @@
 //! still holds buckets, the server must also say that it has no such client: it may be carrying out a write of a
 //! connection that was closed under it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kv_fastpath::coherence::REPLY_LEAVES;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval};
-use xps_core::flow::FlowKey;
+use tokio::time::{MissedTickBehavior, interval};
 use xps_runtime::control::tai_ns;
-use xps_runtime::sockets::{self, SocketState};
+use xps_runtime::ended::Ended;
 
-use crate::kernel::{Cache, Kernel, client_address, count, flow_key, lock, now_ms};
+use crate::kernel::{Cache, Kernel, client_address, count, lock, now_ms};
 use crate::redis::{Connection, RedisError};
 
 /// Time between two looks.
@@ -24,7 +23,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// Sweeps until `stop` turns true.
 pub async fn run(kernel: Arc<Kernel>, redis: SocketAddr, mut stop: watch::Receiver<bool>) {
-    let mut absent = HashMap::new();
+    let mut ended = Ended::default();
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -38,7 +37,7 @@ pub async fn run(kernel: Arc<Kernel>, redis: SocketAddr, mut stop: watch::Receiv
             let pages = table.capacity_bytes() / kv_fastpath::abi::PAGE_BYTES / 10 + 64;
             table.sweep(entries, now_ms(), tai_ns(), pages);
         });
-        if let Err(error) = collect(&kernel, redis, &mut absent).await {
+        if let Err(error) = collect(&kernel, redis, &mut ended).await {
             tracing::debug!(%error, "flows that have ended cannot be told now");
         }
     }
@@ -58,18 +57,12 @@ enum SweepError {
 async fn collect(
     kernel: &Kernel,
     redis: SocketAddr,
-    absent: &mut HashMap<FlowKey, Instant>,
+    ended: &mut Ended,
 ) -> Result<(), SweepError> {
     let gone = tokio::task::block_in_place(|| {
         // The flows first: one that is opened in between has a socket when these are listed.
         let flows = lock(&kernel.flows).keys()?;
-        let sockets = sockets::of_port(redis.port()).map_err(SweepError::Sockets)?;
-        let present: HashSet<FlowKey> = sockets
-            .iter()
-            .filter(|socket| socket.state != SocketState::Listen)
-            .map(|socket| flow_key(socket.local, socket.remote))
-            .collect();
-        Ok::<_, SweepError>(twice_absent(&flows, &present, absent, Instant::now()))
+        ended.look(&flows, redis.port()).map_err(SweepError::Sockets)
     })?;
     let mut clients = None;
     for key in gone {
@@ -97,43 +90,15 @@ async fn collect(
             if released {
                 kernel.recheck.notify_one();
             }
-            absent.remove(&key);
             count(&kernel.counts.flows_collected);
         }
     }
     Ok(())
 }
 
-/// The flows without a socket, now and a period ago.
-fn twice_absent(
-    flows: &[FlowKey],
-    present: &HashSet<FlowKey>,
-    absent: &mut HashMap<FlowKey, Instant>,
-    now: Instant,
-) -> Vec<FlowKey> {
-    let missing: HashSet<FlowKey> = flows.iter().copied().filter(|key| !present.contains(key)).collect();
-    absent.retain(|key, _| missing.contains(key));
-    let mut gone = Vec::new();
-    for key in missing {
-        let since = *absent.entry(key).or_insert(now);
-        if now.duration_since(since) >= PERIOD {
-            gone.push(key);
-        }
-    }
-    gone
-}
-
 /// Whether a flow has an offset that somebody must go on translating.
 pub fn some_flow_needs_translation(kernel: &Kernel) -> bool {
-    use xps_core::splice::flag;
-    let mut needed = false;
-    let looked = lock(&kernel.flows).for_each(|_, flow| {
-        let ended = flow.splice.has(flag::CLIENT_FIN) && flow.splice.has(flag::SERVER_FIN);
-        let over = ended || flow.splice.has(flag::RESET);
-        needed |= flow.splice.has(flag::ACCELERATED) && !over;
-    });
-    // What cannot be read may be needed.
-    looked.is_err() || needed
+    lock(&kernel.flows).needs_translation()
 }
 
 /// Flows in the table: accelerated, and observed on the plain port.
@@ -150,23 +115,4 @@ pub fn census(kernel: &Kernel) -> (u64, u64) {
         tracing::debug!(%error, "the flow table cannot be read");
     }
     (accelerated, observed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flow_must_be_absent_for_a_second() {
-        let flow = |port| FlowKey { client_port: port, plain_port: 6379, ..FlowKey::default() };
-        let (mut absent, start) = (HashMap::new(), Instant::now());
-        let flows = [flow(1), flow(2)];
-        let present: HashSet<_> = [flow(2)].into();
-        assert!(twice_absent(&flows, &present, &mut absent, start).is_empty());
-        assert!(twice_absent(&flows, &present, &mut absent, start + PERIOD / 2).is_empty());
-        assert_eq!(twice_absent(&flows, &present, &mut absent, start + PERIOD), [flow(1)]);
-        // Back again in between: counted anew.
-        assert!(twice_absent(&flows, &[flow(1), flow(2)].into(), &mut absent, start + PERIOD).is_empty());
-        assert!(twice_absent(&flows, &present, &mut absent, start + PERIOD * 3).is_empty());
-    }
 }

@@ -15,11 +15,12 @@ use std::time::Duration;
 use kv_fastpath::coherence::settled;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
+use xps_runtime::ended::flow_key;
 use xps_runtime::sockets::{self, SocketState};
 
 use crate::coherence::{Cause, Judgement, Mode, Observation, judge};
 use crate::commands::{self, Commands};
-use crate::kernel::{Kernel, count, flow_key, lock};
+use crate::kernel::{Kernel, count, lock};
 use crate::redis::{Connection, RedisError, retry_delay};
 use crate::store::store_commands;
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use aya::Pod;
 use aya::maps::{HashMap, Map, MapData, MapError};
 use xps_core::flow::{Flow, FlowKey};
+use xps_core::splice::flag;
 
 use crate::control::State;
 
@@ -75,6 +76,20 @@ impl<S: Copy + 'static> FlowTable<S> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the programs must stay: a connection through the accelerated port is open, whose ports and numbers somebody
+    /// must go on translating (S12).
+    #[must_use]
+    pub fn needs_translation(&self) -> bool {
+        let mut needed = false;
+        let looked = self.for_each(|_, flow| {
+            let ended = flow.splice.has(flag::CLIENT_FIN) && flow.splice.has(flag::SERVER_FIN);
+            let over = ended || flow.splice.has(flag::RESET);
+            needed |= flow.splice.has(flag::ACCELERATED) && !over;
+        });
+        // What cannot be read may be needed.
+        looked.is_err() || needed
     }
 
     /// Forgets a flow and counts it off. Whether it was there. Only for connections that have ended: one that lives would

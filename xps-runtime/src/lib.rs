@@ -20,6 +20,7 @@
 //! - [`events`]: records that the programs send.
 //! - [`devices`]: interfaces that come and go.
 //! - [`sockets`]: the kernel's own list of TCP connections.
+//! - [`ended`]: flows whose connection is gone.
 //! - [`relay`]: the user path.
 //! - [`metrics`]: counters for Prometheus.
 //!
@@ -31,6 +32,7 @@
 pub mod config;
 pub mod control;
 pub mod devices;
+pub mod ended;
 pub mod events;
 pub mod flow_table;
 pub mod hook;

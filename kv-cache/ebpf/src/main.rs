@@ -121,7 +121,7 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn report_miss(&self, id: u64, database: u32, key: *const u8, key_len: u32) {
+    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32) {
         let Some(settings) = SETTINGS.get_ptr(0) else { return };
         // SAFETY: a word of the map, aligned; and a helper without arguments.
         let (sample, random) =
@@ -142,7 +142,7 @@ impl Tables for KernelTables {
             (*miss).key_len = key_len;
             let to = (&raw mut (*miss).key).cast::<u8>();
             for i in 0..KEY_ROOM / 8 {
-                store_u64(to.add(i * 8), load_u64(key.add(i * 8)));
+                store_u64(to.add(i * 8), load_u64(key.as_ptr().add(i * 8)));
             }
         }
         record.submit(NO_WAKEUP);

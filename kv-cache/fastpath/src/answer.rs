@@ -77,14 +77,16 @@ pub fn one<T: Tables + ?Sized>(
     // SAFETY: a GET's place in the scratch, which is this CPU's own.
     let get = unsafe { *scratch.get(index) };
     let key = scratch.key(index).cast_const();
+    // SAFETY: a key's place in the scratch.
+    let room = unsafe { &*key.cast::<[u8; KEY_ROOM]>() };
     let id = entry_id(get.hash, database);
     let Some(entry) = tables.locate(id) else {
-        tables.report_miss(id, database, key, get.key_len);
+        tables.report_miss(id, database, room, get.key_len);
         return MISSED;
     };
     let head = entry.cast::<EntryHead>();
     if !is_entry_of(head, id, database, key, get.key_len) || !is_current(tables, head, bucket_of(get.hash)) {
-        tables.report_miss(id, database, key, get.key_len);
+        tables.report_miss(id, database, room, get.key_len);
         return MISSED;
     }
     // SAFETY: an entry's ENTRY_BYTES_MAX bytes are readable; the reply begins at most 40 + 256 bytes behind its start,

@@ -38,9 +38,8 @@ pub trait Tables {
     fn secret(&self) -> [u64; 2];
     /// `CLOCK_TAI` in nanoseconds.
     fn tai_ns(&self) -> u64;
-    /// Reports a miss, or does not, as [`Settings::miss_sample`] says. The key is padded with zeros to [`KEY_ROOM`]'s
-    /// alignment; [`KEY_ROOM`] bytes are readable.
-    fn report_miss(&self, id: u64, database: u32, key: *const u8, key_len: u32);
+    /// Reports a miss, or does not, as [`Settings::miss_sample`] says. Of the key only `..key_len` counts.
+    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32);
     /// Counts in [`Settings::rechecks`] and tells the agent.
     fn ask_recheck(&self);
     /// [`answer::one`] for these tables. In the kernel a function of its own, so that its loops are verified once and not

@@ -14,7 +14,7 @@ use xps_core::verdict::Verdict;
 use crate::abi::{BUCKETS, ENTRY_BYTES_MAX, EntryHead, GLOBAL_BUCKET, KEY_BYTES_MAX, Settings};
 use crate::coherence::{bucket_of, entry_id, settled};
 use crate::command::{Class, Info, NAME_BYTES, Name};
-use crate::handler::{KvCache, Scratch, State, Tables};
+use crate::handler::{KEY_ROOM, KvCache, Scratch, State, Tables};
 
 /// A page of one entry: aligned like those of the kernel.
 type Page = Box<[u64; ENTRY_BYTES_MAX / 8]>;
@@ -244,9 +244,8 @@ impl Tables for &World {
         self.now_ns.load(Ordering::SeqCst)
     }
 
-    fn report_miss(&self, id: u64, database: u32, key: *const u8, key_len: u32) {
-        // SAFETY: KEY_ROOM bytes are readable, and a key is shorter.
-        let key = unsafe { core::slice::from_raw_parts(key, (key_len as usize).min(KEY_BYTES_MAX)) };
+    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32) {
+        let key = &key[..(key_len as usize).min(KEY_BYTES_MAX)];
         locked(&self.misses).push(Miss { id, database, key: key.to_vec() });
     }
 

@@ -16,7 +16,8 @@
 //! xps_build::Object::new("kv-cache-ebpf", "..").unstable_crates(&["kv_cache_ebpf"]).sources(&["ebpf", "fastpath"]).build_or_exit();
 //! ```
 //!
-//! and the service embeds `$OUT_DIR/<package>.bpf`, whose path is in the variable `XPS_OBJECT` at compile time.
+//! and the service embeds the object, whose path is in the variable `XPS_OBJECT` at compile time. A small service may hold
+//! programs and agent in one package ([`Object::binary`]); `xps-runtime/examples/line` does.
 
 use std::env;
 use std::ffi::OsString;
@@ -38,6 +39,7 @@ const UNSTABLE_CRATES: [&str; 3] = ["aya_ebpf", "xps_core", "xps_ebpf"];
 #[derive(Clone, Debug)]
 pub struct Object {
     package: String,
+    binary: String,
     workspace: PathBuf,
     unstable: Vec<String>,
     sources: Vec<PathBuf>,
@@ -93,10 +95,21 @@ impl Object {
     pub fn new(package: &str, workspace: impl AsRef<Path>) -> Self {
         Self {
             package: package.to_owned(),
+            binary: package.to_owned(),
             workspace: workspace.as_ref().to_owned(),
             unstable: UNSTABLE_CRATES.iter().map(ToString::to_string).collect(),
             sources: Vec::new(),
         }
+    }
+
+    /// Names the package's binary that holds the programs, where it is not named like the package.
+    ///
+    /// This allows a package of its own programs: for them it is built a second time, with the feature `program`, and
+    /// then its build script has nothing to do.
+    #[must_use]
+    pub fn binary(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.binary);
+        self
     }
 
     /// Names further crates that need unstable features, as the compiler spells them.
@@ -122,7 +135,7 @@ impl Object {
             println!("cargo::rerun-if-env-changed={variable}");
         }
         let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-        let place = out.join(format!("{}.bpf", self.package));
+        let place = out.join(format!("{}.bpf", self.binary));
         println!("cargo::rustc-env=XPS_OBJECT={}", place.display());
         if let Some(prebuilt) = env::var_os("BPF_OBJECT").map(PathBuf::from) {
             println!("cargo::rerun-if-changed={}", prebuilt.display());
@@ -146,6 +159,9 @@ impl Object {
 
     /// Like [`build`](Self::build); an error is printed, and ends the build script.
     pub fn build_or_exit(&self) {
+        if env::var_os("CARGO_FEATURE_PROGRAM").is_some() {
+            return; // These are the programs themselves.
+        }
         if let Err(error) = self.build() {
             println!("cargo::error={error}");
             std::process::exit(1);
@@ -158,7 +174,8 @@ impl Object {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command
             .current_dir(workspace)
-            .args(["build", "--package", &self.package, "--features", "program", "--profile", PROFILE])
+            .args(["build", "--package", &self.package, "--bin", &self.binary])
+            .args(["--features", "program", "--profile", PROFILE])
             .args(["--target", TARGET, "--locked", "--target-dir"])
             .arg(target)
             .env("RUSTC", &rustc)
@@ -185,7 +202,7 @@ impl Object {
             eprintln!("{}", String::from_utf8_lossy(&output.stderr));
             return Err(BuildError::Cargo(output.status.to_string()));
         }
-        Ok(target.join(TARGET).join(PROFILE).join(&self.package))
+        Ok(target.join(TARGET).join(PROFILE).join(&self.binary))
     }
 }
 

@@ -75,7 +75,9 @@ pub enum Unusual {
 /// Finds TCP in a packet, and its ports.
 #[inline(always)]
 pub fn locate<S: Skb>(skb: &S) -> Option<(Layout, u16, u16)> {
-    skb.reach(ETHERNET + 60);
+    // Never more than the headers: payload lies in fragments of a buffer that the sender keeps, and reaching for one byte
+    // of it copies the whole header part.
+    skb.reach(ETHERNET + 20 + 20);
     match skb.protocol() {
         IPV4 => {
             let first = skb.word(ETHERNET)?;
@@ -101,6 +103,7 @@ pub fn locate<S: Skb>(skb: &S) -> Option<(Layout, u16, u16)> {
             Some((Layout { v6: false, unusual, tcp, end }, (ports >> 16) as u16, ports as u16))
         }
         IPV6 => {
+            skb.reach(ETHERNET + 40 + 20);
             let second = skb.word(ETHERNET + 4)?;
             let mut next = (second >> 8) as u8;
             let mut tcp = ETHERNET + 40;
@@ -114,6 +117,7 @@ pub fn locate<S: Skb>(skb: &S) -> Option<(Layout, u16, u16)> {
                 if next != 0 && next != 43 && next != 44 && next != 60 {
                     return None;
                 }
+                skb.reach(tcp + 20);
                 let extension = skb.head::<4>(tcp)?;
                 if next == 44 && u16::from_be_bytes([extension[2], extension[3]]) & 0xfff8 != 0 {
                     return None;
@@ -183,7 +187,7 @@ pub struct Tcp {
 /// Reads the TCP header at `layout.tcp`.
 #[inline(always)]
 pub fn tcp<S: Skb>(skb: &S, layout: &Layout) -> Option<Tcp> {
-    skb.reach(layout.tcp + 32);
+    skb.reach(layout.tcp + 20);
     let fourth = skb.word(layout.tcp + 12)?;
     let header = (fourth >> 28) * 4;
     if header < 20 || layout.end < layout.tcp + header {
@@ -200,6 +204,7 @@ pub fn tcp<S: Skb>(skb: &S, layout: &Layout) -> Option<Tcp> {
     };
     let mut more_options = header > 20;
     // Everyone lays timestamps out like this (RFC 7323 appendix A).
+    skb.reach(layout.tcp + header);
     if header >= 32 && skb.word(layout.tcp + 20)? == 0x0101_080a {
         segment.timestamps = true;
         segment.tsval = skb.word(layout.tcp + 24)?;

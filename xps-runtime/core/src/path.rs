@@ -16,7 +16,7 @@ pub mod ingress;
 
 use crate::abi::Control;
 use crate::flow::{Flow, FlowKey};
-use crate::handler::{Handler, Reply, Window};
+use crate::handler::{Handler, Reply, Scan, Window};
 use crate::handshake::Mark;
 use crate::packet::{Found, Layout, Options, Skb, Tcp};
 use crate::predicate::Predicate;
@@ -55,7 +55,9 @@ pub enum Direction {
 /// State of the server's socket for a tuple on the plain port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Socket {
-    /// None, or one that a new connection may replace.
+    /// Neither a connection nor a listener.
+    Absent,
+    /// A listener, or a connection that a new one may replace.
     Free,
     /// Being opened.
     Opening,
@@ -99,6 +101,21 @@ pub struct Reading {
     pub end: u32,
     /// Set at the end: bytes behind the payload that need not be read.
     pub skip: u32,
+}
+
+impl Reading {
+    /// Moves on after the handler has read from the window.
+    #[inline(always)]
+    pub fn advance(&mut self, window: &mut Window, scan: Scan) {
+        match scan {
+            // A window that was read to its end is not filled with the same bytes again, whatever the handler says.
+            Scan::Again if window.at < window.len => return,
+            Scan::Skip => self.position = window.base + window.at + window.skip,
+            _ => self.position = window.base + window.len,
+        }
+        window.at = 0;
+        window.len = 0;
+    }
 }
 
 /// What the programs need of the world.

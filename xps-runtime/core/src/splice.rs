@@ -339,6 +339,10 @@ impl Splice {
         if segment.payload == 0 && !fin {
             return ClientStep::Pass(self.for_server(segment));
         }
+        if self.has(flag::CLIENT_CLAIMED) {
+            // Also of bytes that were seen before: they may be those of the claim, whose way is not decided yet (S14).
+            return ClientStep::Drop(Reason::Contended);
+        }
         let ahead = distance(segment.seq, self.client_next);
         if ahead > 0 {
             return ClientStep::Drop(Reason::OutOfOrder);
@@ -354,9 +358,6 @@ impl Splice {
             if self.request_len != 0 && before(segment.seq, self.request_end()) {
                 return ClientStep::Drop(Reason::StaleOverlap);
             }
-        }
-        if self.has(flag::CLIENT_CLAIMED) {
-            return ClientStep::Drop(Reason::Contended);
         }
         let refused = self.refuses(segment);
         self.flags |= flag::CLIENT_CLAIMED | if fin { flag::CLIENT_FIN } else { 0 };

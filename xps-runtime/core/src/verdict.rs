@@ -60,6 +60,8 @@ reasons! {
     NotSpliceable = "not_spliceable",
     /// A new connection left to the user path because the kernel path takes none now.
     NotAccepting = "not_accepting",
+    /// A new connection left to the user path because the server does not listen on the address that it is for.
+    NoListener = "no_listener",
     /// A new connection left to the user path because the same tuple is in use on the plain port.
     TupleInUse = "tuple_in_use",
     /// Dropped: beyond the next expected byte (S2).

@@ -241,7 +241,7 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
             helper::bpf_skc_lookup_tcp(self.skb().cast(), &raw mut tuple, size, BPF_F_CURRENT_NETNS as u64, 0)
         };
         if socket.is_null() {
-            return Socket::Free;
+            return Socket::Absent;
         }
         // SAFETY: the socket is ours until released.
         let state = unsafe { core::ptr::read_volatile(&raw const (*socket).state) };
@@ -529,21 +529,5 @@ pub fn refill<S>(ctx: *mut __sk_buff, scratch: *mut Scratch<S>) -> Result<bool, 
 #[inline(always)]
 pub fn advance<S>(scratch: *mut Scratch<S>, scan: Scan) {
     // SAFETY: as above.
-    unsafe {
-        let reading = &mut (*scratch).reading;
-        let window = &mut (*scratch).window;
-        match scan {
-            Scan::Again => {}
-            Scan::Skip => {
-                reading.position = window.base + window.at + window.skip;
-                window.at = 0;
-                window.len = 0;
-            }
-            _ => {
-                reading.position = window.base + window.len;
-                window.at = 0;
-                window.len = 0;
-            }
-        }
-    }
+    unsafe { (*scratch).reading.advance(&mut (*scratch).window, scan) }
 }

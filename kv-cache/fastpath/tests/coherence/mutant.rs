@@ -6,7 +6,7 @@ use std::rc::Rc;
 use kv_fastpath::abi::{EntryHead, GLOBAL_BUCKET, Settings};
 use kv_fastpath::coherence::{PENDING_BITS, REPLY_LEAVES, WRITE_PASSES};
 use kv_fastpath::command::{Info, Name};
-use kv_fastpath::handler::Tables;
+use kv_fastpath::handler::{KEY_ROOM, Tables};
 use kv_fastpath::host::World;
 
 /// Which rule is left out.
@@ -87,7 +87,7 @@ impl Tables for Tampered {
         if self.mutation == Mutation::NoDeadline { 0 } else { (&*self.world).tai_ns() }
     }
 
-    fn report_miss(&self, id: u64, database: u32, key: *const u8, key_len: u32) {
+    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32) {
         (&*self.world).report_miss(id, database, key, key_len);
     }
 

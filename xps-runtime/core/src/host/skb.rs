@@ -86,19 +86,6 @@ impl<'a, H: Handler> Packet<'a, H> {
         window.base = reading.position;
         Ok(true)
     }
-
-    /// `advance` of the kernel's glue.
-    fn advance(scratch: *mut Scratch<H::Scratch>, scan: Scan) {
-        // SAFETY: this CPU's working memory.
-        let (reading, window) = unsafe { (&mut (*scratch).reading, &mut (*scratch).window) };
-        reading.position = match scan {
-            Scan::Again => return,
-            Scan::Skip => window.base + window.at + window.skip,
-            _ => window.base + window.len,
-        };
-        window.at = 0;
-        window.len = 0;
-    }
 }
 
 impl<H: Handler> Skb for Packet<'_, H> {
@@ -249,7 +236,8 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
             if scan == Scan::Opaque {
                 return false;
             }
-            Self::advance(scratch, scan);
+            // SAFETY: this CPU's working memory.
+            unsafe { (*scratch).reading.advance(&mut (*scratch).window, scan) };
         }
         false
     }

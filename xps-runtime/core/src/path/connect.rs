@@ -35,7 +35,12 @@ pub(crate) fn syn<H: Handler, K: Stack<H>>(
     }
     let known = stack.flow(key);
     if known.is_some() || accelerated {
-        let live = stack.socket(key, layout.v6) == Socket::Live;
+        let socket = stack.socket(key, layout.v6);
+        if accelerated && socket == Socket::Absent {
+            // The server does not listen on this address, or not at all: the sidecar may reach it elsewhere.
+            return left(Reason::NoListener);
+        }
+        let live = socket == Socket::Live;
         if let Some(flow) = known {
             // SAFETY: a flow's memory stays while the program runs; flags are read as one word.
             let same = unsafe { (*flow).splice.has(flag::ACCELERATED) } == accelerated;
@@ -180,8 +185,11 @@ pub(crate) fn first_ack<H: Handler, K: Stack<H>>(
         && (mark.flags & handshake::ACCELERATED != 0) == accelerated
         && segment.seq == mark.client_isn.wrapping_add(1)
         && segment.ack == mark.server_isn.wrapping_add(1);
-    if !seen && (!accelerated || stack.socket(key, v6) == Socket::Free) {
-        return None;
+    if !seen {
+        let socket = if accelerated { stack.socket(key, v6) } else { Socket::Absent };
+        if socket != Socket::Opening && socket != Socket::Live {
+            return None;
+        }
     }
     if !stack.insert_flow(key) {
         return stack.flow(key);

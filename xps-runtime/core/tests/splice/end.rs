@@ -22,11 +22,11 @@ pub fn set_clock(now_us: u64) {
 pub struct Queue {
     pub received: VecDeque<Vec<u8>>,
     pub sent: Vec<Vec<u8>>,
-    mtu: usize,
+    mss: u16,
 }
 
 pub struct Received(Vec<u8>);
-pub struct Sending<'a>(&'a mut Vec<Vec<u8>>);
+pub struct Sending<'a>(&'a mut Vec<Vec<u8>>, u16);
 
 impl RxToken for Received {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
@@ -38,7 +38,7 @@ impl TxToken for Sending<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         let mut bytes = vec![0; len];
         let result = f(&mut bytes);
-        self.0.push(with_linux_options(&bytes));
+        self.0.push(as_linux_sends(&bytes, self.1));
         result
     }
 }
@@ -49,17 +49,18 @@ impl Device for Queue {
 
     fn receive(&mut self, _: Instant) -> Option<(Received, Sending<'_>)> {
         let packet = self.received.pop_front()?;
-        Some((Received(packet), Sending(&mut self.sent)))
+        Some((Received(packet), Sending(&mut self.sent, self.mss)))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Sending<'_>> {
-        Some(Sending(&mut self.sent))
+        Some(Sending(&mut self.sent, self.mss))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ip;
-        capabilities.max_transmission_unit = self.mtu;
+        // It would send segments with options beyond a tight one. What bounds them here is the other's segment size.
+        capabilities.max_transmission_unit = 9000;
         capabilities
     }
 }
@@ -67,7 +68,8 @@ impl Device for Queue {
 /// What makes the ends of one run differ from those of another.
 #[derive(Clone, Copy, Debug)]
 pub struct Manners {
-    pub mtu: usize,
+    /// The segment size that it asks for.
+    pub mss: u16,
     pub receive_buffer: usize,
     pub send_buffer: usize,
     pub timestamps: bool,
@@ -86,7 +88,7 @@ pub struct End {
 
 impl End {
     pub fn new(address: IpAddress, manners: Manners, seed: u64) -> Self {
-        let mut queue = Queue { received: VecDeque::new(), sent: Vec::new(), mtu: manners.mtu };
+        let mut queue = Queue { received: VecDeque::new(), sent: Vec::new(), mss: manners.mss };
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut queue, Instant::ZERO);
@@ -138,12 +140,19 @@ fn socket(manners: Manners) -> tcp::Socket<'static> {
     socket
 }
 
-/// Lays TCP options out as Linux does (RFC 7323 appendix A): timestamps first, behind two bytes of padding.
-fn with_linux_options(packet: &[u8]) -> Vec<u8> {
+/// Lays TCP options out as Linux does (RFC 7323 appendix A): timestamps first, behind two bytes of padding. A SYN asks for
+/// segments of `mss` bytes.
+fn as_linux_sends(packet: &[u8], mss: u16) -> Vec<u8> {
     let v6 = packet[0] >> 4 == 6;
     let tcp = if v6 { 40 } else { 20 };
-    if packet[if v6 { 6 } else { 9 }] != 6 || packet[tcp + 13] & 2 != 0 {
+    if packet[if v6 { 6 } else { 9 }] != 6 {
         return packet.to_vec();
+    }
+    if packet[tcp + 13] & 2 != 0 {
+        let mut syn = packet.to_vec();
+        assert_eq!(syn[tcp + 20], 2, "the segment size comes first");
+        syn[tcp + 22..tcp + 24].copy_from_slice(&mss.to_be_bytes());
+        return syn;
     }
     let header = usize::from(packet[tcp + 12] >> 4) * 4;
     let (mut first, mut rest) = (Vec::new(), Vec::new());
@@ -161,10 +170,15 @@ fn with_linux_options(packet: &[u8]) -> Vec<u8> {
     }
     first.extend(rest);
     assert!(first.len().is_multiple_of(4), "{first:?}");
+    let mut payload = &packet[tcp + header..];
+    if payload == [0] && packet[tcp + 13] == 16 {
+        // A keepalive probe. Its byte is not of the stream, but a receiver that lacks that one would take it for it.
+        payload = &[];
+    }
     let mut to = packet[..tcp + 20].to_vec();
     to[tcp + 12] = ((20 + first.len()) / 4 << 4) as u8;
     to.extend(first);
-    to.extend_from_slice(&packet[tcp + header..]);
+    to.extend_from_slice(payload);
     let len = (to.len() - if v6 { 40 } else { 0 }) as u16;
     let field = if v6 { 4 } else { 2 };
     to[field..field + 2].copy_from_slice(&len.to_be_bytes());

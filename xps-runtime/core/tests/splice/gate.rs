@@ -33,6 +33,8 @@ pub struct Gate {
     /// How often, of 1000 packets, a helper fails.
     failures: u64,
     pub trace: bool,
+    /// Whether the ends talk to each other without the programs: to tell what is theirs alone.
+    alone: bool,
 }
 
 impl Gate {
@@ -47,6 +49,7 @@ impl Gate {
             preemption,
             failures,
             trace,
+            alone: alone(),
         });
         let weak = Rc::downgrade(&gate);
         let preempt = Rc::new(move || {
@@ -94,12 +97,18 @@ impl Gate {
         if self.trace {
             println!("{:w$}{from:?} > gate  {}", "", show(&frame), w = self.depth.get() as usize * 4);
         }
+        if self.alone {
+            return self.leave(if from == Side::Client { Side::Server } else { Side::Client }, frame);
+        }
         let own = frame.mark == INTERNAL_MARK;
         let Outcome { action, frame, target, copies } =
             if from == Side::Client { self.machine.ingress(frame) } else { self.machine.egress(frame) };
         assert!(!own || action == Action::Next && copies.is_empty(), "the programs' own packets are left alone");
         if self.trace && action == Action::Drop {
             println!("{:w$}dropped", "", w = self.depth.get() as usize * 4);
+        }
+        if self.trace {
+            println!("{:w$}{:?}", "", self.machine.counters(), w = self.depth.get() as usize * 4);
         }
         for (target, frame) in copies {
             self.send(target, frame);
@@ -135,6 +144,11 @@ impl Gate {
         frame.complete();
         self.sent.borrow_mut().push((to, frame));
     }
+}
+
+/// Whether `XPS_ALONE` asks for the ends without the programs.
+pub fn alone() -> bool {
+    std::env::var_os("XPS_ALONE").is_some()
 }
 
 /// A packet in one line.

@@ -36,7 +36,7 @@ impl Values {
 pub struct Service(pub Rc<Values>);
 
 /// Where in a message a stream stands.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Parser {
     column: u32,
     stage: u32,
@@ -47,7 +47,7 @@ pub struct Parser {
     left: u32,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Connection {
     request: Parser,
     response: Parser,
@@ -58,7 +58,7 @@ pub struct Connection {
     opaque: u32,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Segment {
     all: u32,
     gets: u32,

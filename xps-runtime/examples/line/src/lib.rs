@@ -1,28 +1,49 @@
-//! A handler of one's own: a line service (any TCP server that answers each line with a line) whose `PING\n` is answered
-//! with `PONG\n` in the stack. Everything else goes to the server.
+//! A handler of one's own: a line service (any TCP server that answers each line with one line) whose `PING\n` is
+//! answered with `PONG\n` in the stack. Everything else goes to the server.
 #![no_std]
 
 use xps_core::handler::{Handler, Reply, Scan, WINDOW, Window};
 use xps_core::verdict::{Reason, Verdict};
 
+/// The line that is answered here, as the last four bytes read.
+const PING: u32 = u32::from_be_bytes(*b"PING");
+
+/// Its answer, padded to a whole word.
+static PONG: [u8; 8] = *b"PONG\n   ";
+
+/// Bytes of the answer that are sent.
+const PONG_BYTES: u32 = 5;
+
+/// Most lines of one segment that are answered together.
+const LINES_MAX: u32 = 16;
+
+/// Length of a line that cannot be a PING any more.
+const LONGER: u32 = 5;
+
 /// The handler; it needs no tables.
 pub struct Line;
 
-/// Of one connection.
+/// Of one connection. `answered` belongs to the server's direction, the rest to the client's.
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Connection {
+    /// Lines that the server was given.
     asked: u32,
+    /// Lines that the server sent.
     answered: u32,
+    /// Length of the line that is being read, at most [`LONGER`].
     column: u32,
-    ping: u32,
+    /// Its last four bytes.
+    last: u32,
 }
 
 /// Of one segment.
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Lines {
+    /// Lines that end in it.
     all: u32,
+    /// Those that are PINGs.
     pings: u32,
 }
 
@@ -39,14 +60,13 @@ impl Handler for Line {
     fn request(&self, window: &mut Window, state: &mut Connection, lines: &mut Lines) -> Scan {
         for _ in 0..WINDOW {
             let Some(byte) = window.next() else { break };
-            let expected = u32::from_be_bytes(*b"PING") >> (24u32.saturating_sub(state.column * 8) & 31) & 0xff;
             if byte == b'\n' {
                 lines.all += 1;
-                lines.pings += u32::from(state.column == 4 && state.ping == 4);
-                (state.column, state.ping) = (0, 0);
+                lines.pings += u32::from(state.column == 4 && state.last == PING);
+                state.column = 0;
             } else {
-                state.ping += u32::from(state.column < 4 && u32::from(byte) == expected);
-                state.column = if state.column < 5 { state.column + 1 } else { 5 };
+                state.last = state.last << 8 | u32::from(byte);
+                state.column = if state.column < LONGER { state.column + 1 } else { LONGER };
             }
         }
         Scan::More
@@ -60,12 +80,16 @@ impl Handler for Line {
         if state.asked != state.answered {
             return Verdict::Pass(Reason::NotIdle);
         }
-        if lines.pings != lines.all || lines.all > 16 || lines.all * 5 > room {
+        if lines.pings != lines.all || lines.all > LINES_MAX {
             return Verdict::Pass(Reason::NotServed);
         }
-        for _ in 0..16 {
+        let len = lines.all * PONG_BYTES;
+        if len > room {
+            return Verdict::Pass(Reason::TooLarge);
+        }
+        for _ in 0..LINES_MAX {
             // SAFETY: eight bytes are readable.
-            if reply.len < lines.all * 5 && !unsafe { reply.append(b"PONG\n\0\0\0".as_ptr(), 5) } {
+            if reply.len < len && !unsafe { reply.append(PONG.as_ptr(), PONG_BYTES) } {
                 return Verdict::Pass(Reason::TooLarge);
             }
         }
@@ -75,6 +99,10 @@ impl Handler for Line {
     #[inline(always)]
     fn passed(&self, state: &mut Connection, lines: &mut Lines) {
         state.asked = state.asked.wrapping_add(lines.all);
+        if state.column != 0 {
+            // The server has the beginning of this line, so it must get the end, whatever that is.
+            state.column = LONGER;
+        }
     }
 
     #[inline(always)]
@@ -86,11 +114,14 @@ impl Handler for Line {
         Scan::More
     }
 
-    fn opaque(&self, _: &mut Connection) {}
+    #[inline(always)]
+    fn opaque(&self, _: &mut Connection) {
+        // The runtime asks for no more answers; there is nothing else to give up.
+    }
 
     #[inline(always)]
     fn ended(&self, _: &mut Connection) -> bool {
-        true
+        true // Nothing is held beyond the connection.
     }
 
     #[inline(always)]

@@ -1,0 +1,18 @@
+//! The kernel path with a real Redis, in network namespaces. Every test checks contents byte for byte, and by the
+//! sidecar's counters that the stack answered what it should have.
+//!
+//! They need root and run with `XPS_KERNEL_TESTS=1`; see `support`.
+
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "shared with the other test program; each uses a part")]
+mod support;
+
+mod addresses;
+mod ends;
+mod hits;
+mod life;
+mod link;
+mod load;
+mod sessions;
+mod streams;
+mod writes;

@@ -1,0 +1,310 @@
+//! The network, Redis and kv-cache of one test.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use kv_cache::admin;
+use kv_cache::status::Status;
+
+use super::namespace::{BpfMount, Namespace, Place, remove_leftovers};
+use super::process::Process;
+use super::resp::{Client, shown};
+use super::{PATIENCE, kernel_tests, until};
+
+/// Redis's own port.
+pub(crate) const PLAIN: u16 = 6379;
+/// The port through XPS.
+pub(crate) const ACCELERATED: u16 = 6380;
+/// The server's address.
+pub(crate) const SERVER_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 78, 0, 1));
+/// The client's address.
+pub(crate) const CLIENT_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 78, 0, 2));
+/// The server's address.
+pub(crate) const SERVER_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x78, 0, 0, 0, 0, 0, 1));
+/// The client's address.
+pub(crate) const CLIENT_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x78, 0, 0, 0, 0, 0, 2));
+
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PLAIN);
+
+/// Tests of one program share two processors: one at a time.
+static SERIAL: Mutex<()> = Mutex::new(());
+
+/// What a test wants to be different.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// Settings of kv-cache, as `section.key=value`.
+    pub(crate) settings: Vec<&'static str>,
+    /// A namespace with a bridge between client and server, where the link can be made bad.
+    pub(crate) wire: bool,
+}
+
+/// One end of the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Where Redis runs.
+    Server,
+    /// Where clients run.
+    Client,
+}
+
+/// All that a test needs. Fields are dropped in order: programs, namespaces, mount, folder.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    sidecar: Option<Process>,
+    redis: Option<Process>,
+    server: Namespace,
+    client: Namespace,
+    wire: Option<Namespace>,
+    bpf: BpfMount,
+    folder: tempfile::TempDir,
+    options: Options,
+    /// Processes and namespaces that must be gone at the end.
+    made: Vec<u32>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Lab {
+    /// Makes everything, runs `test` in it, and checks that an orderly stop leaves nothing. Does nothing if kernel tests
+    /// are not wanted.
+    pub(crate) fn run(options: Options, test: impl FnOnce(&mut Self) -> Result<()>) {
+        if !kernel_tests() {
+            return;
+        }
+        let mut lab = Self::create(options).expect("the test network");
+        if let Err(error) = test(&mut lab) {
+            let status = lab.status().map_or_else(|error| format!("{error:#}"), |status| status.to_string());
+            let words = lab.sidecar.as_ref().map(Process::words).unwrap_or_default();
+            panic!("{error:?}\n\nstatus:\n{status}\nkv-cache's words:\n{words}");
+        }
+        lab.finish().expect("an end without remains");
+    }
+
+    fn create(options: Options) -> Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let turn = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
+        remove_leftovers();
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = tempfile::tempdir()?;
+        let bpf = BpfMount::create(folder.path().join("bpf"))?;
+        let server = Namespace::create(&format!("{number}-server"))?;
+        let client = Namespace::create(&format!("{number}-client"))?;
+        let wire = options.wire.then(|| Namespace::create(&format!("{number}-wire"))).transpose()?;
+        connect(&server, &client, wire.as_ref())?;
+        let mut lab = Self {
+            sidecar: None,
+            redis: None,
+            server,
+            client,
+            wire,
+            bpf,
+            folder,
+            options,
+            made: Vec::new(),
+            _turn: turn,
+        };
+        lab.start_redis()?;
+        lab.start_sidecar()?;
+        Ok(lab)
+    }
+
+    /// Starts Redis, empty, and waits until it answers.
+    pub(crate) fn start_redis(&mut self) -> Result<()> {
+        let place = self.server.place();
+        let mut command = place.command("redis-server");
+        command.args(["--port", &PLAIN.to_string(), "--save", "", "--appendonly", "no"]);
+        command.args(["--protected-mode", "no", "--bind", "* -::*"]);
+        command.args(["--enable-debug-command", "yes"]).current_dir(self.folder.path());
+        let mut redis = Process::start(&mut command, self.folder.path(), "redis")?;
+        self.made.push(redis.id());
+        redis.until(PATIENCE, || {
+            place.run(|| Client::of(TcpStream::connect(LOOPBACK)?)?.check("PING", "+PONG\r\n")).ok()
+        })?;
+        self.redis = Some(redis);
+        Ok(())
+    }
+
+    /// Kills Redis (SIGKILL).
+    pub(crate) fn kill_redis(&mut self) -> Result<()> {
+        self.redis.take().context("no Redis runs")?.kill()
+    }
+
+    /// Starts kv-cache and waits until it serves on the kernel path, with strict coherence.
+    pub(crate) fn start_sidecar(&mut self) -> Result<()> {
+        let pins = format!("path.pin_directory={}", self.pins().display());
+        let mut command = self.server.place().command(env!("CARGO_BIN_EXE_kv-cache"));
+        command.arg("run");
+        let own = ["path.mode=kernel", "cache.miss_sample=1", "lease.drain_timeout=10s", &pins];
+        for setting in own.iter().chain(&self.options.settings) {
+            command.args(["--set", setting]);
+        }
+        let mut sidecar = Process::start(&mut command, self.folder.path(), "kv-cache")?;
+        self.made.push(sidecar.id());
+        let place = self.server.place();
+        sidecar.until(PATIENCE, || {
+            let status = place.run(|| admin::ask(ADMIN)).ok()?;
+            (status.path == "kernel" && status.coherence.state == "strict").then_some(())
+        })?;
+        self.sidecar = Some(sidecar);
+        Ok(())
+    }
+
+    /// Kills kv-cache (SIGKILL).
+    pub(crate) fn kill_sidecar(&mut self) -> Result<()> {
+        self.sidecar.take().context("no kv-cache runs")?.kill()
+    }
+
+    /// Asks kv-cache to stop (SIGTERM) and does not wait.
+    pub(crate) fn terminate_sidecar(&self) -> Result<()> {
+        self.sidecar.as_ref().context("no kv-cache runs")?.terminate();
+        Ok(())
+    }
+
+    /// Waits until kv-cache has stopped in order, and checks that it took everything out of the stack.
+    pub(crate) fn sidecar_stopped(&mut self, limit: Duration) -> Result<()> {
+        let mut sidecar = self.sidecar.take().context("no kv-cache runs")?;
+        let status = sidecar.wait(limit)?;
+        ensure!(status.success(), "kv-cache ended with {status}:\n{}", sidecar.words());
+        let pins: Vec<PathBuf> =
+            std::fs::read_dir(self.pins()).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        ensure!(pins.is_empty(), "still pinned: {pins:?}");
+        Ok(())
+    }
+
+    fn pins(&self) -> PathBuf {
+        self.bpf.path().join("kv-cache")
+    }
+
+    /// Stops everything in order and checks that nothing is left.
+    fn finish(mut self) -> Result<()> {
+        if self.sidecar.is_some() {
+            self.terminate_sidecar()?;
+            self.sidecar_stopped(Duration::from_secs(9)).context("the stop at the test's end")?;
+        }
+        // Redis goes on without it.
+        if self.redis.is_some() {
+            self.client(PLAIN)?.check("PING", "+PONG\r\n")?;
+        }
+        let names: Vec<String> = [Some(&self.server), Some(&self.client), self.wire.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|namespace| namespace.name().to_owned())
+            .collect();
+        let (made, folder) = (self.made.clone(), self.folder.path().to_owned());
+        drop(self);
+        for name in names {
+            ensure!(Namespace::is_gone(&name), "the namespace {name} is still there");
+        }
+        for id in made {
+            ensure!(!Path::new("/proc").join(id.to_string()).exists(), "process {id} is still there");
+        }
+        ensure!(!folder.exists(), "{} is still there", folder.display());
+        Ok(())
+    }
+
+    /// Where clients run, or servers.
+    pub(crate) fn place(&self, side: Side) -> &Place {
+        match side {
+            Side::Server => self.server.place(),
+            Side::Client => self.client.place(),
+        }
+    }
+
+    /// The namespace between, where the link can be made bad.
+    pub(crate) fn wire(&self) -> Result<&Place> {
+        Ok(self.wire.as_ref().context("the test did not ask for a wire")?.place())
+    }
+
+    /// Redis's process id.
+    pub(crate) fn redis_id(&self) -> Result<u32> {
+        Ok(self.redis.as_ref().context("no Redis runs")?.id())
+    }
+
+    /// A connection from the client's namespace by IPv4.
+    pub(crate) fn client(&self, port: u16) -> Result<Client> {
+        self.connect(Side::Client, SocketAddr::new(SERVER_V4, port))
+    }
+
+    /// A connection from one side to an address.
+    pub(crate) fn connect(&self, from: Side, to: SocketAddr) -> Result<Client> {
+        connect_from(self.place(from), to)
+    }
+
+    /// What kv-cache says of itself.
+    pub(crate) fn status(&self) -> Result<Status> {
+        self.server.place().run(|| admin::ask(ADMIN))
+    }
+
+    /// Requests answered in the stack so far.
+    pub(crate) fn hits(&self) -> Result<u64> {
+        Ok(self.status()?.hits_total)
+    }
+
+    /// A counter of segments.
+    pub(crate) fn counted(&self, reason: &str) -> Result<u64> {
+        self.status()?.passes.get(reason).copied().with_context(|| format!("no counter {reason}"))
+    }
+
+    /// Gets `key` until the stack answers; each value must be `value`.
+    pub(crate) fn warm(&self, client: &mut Client, key: &str, value: impl AsRef<[u8]>) -> Result<()> {
+        let value = value.as_ref();
+        let mut before = self.hits()?;
+        until(&format!("a hit on {key}"), || {
+            let got = client.get(key)?;
+            if got.as_deref() != Some(value) {
+                let text = got.as_deref().map_or("nothing".to_owned(), shown);
+                bail!("{key} holds {text}, expected {}", shown(value));
+            }
+            let now = self.hits()?;
+            let hit = now > before;
+            before = now;
+            Ok(hit.then_some(()))
+        })
+    }
+
+    /// Calls `work`, during which exactly `hits` requests must be answered in the stack. For one client at a time.
+    pub(crate) fn expect_hits<T>(&self, hits: u64, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = self.hits()?;
+        let result = work()?;
+        let got = self.hits()? - before;
+        ensure!(got == hits, "{got} requests were answered in the stack, expected {hits}");
+        Ok(result)
+    }
+}
+
+/// A connection from a place to an address.
+pub(crate) fn connect_from(place: &Place, to: SocketAddr) -> Result<Client> {
+    let stream = place
+        .run(|| Ok(TcpStream::connect_timeout(&to, PATIENCE)?))
+        .with_context(|| format!("connecting to {to}"))?;
+    Client::of(stream)
+}
+
+/// Links client and server, directly or through a bridge.
+fn connect(server: &Namespace, client: &Namespace, wire: Option<&Namespace>) -> Result<()> {
+    let pair = |end: &Namespace, device: &str, other: &Namespace| {
+        end.ip(&["link", "add", "veth0", "type", "veth", "peer", "name", device, "netns", other.name()])
+    };
+    match wire {
+        None => pair(server, "veth0", client)?,
+        Some(wire) => {
+            wire.ip(&["link", "add", "bridge", "type", "bridge"])?;
+            wire.ip(&["link", "set", "bridge", "up"])?;
+            for (end, device) in [(server, "server"), (client, "client")] {
+                pair(end, device, wire)?;
+                wire.ip(&["link", "set", device, "master", "bridge", "up"])?;
+            }
+        }
+    }
+    for (end, v4, v6) in [(server, SERVER_V4, SERVER_V6), (client, CLIENT_V4, CLIENT_V6)] {
+        end.ip(&["address", "add", &format!("{v4}/30"), "dev", "veth0"])?;
+        // Without "nodad" the address is not usable for the first second.
+        end.ip(&["address", "add", &format!("{v6}/64"), "dev", "veth0", "nodad"])?;
+        end.ip(&["link", "set", "veth0", "up"])?;
+    }
+    Ok(())
+}

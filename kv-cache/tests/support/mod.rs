@@ -1,0 +1,50 @@
+//! The test network: a server's and a client's network namespace with a link between, a real Redis and the built kv-cache
+//! in the server's. All of it is removed when it is dropped, also on a panic; what a killed run left is removed by the
+//! next.
+//!
+//! Kernel tests need root. With `XPS_KERNEL_TESTS=1` they run or fail; without it they say that they are skipped, and pass.
+
+mod lab;
+mod namespace;
+mod process;
+mod resp;
+
+pub(crate) use lab::{ACCELERATED, CLIENT_V4, CLIENT_V6, Lab, Options, PLAIN, SERVER_V4, SERVER_V6, Side};
+pub(crate) use namespace::Place;
+pub(crate) use resp::{Client, bulk, request, shown};
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+/// How long anything may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Whether kernel tests run. Without `XPS_KERNEL_TESTS=1` says why not.
+///
+/// # Panics
+/// If they must run and cannot.
+pub(crate) fn kernel_tests() -> bool {
+    if std::env::var_os("XPS_KERNEL_TESTS").is_none_or(|value| value != "1") {
+        println!("SKIPPED: kernel tests need root and change network namespaces; XPS_KERNEL_TESTS=1 runs them");
+        return false;
+    }
+    // SAFETY: geteuid has no conditions.
+    assert_eq!(unsafe { libc::geteuid() }, 0, "XPS_KERNEL_TESTS=1 demands kernel tests, which need root");
+    true
+}
+
+/// Waits until `attempt` gives something.
+pub(crate) fn until<T>(what: &str, mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(done) = attempt()? {
+            return Ok(done);
+        }
+        if start.elapsed() > PATIENCE {
+            bail!("{what} took longer than {PATIENCE:?}");
+        }
+        sleep(Duration::from_millis(5));
+    }
+}

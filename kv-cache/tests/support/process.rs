@@ -1,0 +1,90 @@
+//! A program that runs for a test and ends with it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// A running program whose output goes to a file. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a program. Its output is added to `<folder>/<name>.log`.
+    pub(crate) fn start(command: &mut Command, folder: &Path, name: &str) -> Result<Self> {
+        let log = folder.join(format!("{name}.log"));
+        let output = File::options().create(true).append(true).open(&log)?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let child = command.spawn().with_context(|| format!("cannot start {name}; is it installed?"))?;
+        Ok(Self { name: name.to_owned(), child, log })
+    }
+
+    /// Waits until `ready` gives something. Fails when the program ends first or the time is over.
+    pub(crate) fn until<T>(&mut self, limit: Duration, mut ready: impl FnMut() -> Option<T>) -> Result<T> {
+        let start = Instant::now();
+        loop {
+            if let Some(done) = ready() {
+                return Ok(done);
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended ({status}). Its words:\n{}", self.name, self.words());
+            }
+            if start.elapsed() > limit {
+                bail!("{} is not ready after {limit:?}. Its words:\n{}", self.name, self.words());
+            }
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What it said so far.
+    pub(crate) fn words(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn terminate(&self) {
+        // SAFETY: kill has no memory effects. The child is not waited for yet, so its id is still its own.
+        unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGTERM) };
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if start.elapsed() > limit {
+                bail!("{} did not end within {limit:?}. Its words:\n{}", self.name, self.words());
+            }
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Sends SIGKILL and waits.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

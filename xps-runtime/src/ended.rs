@@ -1,0 +1,92 @@
+//! Flows that have ended without a word: a client that vanished, a server that was killed (S10). The programs forget a
+//! flow whose two sides have closed in order; the others only the agent can tell, by the sockets that are there.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use xps_core::flow::FlowKey;
+
+use crate::sockets::{self, SocketState};
+
+/// For how long a socket must be absent: between a SYN and its socket there is a moment without one.
+const ABSENCE_MIN: Duration = Duration::from_secs(1);
+
+/// Remembers which flows had no socket at the last look.
+#[derive(Debug, Default)]
+pub struct Ended {
+    absent: HashMap<FlowKey, Instant>,
+}
+
+impl Ended {
+    /// Those of `flows` whose server has had no socket for them in two looks at least a second apart. `flows` must have
+    /// been listed before the call: then one that is opened meanwhile is not among them.
+    ///
+    /// # Errors
+    /// The kernel's, when it cannot list sockets.
+    pub fn look(&mut self, flows: &[FlowKey], plain_port: u16) -> io::Result<Vec<FlowKey>> {
+        let sockets = sockets::of_port(plain_port)?;
+        let present = sockets
+            .iter()
+            .filter(|socket| socket.state != SocketState::Listen)
+            .map(|socket| flow_key(socket.local, socket.remote))
+            .collect();
+        Ok(self.compare(flows, &present, Instant::now()))
+    }
+
+    fn compare(&mut self, flows: &[FlowKey], present: &HashSet<FlowKey>, now: Instant) -> Vec<FlowKey> {
+        let missing: HashSet<_> = flows.iter().copied().filter(|key| !present.contains(key)).collect();
+        self.absent.retain(|key, _| missing.contains(key));
+        let mut gone = Vec::new();
+        for key in missing {
+            let since = *self.absent.entry(key).or_insert(now);
+            if now.duration_since(since) >= ABSENCE_MIN {
+                gone.push(key);
+            }
+        }
+        gone
+    }
+}
+
+/// The flow of a server's socket.
+#[must_use]
+pub fn flow_key(local: SocketAddr, remote: SocketAddr) -> FlowKey {
+    let octets = |address: SocketAddr| match address.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    };
+    FlowKey {
+        client: octets(remote),
+        server: octets(local),
+        client_port: remote.port(),
+        plain_port: local.port(),
+        padding: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_must_be_absent_for_a_second() {
+        let flow = |port| FlowKey { client_port: port, plain_port: 6379, ..FlowKey::default() };
+        let (mut ended, start) = (Ended::default(), Instant::now());
+        let flows = [flow(1), flow(2)];
+        let present: HashSet<_> = [flow(2)].into();
+        assert!(ended.compare(&flows, &present, start).is_empty());
+        assert!(ended.compare(&flows, &present, start + ABSENCE_MIN / 2).is_empty());
+        assert_eq!(ended.compare(&flows, &present, start + ABSENCE_MIN), [flow(1)]);
+        // Back again in between: counted anew.
+        assert!(ended.compare(&flows, &[flow(1), flow(2)].into(), start + ABSENCE_MIN).is_empty());
+        assert!(ended.compare(&flows, &present, start + ABSENCE_MIN * 3).is_empty());
+    }
+
+    #[test]
+    fn a_socket_leads_to_its_flow() {
+        let key = flow_key("10.0.0.1:6379".parse().unwrap(), "10.0.0.2:4000".parse().unwrap());
+        assert_eq!((key.client[12..].to_vec(), key.client_port), (vec![10, 0, 0, 2], 4000));
+        assert_eq!((key.server[10..].to_vec(), key.plain_port), (vec![255, 255, 10, 0, 0, 1], 6379));
+    }
+}
