@@ -88,7 +88,7 @@ fn requests_may_be_cut_anywhere() {
                 [request(&["SET", "cut", "a\r\nb"]), get("cut"), get("key")].concat(),
                 [b"+OK\r\n".to_vec(), bulk("a\r\nb"), bulk("value")].concat(),
             ),
-            (b"GET key\r\nget \"key\"\r\n".to_vec(), bulk("value").repeat(2)),
+            (b"GET key\r\nget   key \r\n".to_vec(), bulk("value").repeat(2)),
             ([get("none"), request(&["ECHO", "$3\r\nGET\r\n"])].concat(), {
                 [b"$-1\r\n".to_vec(), bulk("$3\r\nGET\r\n")].concat()
             }),
@@ -128,10 +128,13 @@ fn inline_commands_and_resp3_are_understood() {
         let (mut fast, mut plain) = (lab.client(ACCELERATED)?, lab.client(PLAIN)?);
         plain.set("key", "value")?;
         lab.warm(&mut fast, "key", "value")?;
-        for line in ["GET key\r\n", "get key\n", "  GET   key \r\n", "\"GET\" 'key'\r\n", "\r\nGET key\r\n"] {
+        // Quotes are not for the stack to understand; that connection is Redis's alone from there on.
+        let mut quoting = lab.client(ACCELERATED)?;
+        for line in ["GET key\r\n", "get key\n", "  GET   key \r\n", "\r\nGET key\r\n", "\"GET\" 'key'\r\n"] {
             for _ in 0..3 {
-                fast.send(line.as_bytes())?;
-                fast.expect(&bulk("value")).with_context(|| line.to_owned())?;
+                let client = if line.contains('"') { &mut quoting } else { &mut fast };
+                client.send(line.as_bytes())?;
+                client.expect(&bulk("value")).with_context(|| line.to_owned())?;
             }
         }
         fast.send(b"SET key inline\r\n")?;
@@ -160,7 +163,8 @@ fn inline_commands_and_resp3_are_understood() {
 fn what_is_not_resp_gets_redis_own_answer() {
     Lab::run(Options::default(), |lab| {
         lab.client(PLAIN)?.set("key", "value")?;
-        let bad: [&[u8]; 12] = [
+        let bad: [&[u8]; 12] = if let Ok(i) = std::env::var("BADI") { let i: usize = i.parse().unwrap(); [BAD[i]; 12] } else { BAD };
+        const BAD: [&[u8]; 12] = [
             b"*1\r\nX\r\n",
             b"*-5\r\n*1\r\n$4\r\nPING\r\n*99999999999\r\n",
             b"*2\r\n$3\r\nGET\r\n$-1\r\n",

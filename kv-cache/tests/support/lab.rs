@@ -77,7 +77,10 @@ impl Lab {
         }
         let mut lab = Self::create(options).expect("the test network");
         if let Err(error) = test(&mut lab) {
-            let status = lab.status().map_or_else(|error| format!("{error:#}"), |status| status.to_string());
+            let status = lab.status().map_or_else(
+                |error| format!("{error:#}"),
+                |status| format!("{status}agent         {:?}", status.agent),
+            );
             let words = lab.sidecar.as_ref().map(Process::words).unwrap_or_default();
             panic!("{error:?}\n\nstatus:\n{status}\nkv-cache's words:\n{words}");
         }
