@@ -2,7 +2,8 @@
 //!
 //! A flow is forgotten when the server's socket for it was absent in two looks at least a second apart. If its handler
 //! still holds buckets, the server must also say that it has no such client: it may be carrying out a write of a
-//! connection that was closed under it.
+//! connection that was closed under it. Such a flow does not wait for the minute that its socket may be in TIME_WAIT, since
+//! as long as it holds the global bucket nobody gets hits.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -54,11 +55,7 @@ enum SweepError {
     Redis(#[from] RedisError),
 }
 
-async fn collect(
-    kernel: &Kernel,
-    redis: SocketAddr,
-    ended: &mut Ended,
-) -> Result<(), SweepError> {
+async fn collect(kernel: &Kernel, redis: SocketAddr, ended: &mut Ended) -> Result<(), SweepError> {
     let gone = tokio::task::block_in_place(|| {
         // The flows first: one that is opened in between has a socket when these are listed.
         let flows = lock(&kernel.flows).keys()?;
@@ -67,7 +64,11 @@ async fn collect(
     let mut clients = None;
     for key in gone {
         let Some(flow) = lock(&kernel.flows).get(&key)? else { continue };
-        if !flow.handler.connection.holds_nothing() {
+        if flow.handler.connection.holds_nothing() {
+            if ended.waits(&key) {
+                continue;
+            }
+        } else {
             if clients.is_none() {
                 let mut connection = Connection::open(&redis.to_string()).await?;
                 clients = Some(connection.clients().await?.into_iter().collect::<HashSet<_>>());

@@ -17,22 +17,32 @@ const ABSENCE_MIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Ended {
     absent: HashMap<FlowKey, Instant>,
+    waiting: HashSet<FlowKey>,
 }
 
 impl Ended {
-    /// Those of `flows` whose server has had no socket for them in two looks at least a second apart. `flows` must have
-    /// been listed before the call: then one that is opened meanwhile is not among them.
+    /// Those of `flows` whose server has had no socket for them, or one in TIME_WAIT ([`waits`](Self::waits)), in two
+    /// looks at least a second apart. `flows` must have been listed before the call: then one that is opened meanwhile is
+    /// not among them.
     ///
     /// # Errors
     /// The kernel's, when it cannot list sockets.
     pub fn look(&mut self, flows: &[FlowKey], plain_port: u16) -> io::Result<Vec<FlowKey>> {
         let sockets = sockets::of_port(plain_port)?;
-        let present = sockets
-            .iter()
-            .filter(|socket| socket.state != SocketState::Listen)
-            .map(|socket| flow_key(socket.local, socket.remote))
-            .collect();
+        let keys = |wanted: fn(SocketState) -> bool| {
+            let sockets = sockets.iter().filter(move |socket| wanted(socket.state));
+            sockets.map(|socket| flow_key(socket.local, socket.remote)).collect()
+        };
+        let present = keys(|state| !matches!(state, SocketState::Listen | SocketState::TimeWait));
+        self.waiting = keys(|state| state == SocketState::TimeWait);
         Ok(self.compare(flows, &present, Instant::now()))
+    }
+
+    /// Whether the flow's socket was in TIME_WAIT at the last look: the server is done with the connection, but a segment
+    /// of it may still come.
+    #[must_use]
+    pub fn waits(&self, flow: &FlowKey) -> bool {
+        self.waiting.contains(flow)
     }
 
     fn compare(&mut self, flows: &[FlowKey], present: &HashSet<FlowKey>, now: Instant) -> Vec<FlowKey> {

@@ -6,7 +6,7 @@ use aya_ebpf::btf_maps::{Array, HashMap};
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::btf_map;
 use kv_fastpath::abi::{
-    BUCKETS as BUCKETS_LEN, COMMANDS_MAX, ENTRY_BYTES_MAX, Location, Miss, PAGE_BYTES, Recheck, Settings, event,
+    BUCKETS as BUCKETS_LEN, COMMANDS_MAX, ENTRY_BYTES_MAX, Location, Miss, PAGE_BYTES, Page, Recheck, Settings, event,
 };
 use kv_fastpath::answer;
 use kv_fastpath::command::{Info, Name};
@@ -33,7 +33,7 @@ static COMMANDS: HashMap<Name, Info, { COMMANDS_MAX as usize }> = HashMap::new()
 #[btf_map]
 static INDEX: HashMap<u64, Location, 262_144> = HashMap::new();
 #[btf_map]
-static PAGES: Array<[u8; PAGE_BYTES], 2048, MAPPABLE> = Array::new();
+static PAGES: Array<Page, 2048, MAPPABLE> = Array::new();
 #[btf_map]
 static SETTINGS: Array<Settings, 1, MAPPABLE> = Array::new();
 

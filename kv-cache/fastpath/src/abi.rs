@@ -16,7 +16,7 @@ pub mod map {
     pub const COMMANDS: &str = "COMMANDS";
     /// [`super::Location`] by the hash of database and key.
     pub const INDEX: &str = "INDEX";
-    /// Pages of [`super::PAGE_BYTES`], mappable.
+    /// [`super::Page`]s, mappable.
     pub const PAGES: &str = "PAGES";
     /// One [`super::Settings`].
     pub const SETTINGS: &str = "SETTINGS";
@@ -69,6 +69,16 @@ pub struct EntryHead {
     pub reply_len: u16,
     /// Database number.
     pub database: u32,
+}
+
+/// A page, as its first entry lies in it. The type of the map's values, so that the object file tells the layout of an
+/// entry.
+#[repr(C)]
+pub struct Page {
+    /// Head of the first entry.
+    pub first: EntryHead,
+    /// Its key and reply, and the other entries.
+    pub rest: [u8; PAGE_BYTES - size_of::<EntryHead>()],
 }
 
 /// What the agent tells the handler.
@@ -127,6 +137,7 @@ pub struct Recheck {
 const _: () = {
     assert!(size_of::<Location>() == 8);
     assert!(size_of::<EntryHead>() == 40);
+    assert!(size_of::<Page>() == PAGE_BYTES);
     assert!(size_of::<Settings>() == 40);
     assert!(size_of::<Miss>() == 280);
 };

@@ -1,1 +1,111 @@
-//! .
+//! IPv4 and IPv6, veth and loopback, and clients that use one port for both of ours.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use socket2::{Domain, Socket, Type};
+
+use crate::load::Load;
+use crate::support::{
+    ACCELERATED, CLIENT_V4, CLIENT_V6, Client, Lab, Options, PATIENCE, PLAIN, Place, SERVER_V4, SERVER_V6,
+    Side,
+};
+
+#[test]
+fn every_way_to_the_server_has_hits() {
+    Lab::run(Options::default(), |lab| {
+        let ways: [(Side, IpAddr); 6] = [
+            (Side::Client, SERVER_V4),
+            (Side::Client, SERVER_V6),
+            (Side::Server, Ipv4Addr::LOCALHOST.into()),
+            (Side::Server, Ipv6Addr::LOCALHOST.into()),
+            (Side::Server, SERVER_V4),
+            (Side::Server, SERVER_V6),
+        ];
+        for (from, ip) in ways {
+            let mut fast = lab.connect(from, (ip, ACCELERATED).into())?;
+            let mut plain = lab.connect(from, (ip, PLAIN).into())?;
+            let key = format!("{from:?}:{ip}");
+            for size in [1, 64, 1000, 1380, 1400] {
+                let value = "v".repeat(size);
+                plain.set(&key, &value)?;
+                lab.warm(&mut fast, &key, &value)?;
+                lab.expect_hits(20, || (0..20).try_for_each(|_| fast.holds(&key, &value)))?;
+                fast.set(&key, "other")?;
+                plain.holds(&key, "other")?;
+            }
+            let large = "L".repeat(200_000);
+            fast.set(&key, &large)?;
+            fast.holds(&key, &large)?;
+            plain.set(&key, "first")?;
+            lab.warm(&mut fast, &key, "first")?;
+            lab.expect_hits(5, || {
+                (0..5).try_for_each(|_| lab.connect(from, (ip, ACCELERATED).into())?.holds(&key, "first"))
+            })?;
+            let before = lab.hits()?;
+            let clients = (0..3).map(|_| lab.connect(from, (ip, ACCELERATED).into()));
+            let load = Load::of(lab, clients.collect::<Result<_>>()?)?;
+            let result = load.run_for(Duration::from_millis(400));
+            load.stop()?;
+            result?;
+            ensure!(lab.hits()? - before > 50, "{key}: few hits under load");
+        }
+        ensure!(lab.status()?.flows.relayed_total == 0, "a connection was relayed");
+        Ok(())
+    });
+}
+
+fn connect_from_port(place: &Place, from: SocketAddr, to: SocketAddr, limit: Duration) -> Result<Client> {
+    let stream: TcpStream = place.run(|| {
+        let socket = Socket::new(Domain::for_address(from), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&from.into())?;
+        socket.connect_timeout(&to.into(), limit)?;
+        Ok(socket.into())
+    })?;
+    Client::of(stream)
+}
+
+#[test]
+fn one_client_port_may_go_to_both_ports() {
+    Lab::run(Options::default(), |lab| {
+        lab.client(PLAIN)?.set("key", "value")?;
+        let mut other = lab.client(ACCELERATED)?;
+        lab.warm(&mut other, "key", "value")?;
+        let place = lab.place(Side::Client);
+        for (client, server, port) in [(CLIENT_V4, SERVER_V4, 41_000), (CLIENT_V6, SERVER_V6, 42_000)] {
+            // First the plain port: to the server both look the same, so the second one is relayed.
+            let from = SocketAddr::new(client, port);
+            let mut plain = connect_from_port(place, from, (server, PLAIN).into(), PATIENCE)?;
+            plain.holds("key", "value")?;
+            let relayed = lab.status()?.flows.relayed_total;
+            let mut fast = connect_from_port(place, from, (server, ACCELERATED).into(), PATIENCE)?;
+            for i in 0..50 {
+                fast.set("both", format!("fast {i}"))?;
+                plain.holds("both", format!("fast {i}"))?;
+                plain.set("both", format!("plain {i}"))?;
+                fast.holds("both", format!("plain {i}"))?;
+            }
+            let now = lab.status()?;
+            ensure!(now.flows.relayed_total == relayed + 1, "the second connection was not relayed");
+            ensure!(now.passes["tuple_in_use"] > 0, "no counter tells why");
+
+            // First the accelerated port: the plain one must wait until that connection is over.
+            let from = SocketAddr::new(client, port + 1);
+            let mut fast = connect_from_port(place, from, (server, ACCELERATED).into(), PATIENCE)?;
+            (0..50).try_for_each(|_| fast.holds("key", "value"))?;
+            let refused = connect_from_port(place, from, (server, PLAIN).into(), Duration::from_millis(300));
+            ensure!(refused.is_err(), "two connections with one tuple at the server");
+            lab.expect_hits(50, || (0..50).try_for_each(|_| fast.holds("key", "value")))?;
+            drop(fast);
+            let mut plain = connect_from_port(place, from, (server, PLAIN).into(), PATIENCE)?;
+            plain.holds("key", "value")?;
+            drop(plain);
+            // And the other way round again, on a tuple that was used before.
+            let mut fast = connect_from_port(place, from, (server, ACCELERATED).into(), PATIENCE)?;
+            fast.holds("key", "value")?;
+        }
+        Ok(())
+    });
+}

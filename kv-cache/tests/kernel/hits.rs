@@ -80,7 +80,11 @@ fn values_of_all_sizes_are_right_and_those_that_fit_are_hits() {
 #[test]
 fn a_value_is_never_served_after_its_time() {
     Lab::run(Options::default(), |lab| {
+        // Redis itself counts in milliseconds, of a clock that it reads once a round.
+        const GRAIN: Duration = Duration::from_millis(3);
         let (mut fast, mut plain) = (lab.client(ACCELERATED)?, lab.client(PLAIN)?);
+        plain.set("key", "value")?;
+        lab.warm(&mut fast, "key", "value")?;
         let before = lab.hits()?;
         let mut rounds_with_hits = 0;
         for round in 0..12 {
@@ -96,11 +100,11 @@ fn a_value_is_never_served_after_its_time() {
                     None => break,
                     Some(value) => {
                         ensure!(value == b"short");
-                        ensure!(asked <= latest, "served {:?} after its time", asked - latest);
+                        ensure!(asked <= latest + GRAIN, "served {:?} after its time", asked - latest);
                     }
                 }
             }
-            ensure!(Instant::now() + Duration::from_millis(5) >= latest, "gone before its time");
+            ensure!(Instant::now() + GRAIN >= latest, "gone before its time");
             rounds_with_hits += usize::from(lab.hits()? > hits);
         }
         ensure!(rounds_with_hits >= 10, "only {rounds_with_hits} of 12 rounds had hits");

@@ -87,7 +87,11 @@ fn readers_on_each_port_see_writes_of_the_other() {
         let before = lab.hits()?;
         for i in 0..300 {
             let value = format!("value {i}");
-            if i % 2 == 0 { fast[0].set("key", &value)? } else { plain[0].set("key", &value)? };
+            if i % 2 == 0 {
+                fast[0].set("key", &value)?
+            } else {
+                plain[0].set("key", &value)?
+            };
             for round in 0..4 {
                 fast[1].holds("key", &value)?;
                 plain[1].holds("key", &value)?;

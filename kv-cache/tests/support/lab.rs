@@ -172,8 +172,12 @@ impl Lab {
         let mut sidecar = self.sidecar.take().context("no kv-cache runs")?;
         let status = sidecar.wait(limit)?;
         ensure!(status.success(), "kv-cache ended with {status}:\n{}", sidecar.words());
-        let pins: Vec<PathBuf> =
-            std::fs::read_dir(self.pins()).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        let pins: Vec<PathBuf> = std::fs::read_dir(self.pins())
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
         ensure!(pins.is_empty(), "still pinned: {pins:?}");
         Ok(())
     }

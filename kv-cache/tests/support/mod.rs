@@ -27,7 +27,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// If they must run and cannot.
 pub(crate) fn kernel_tests() -> bool {
     if std::env::var_os("XPS_KERNEL_TESTS").is_none_or(|value| value != "1") {
-        println!("SKIPPED: kernel tests need root and change network namespaces; XPS_KERNEL_TESTS=1 runs them");
+        println!(
+            "SKIPPED: kernel tests need root and change network namespaces; XPS_KERNEL_TESTS=1 runs them"
+        );
         return false;
     }
     // SAFETY: geteuid has no conditions.

@@ -80,7 +80,8 @@ impl Namespace {
     /// Makes a namespace. `name` must be unique among those that this process makes.
     pub(crate) fn create(name: &str) -> Result<Self> {
         let name = format!("{PREFIX}{}-{name}", std::process::id());
-        output(Command::new("ip").args(["netns", "add", &name])).context("cannot make a network namespace")?;
+        output(Command::new("ip").args(["netns", "add", &name]))
+            .context("cannot make a network namespace")?;
         let path = Path::new("/run/netns").join(&name);
         let file = File::open(&path).inspect_err(|_| remove(&name));
         let namespace = Self { place: Place(Arc::new(file.context("cannot open the new namespace")?)), name };

@@ -125,9 +125,10 @@ impl Client {
         while got.len() < bytes.len() {
             let mut part = [0; 16384];
             let want = part.len().min(bytes.len() - got.len());
-            let read = self.stream.read(&mut part[..want]).with_context(|| {
-                format!("after {} of {} bytes: {}", got.len(), bytes.len(), shown(&got))
-            })?;
+            let read = self
+                .stream
+                .read(&mut part[..want])
+                .with_context(|| format!("after {} of {} bytes: {}", got.len(), bytes.len(), shown(&got)))?;
             ensure!(read != 0, "the end after {} of {} bytes: {}", got.len(), bytes.len(), shown(&got));
             got.extend_from_slice(&part[..read]);
         }

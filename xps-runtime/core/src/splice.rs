@@ -56,6 +56,9 @@ pub mod flag {
     pub const ACK_HELD: u32 = 1 << 10;
     /// The server closed first: its socket goes through TIME_WAIT.
     pub const SERVER_FIRST: u32 = 1 << 11;
+    /// The server's socket has left the handshake: it takes a number that it does not expect for an old one, not for a
+    /// reason to reset.
+    pub const ESTABLISHED: u32 = 1 << 12;
 }
 
 /// What the splice needs to know of a segment, in the sender's numbering.
@@ -286,6 +289,13 @@ impl Splice {
         self.injection_len != 0 && before(self.client_ack, self.injection_end())
     }
 
+    /// Whether the reply that begins at `start` is the last one, and on its way: then its bytes are still the flow's.
+    #[inline(always)]
+    #[must_use]
+    pub const fn still_outstanding(&self, start: u32) -> bool {
+        self.injection_start == start && self.outstanding()
+    }
+
     /// Where in the server's numbering the last reply was put in.
     #[inline(always)]
     const fn injection_point(&self) -> u32 {
@@ -307,7 +317,8 @@ impl Splice {
 
     #[inline(always)]
     fn for_server(&mut self, segment: &Segment) -> Translated {
-        let ack = self.ack_to_server(segment.ack);
+        // An acknowledgement from before an earlier reply comes out too low; the server was given more than that since.
+        let ack = latest(self.ack_to_server(segment.ack), self.server_una);
         if segment.has(tcp_flag::ACK) && after(ack, self.server_una) && !after(ack, self.server_next) {
             self.server_una = ack;
         }
@@ -455,6 +466,7 @@ impl Splice {
         }
         if segment.has(tcp_flag::ACK) {
             self.server_ack = latest(self.server_ack, segment.ack);
+            self.flags |= flag::ESTABLISHED;
         }
         self.server_window = segment.window;
         if segment.timestamps {

@@ -1,7 +1,7 @@
 //! The client's packets: predicate, flow, splice, handler, and then a reply or the way to the server.
 
 use super::headers::Outgoing;
-use super::{Action, Direction, Ports, Reading, Scratch, Stack, Target, blank_sack, connect, translate, write};
+use super::{Action, Direction, Ports, Reading, Scratch, Socket, Stack, Target, blank_sack, connect, translate, write};
 use crate::abi::Control;
 use crate::flow::Flow;
 use crate::handler::Handler;
@@ -115,12 +115,15 @@ fn known<H: Handler, K: Stack<H>>(
             let held = segment.payload == 0 && splice.take_held_ack();
             let acknowledgement = splice.acknowledgement();
             stack.unlock(flow);
-            if held {
-                acknowledge_client(stack, packet, &acknowledgement);
+            if held && !acknowledge_client(stack, packet, &acknowledgement) {
+                stack.count(Reason::WriteFailed, 1);
+                return Action::Drop;
             }
             stack.count(if segment.payload == 0 { Reason::NoPayload } else { Reason::Retransmission }, 1);
             let action = forward(stack, packet, flow, to, offset);
+            // A last acknowledgement that could not be written comes again, and must still be translated.
             if finished
+                && action == Action::Next
                 // SAFETY: both directions have ended, nobody reads them any more.
                 && handler.ended(unsafe { &mut (*flow).handler })
                 // SAFETY: the scratch value is this CPU's own while the program runs.
@@ -195,6 +198,9 @@ fn read<H: Handler, K: Stack<H>>(
             reason = Some(Reason::NoLease);
         }
     }
+    if reason.is_none() && !established(stack, packet, flow) {
+        reason = Some(Reason::NotIdle);
+    }
     if reason.is_none() {
         // SAFETY: read-only numbers that only this CPU's claim changes.
         let mut room = unsafe { (*flow).splice.room(segment) };
@@ -244,6 +250,28 @@ fn read<H: Handler, K: Stack<H>>(
     let offset = splice.has_offset();
     stack.unlock(flow);
     forward(stack, packet, flow, to, offset)
+}
+
+/// Whether the server's socket has left the handshake. Asked of the socket once, if the server has not spoken before.
+#[inline(always)]
+fn established<H: Handler, K: Stack<H>>(
+    stack: &K,
+    packet: &Packet<'_, H::Scratch>,
+    flow: *mut Flow<H::State>,
+) -> bool {
+    // SAFETY: one word; the flag is never taken back.
+    if unsafe { (*flow).splice.flags } & flag::ESTABLISHED != 0 {
+        return true;
+    }
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    if stack.socket(unsafe { &(*packet.scratch).key }, packet.layout.v6) != Socket::Live {
+        return false;
+    }
+    stack.lock(flow);
+    // SAFETY: under the flow's lock.
+    unsafe { (*flow).splice.flags |= flag::ESTABLISHED };
+    stack.unlock(flow);
+    true
 }
 
 /// Tells the handler, once, that it will not see the rest.
@@ -329,20 +357,30 @@ fn reply<H: Handler, K: Stack<H>>(
     // SAFETY: the flow's memory stays while the program runs.
     let kept = unsafe { &raw const (*flow).reply };
     if write(stack, layout, tcp, scratch, &outgoing, Some(kept)) {
-        stack.redirect(Target::Client)
+        // Another CPU may have had the client's acknowledgement of these bytes meanwhile, and be writing the next reply to
+        // the same place (S14). Then the client has them, and what was written here may be a mixture.
+        stack.lock(flow);
+        // SAFETY: under the flow's lock.
+        let current = unsafe { (*flow).splice.still_outstanding(injection.seq) };
+        stack.unlock(flow);
+        if current {
+            return stack.redirect(Target::Client);
+        }
+        stack.count(Reason::Raced, 1);
+        Action::Drop
     } else {
         stack.count(Reason::WriteFailed, 1);
         Action::Drop
     }
 }
 
-/// Gives the client the acknowledgement that was held back (S15), then makes the packet what it was.
+/// Gives the client the acknowledgement that was held back (S15), then makes the packet what it was. Whether it is.
 #[inline(always)]
-fn acknowledge_client<H: Handler, K: Stack<H>>(stack: &K, packet: &Packet<'_, H::Scratch>, ack: &Injection) {
+fn acknowledge_client<H: Handler, K: Stack<H>>(stack: &K, packet: &Packet<'_, H::Scratch>, ack: &Injection) -> bool {
     let Packet { layout, tcp, scratch, .. } = *packet;
     let segment = &tcp.segment;
     if tcp.more_options || layout.unusual != Unusual::No {
-        return;
+        return true;
     }
     let back = Outgoing {
         back: true,
@@ -357,9 +395,9 @@ fn acknowledge_client<H: Handler, K: Stack<H>>(stack: &K, packet: &Packet<'_, H:
         tsecr: segment.tsval,
     };
     let echo = if segment.timestamps { stack.word(layout.tcp + 28) } else { Some(0) };
-    let Some(echo) = echo else { return };
+    let Some(echo) = echo else { return true };
     if !write(stack, layout, tcp, scratch, &back, None) {
-        return;
+        return false;
     }
     if stack.send_copy(Target::Client, 0) {
         stack.count(Reason::ClientAcknowledged, 1);
@@ -376,7 +414,7 @@ fn acknowledge_client<H: Handler, K: Stack<H>>(stack: &K, packet: &Packet<'_, H:
         tsval: segment.tsval,
         tsecr: echo,
     };
-    write(stack, layout, tcp, scratch, &again, None);
+    write(stack, layout, tcp, scratch, &again, None)
 }
 
 /// The segment goes to the server as a reset. The client's next segment finds no socket and is answered with one too.

@@ -46,5 +46,6 @@ fn either_side_sees_what_a_server_alone_would_send() {
         }
     }
     println!("{seeds} seeds: {sum:?}");
+    assert!(sum.stalled * 30 < seeds.max(300), "too many stalls to be of the ends' making");
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }

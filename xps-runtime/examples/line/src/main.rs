@@ -86,8 +86,8 @@ impl Kernel {
     fn install(accelerated_port: u16, plain_port: u16, pin_directory: PathBuf) -> Result<Option<Self>> {
         let facts = probe(&ProbeRequest { pin_directory: pin_directory.clone(), mount_bpffs: false });
         let plan = plan(&facts, &Wishes::default())?;
-        println!("path: {}", plan.path.label());
         if plan.path == Path::User {
+            println!("path: user");
             plan.causes.iter().for_each(|cause| println!("because {cause}"));
             return Ok(None);
         }
@@ -110,6 +110,7 @@ impl Kernel {
         installed.renew_lease(LEASE);
         installed.set_answer(true);
         installed.set_accept(true);
+        println!("path: kernel");
         let ended = Ended::default();
         Ok(Some(Self { installed, flows, stats, ended, plain_port, printed: [0; Reason::COUNT] }))
     }
@@ -118,7 +119,9 @@ impl Kernel {
     fn tend(&mut self) -> Result<()> {
         self.installed.renew_lease(LEASE);
         for key in self.ended.look(&self.flows.keys()?, self.plain_port)? {
-            self.flows.remove(&key)?;
+            if !self.ended.waits(&key) {
+                self.flows.remove(&key)?;
+            }
         }
         let counted = self.stats.read()?;
         if counted != self.printed {
