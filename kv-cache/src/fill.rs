@@ -146,6 +146,7 @@ impl Filler {
                 let address = self.settings.redis.to_string();
                 match self.beating(Connection::open(&address)).await {
                     Ok(opened) => {
+                        *lock(&self.kernel.fill_address) = opened.local_address().ok();
                         (connection, self.database, failures) = (Some(opened), 0, 0);
                     }
                     Err(error) => {

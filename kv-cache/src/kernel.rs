@@ -1,5 +1,6 @@
 //! The kernel path as the agent's tasks share it.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -41,6 +42,8 @@ pub struct Kernel {
     pub counts: Counts,
     /// Hits are allowed: whether filling makes sense.
     pub coherent: AtomicBool,
+    /// The fill loop's own connection to Redis, while there is one.
+    pub fill_address: Mutex<Option<SocketAddr>>,
     /// When the fill loop last came by, `CLOCK_MONOTONIC` in nanoseconds.
     pub fill_beat_ns: AtomicU64,
     /// An orderly stop is under way.
@@ -120,6 +123,7 @@ impl Kernel {
             recheck: tokio::sync::Notify::new(),
             counts: Counts::default(),
             coherent: AtomicBool::new(false),
+            fill_address: Mutex::new(None),
             fill_beat_ns: AtomicU64::new(monotonic_ns()),
             draining: AtomicBool::new(false),
             installed: Mutex::new(Some(installed)),
@@ -156,10 +160,10 @@ pub fn now_ms() -> u64 {
 
 /// The client's address of a flow, as `CLIENT LIST` shows it.
 #[must_use]
-pub fn client_address(key: &FlowKey) -> std::net::SocketAddr {
+pub fn client_address(key: &FlowKey) -> SocketAddr {
     let ip = std::net::Ipv6Addr::from(key.client);
     let ip = ip.to_ipv4_mapped().map_or(std::net::IpAddr::V6(ip), std::net::IpAddr::V4);
-    std::net::SocketAddr::new(ip, key.client_port)
+    SocketAddr::new(ip, key.client_port)
 }
 
 #[cfg(test)]

@@ -195,15 +195,19 @@ async fn foreign(
         Ok(peers) => peers,
         Err(error) => return Ok(Err(error)),
     };
-    if settings.kill_older_connections {
-        for peer in &peers {
+    // The agent's own that found the flow table full: opened again they are understood, once there is room.
+    let own = [connection.local_address().ok(), *lock(&kernel.fill_address)];
+    let mut closed = 0;
+    for peer in &peers {
+        if settings.kill_older_connections || own.contains(&Some(*peer)) {
             connection.push(&[b"CLIENT", b"KILL", b"ADDR", peer.to_string().as_bytes()]);
             count(&kernel.counts.connections_killed);
+            closed += 1;
         }
-        if !peers.is_empty() {
-            tracing::info!(connections = peers.len(), "closing connections that are older than the hooks");
-            connection.send().await?;
-        }
+    }
+    if closed != 0 {
+        tracing::info!(connections = closed, "closing connections that are older than the hooks");
+        connection.send().await?;
     }
     Ok(Ok(peers.len()))
 }

@@ -31,7 +31,10 @@ fn every_program_loads_within_its_budget() {
         program.load().unwrap_or_else(|error| panic!("{name} is refused: {error:?}"));
         let info = program.info().expect("what the kernel says of it");
         let verified = info.verified_instruction_count().expect("a count (kernel 5.16 or newer)");
-        println!("{name}: {verified} of {budget} instructions verified, {} bytes of machine code", info.size_jitted());
+        println!(
+            "{name}: {verified} of {budget} instructions verified, {} bytes of machine code",
+            info.size_jitted()
+        );
         assert!(verified < budget, "{name}: {verified} instructions verified, the budget is {budget}");
     }
 }

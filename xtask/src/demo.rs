@@ -37,6 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let report = bench::measure(&Run {
         lab: &lab,
         program: &program,
+        reflector: None,
         workloads: &workloads,
         effort,
         user_path: false,

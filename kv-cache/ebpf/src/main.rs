@@ -6,7 +6,8 @@ use aya_ebpf::btf_maps::{Array, HashMap};
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::btf_map;
 use kv_fastpath::abi::{
-    BUCKETS as BUCKETS_LEN, COMMANDS_MAX, ENTRY_BYTES_MAX, Location, Miss, PAGE_BYTES, Page, Recheck, Settings, event,
+    BUCKETS as BUCKETS_LEN, COMMANDS_MAX, ENTRY_BYTES_MAX, Location, Miss, PAGE_BYTES, Page, Recheck,
+    Settings, event,
 };
 use kv_fastpath::answer;
 use kv_fastpath::command::{Info, Name};

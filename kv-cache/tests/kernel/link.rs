@@ -20,17 +20,18 @@ fn hurry(lab: &Lab) -> Result<()> {
 }
 
 fn rules(place: &Place, rules: &str) -> Result<()> {
-    place.run_program("nft", &[&format!("flush ruleset; {rules}")]).context("nftables")
+    place.run_program("nft", &[&format!("flush ruleset\n{rules}")]).context("nftables")
 }
 
 /// One of `one_in` packets of the connections is lost in a hook of this place.
 fn lose(place: &Place, hook: &str, one_in: u32) -> Result<()> {
+    let [from, to] = ["sport", "dport"].map(|port| {
+        format!("oifname != \"lo\" iifname != \"lo\" tcp {port} {{ {PLAIN}, {ACCELERATED} }} numgen random mod {one_in} == 0 drop")
+    });
     rules(
         place,
         &format!(
-            "table inet lossy {{ chain lossy {{ type filter hook {hook} priority 0; \
-             iifname != \"lo\" oifname != \"lo\" tcp sport {{ {PLAIN}, {ACCELERATED} }} numgen random mod {one_in} == 0 drop; \
-             iifname != \"lo\" oifname != \"lo\" tcp dport {{ {PLAIN}, {ACCELERATED} }} numgen random mod {one_in} == 0 drop; }} }}"
+            "table inet lossy {{\nchain lossy {{\ntype filter hook {hook} priority 0;\n{from}\n{to}\n}}\n}}"
         ),
     )
 }
@@ -89,8 +90,8 @@ fn repeated_packets_change_no_byte() {
             work(lab, &load, "clean wire")?;
             let repeat = |from: &str, to: &str, also: &str| {
                 format!(
-                    "table netdev twice_{from} {{ chain twice {{ type filter hook ingress device \"{from}\" priority 0; \
-                     meta l4proto tcp numgen random mod 3 == 0 dup to \"{to}\"; {also} }} }};"
+                    "table netdev twice_{from} {{\nchain twice {{\ntype filter hook ingress device \"{from}\" priority 0;\n\
+                     meta l4proto tcp numgen random mod 3 == 0 dup to \"{to}\"\n{also}\n}}\n}}\n"
                 )
             };
             let wire = lab.wire()?;
@@ -98,7 +99,7 @@ fn repeated_packets_change_no_byte() {
             work(lab, &load, "the client's packets twice")?;
             rules(wire, &repeat("server", "client", ""))?;
             work(lab, &load, "the server's packets twice")?;
-            let lossy = "meta l4proto tcp numgen random mod 40 == 0 drop;";
+            let lossy = "meta l4proto tcp numgen random mod 40 == 0 drop";
             rules(wire, &(repeat("client", "server", lossy) + &repeat("server", "client", lossy)))?;
             work(lab, &load, "packets twice, or not at all")?;
             rules(wire, "")

@@ -51,6 +51,10 @@ impl Load {
         for (key, value) in (0..SHARED).map(shared) {
             plain.set(&key, value)?;
         }
+        // An earlier load on the same server may have left some.
+        for seed in 1..=clients.len() {
+            plain.command(&format!("DEL own:{seed}"))?;
+        }
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let threads = clients.into_iter().zip(1..).map(|(client, seed)| {
             let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));

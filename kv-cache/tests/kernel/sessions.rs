@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-use crate::support::{ACCELERATED, Lab, Options, PLAIN, bulk, shown};
+use crate::support::{ACCELERATED, Lab, Options, PLAIN, bulk, request, shown};
 
 #[test]
 fn transactions_are_seen_when_they_are_carried_out() {
@@ -176,7 +176,8 @@ fn databases_are_kept_apart() {
         }
         // Selected in the same segment as what it is for, refused, and back again.
         for _ in 0..20 {
-            zero.send(b"SELECT 1\r\nGET key\r\nSELECT 99\r\nGET key\r\nSELECT 0\r\nGET key\r\n")?;
+            let requests = ["SELECT 1", "GET key", "SELECT 99", "GET key", "SELECT 0", "GET key"];
+            zero.send(&requests.map(|line| request(&line.split(' ').collect::<Vec<_>>())).concat())?;
             zero.expect(&[b"+OK\r\n".to_vec(), bulk("in 1: 19")].concat())?;
             zero.expect(b"-ERR DB index is out of range\r\n")?;
             zero.expect(&[bulk("in 1: 19"), b"+OK\r\n".to_vec(), bulk("in 0")].concat())?;

@@ -6,33 +6,33 @@ const MAGIC: u16 = 0xeb9f;
 const STRUCT: u32 = 4;
 
 /// The structs.
-pub struct Btf {
+pub(crate) struct Btf {
     structs: Vec<Struct>,
 }
 
 /// A struct.
 #[derive(Debug)]
-pub struct Struct {
+pub(crate) struct Struct {
     /// Its name, without the path, with mangled parameters.
-    pub name: String,
+    pub(crate) name: String,
     /// In bytes.
-    pub size: usize,
+    pub(crate) size: usize,
     /// Its fields by offset.
-    pub members: Vec<Member>,
+    pub(crate) members: Vec<Member>,
 }
 
 /// A field.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Member {
+pub(crate) struct Member {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// In bytes.
-    pub offset: usize,
+    pub(crate) offset: usize,
 }
 
 impl Btf {
     /// Reads all types; `None` if the bytes are not BTF.
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let magic = u16::from_ne_bytes(*bytes.first_chunk()?);
         if magic != MAGIC {
             return None;
@@ -65,13 +65,13 @@ impl Btf {
     }
 
     /// All of them.
-    pub fn structs(&self) -> impl Iterator<Item = &Struct> {
+    pub(crate) fn structs(&self) -> impl Iterator<Item = &Struct> {
         self.structs.iter()
     }
 }
 
 /// The name without its parameters: the linker spells `<` as `_3C_`.
-pub fn base_name(name: &str) -> &str {
+pub(crate) fn base_name(name: &str) -> &str {
     name.split_once("_3C_").map_or(name, |(base, _)| base)
 }
 

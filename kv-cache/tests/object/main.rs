@@ -103,24 +103,39 @@ macro_rules! layout {
 /// All fields are named, so that one that is new in the programs is missing here.
 fn layouts() -> Vec<(&'static str, (usize, Vec<(&'static str, usize)>))> {
     vec![
-        ("Control", layout!(Control: version, accept, answer, flows_max, lease_deadline_ns, secret, internal_mark,
-            reply_bytes_max)),
+        (
+            "Control",
+            layout!(Control: version, accept, answer, flows_max, lease_deadline_ns, secret, internal_mark,
+            reply_bytes_max),
+        ),
         ("State", layout!(State: flows, foreign)),
         ("Device", layout!(Device: redirect, mtu)),
         ("Predicate", layout!(Predicate: address, prefix_bits, accelerated_port, plain_port)),
         ("FlowKey", layout!(FlowKey: client, server, client_port, plain_port, padding)),
         ("Flow", layout!(ServiceFlow: lock, padding, splice, handler, reply)),
-        ("Splice", layout!(Splice: flags, client_next, client_ack, server_next, server_ack, server_una, consumed, injected,
+        (
+            "Splice",
+            layout!(Splice: flags, client_next, client_ack, server_next, server_ack, server_una, consumed, injected,
             injection_start, injection_len, request_start, request_len, server_tsval, client_skip, server_skip,
-            server_window, mss, client_shift, server_shift, client_window, client_tsval)),
+            server_window, mss, client_shift, server_shift, client_window, client_tsval),
+        ),
         ("State", layout!(HandlerState: request, response, connection)),
         ("Reply", layout!(Reply: bytes, len, padding)),
         ("Window", layout!(Window: bytes, at, len, base, skip)),
         ("Reading", layout!(Reading: payload, position, end, skip)),
-        ("Scratch", layout!(ServiceScratch: window, reading, key, layout, tcp, outgoing, header, options, handler)),
-        ("Mark", layout!(Mark: tag, client_isn, server_isn, mss, client_shift, server_shift, flags, server_tsval,
-            server_window, padding)),
-        ("Settings", layout!(Settings: version, coherent, foreign_seen, rechecks_seen, rechecks, miss_sample, padding)),
+        (
+            "Scratch",
+            layout!(ServiceScratch: window, reading, key, layout, tcp, outgoing, header, options, handler),
+        ),
+        (
+            "Mark",
+            layout!(Mark: tag, client_isn, server_isn, mss, client_shift, server_shift, flags, server_tsval,
+            server_window, padding),
+        ),
+        (
+            "Settings",
+            layout!(Settings: version, coherent, foreign_seen, rechecks_seen, rechecks, miss_sample, padding),
+        ),
         ("Location", layout!(Location: page, offset_words, hits)),
         ("EntryHead", layout!(EntryHead: id, bucket, global, deadline_tai_ns, key_len, reply_len, database)),
         ("Info", layout!(Info: class, first, last, step)),
@@ -135,8 +150,10 @@ fn every_field_lies_where_the_agent_looks_for_it() {
     for (name, (size, fields)) in layouts() {
         // Names are not unique, and those of generic types have their parameters behind them.
         let candidates: Vec<_> = btf.structs().filter(|found| btf::base_name(&found.name) == name).collect();
-        let members: Vec<_> =
-            fields.iter().map(|(field, offset)| Member { name: (*field).to_owned(), offset: *offset }).collect();
+        let members: Vec<_> = fields
+            .iter()
+            .map(|(field, offset)| Member { name: (*field).to_owned(), offset: *offset })
+            .collect();
         assert!(
             candidates.iter().any(|found| found.size == size && found.members == members),
             "{name} of {size} bytes with {members:#?}\nis not in the object, which has {candidates:#?}"

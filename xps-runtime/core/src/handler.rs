@@ -37,14 +37,18 @@ impl Window {
     pub const EMPTY: Self = Self { bytes: [0; WINDOW], at: 0, len: 0, base: 0, skip: 0 };
 
     /// The next byte, if the window has one.
-    #[expect(clippy::should_implement_trait, reason = "an iterator invites adaptors, whose loops have no bound to the verifier")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator invites adaptors, whose loops have no bound to the verifier"
+    )]
     #[inline(always)]
     pub fn next(&mut self) -> Option<u8> {
         if self.at >= self.len {
             return None;
         }
         // SAFETY: masked to the length of the array. Without the mask the verifier would not know.
-        let byte = unsafe { *self.bytes.as_ptr().add(crate::bound::masked::<{ WINDOW as u32 - 1 }>(self.at)) };
+        let byte =
+            unsafe { *self.bytes.as_ptr().add(crate::bound::masked::<{ WINDOW as u32 - 1 }>(self.at)) };
         self.at += 1;
         Some(byte)
     }
@@ -162,7 +166,13 @@ pub trait Handler {
     /// Whether the requests of this segment, now read to its end, are answered here. Called only where the flow is idle
     /// as far as TCP is concerned; the handler adds that its own parsers stand at a boundary and nothing is outstanding.
     /// The reply goes into `reply` (empty at the call), at most `room` bytes.
-    fn answer(&self, state: &mut Self::State, scratch: &mut Self::Scratch, reply: &mut Reply, room: u32) -> Verdict;
+    fn answer(
+        &self,
+        state: &mut Self::State,
+        scratch: &mut Self::Scratch,
+        reply: &mut Reply,
+        room: u32,
+    ) -> Verdict;
 
     /// The segment that was read goes up to the server: its requests are outstanding from now on.
     fn passed(&self, state: &mut Self::State, scratch: &mut Self::Scratch);

@@ -213,7 +213,11 @@ impl<H: Handler> Machine<H> {
     /// Number of flows in the table.
     pub fn flows_len(&self) -> usize {
         let len = self.flows.borrow().len();
-        assert_eq!(i64::try_from(len), Ok(self.number_of_flows.get()), "the count of flows has left the table's");
+        assert_eq!(
+            i64::try_from(len),
+            Ok(self.number_of_flows.get()),
+            "the count of flows has left the table's"
+        );
         len
     }
 

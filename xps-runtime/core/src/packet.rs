@@ -260,7 +260,8 @@ pub struct Found {
 
 impl Options {
     /// No options.
-    pub const EMPTY: Self = Self { bytes: [0; 64], len: 0, at: 0, mss: 0, shift: 0, found: 0, sack: 0, tsval: 0 };
+    pub const EMPTY: Self =
+        Self { bytes: [0; 64], len: 0, at: 0, mss: 0, shift: 0, found: 0, sack: 0, tsval: 0 };
 
     /// Walks over all options.
     #[inline(always)]
@@ -281,8 +282,9 @@ impl Options {
     #[inline(always)]
     fn step(&mut self) -> bool {
         // SAFETY: reads of our own field; volatile so that the value comes from memory.
-        let (at, len, found) =
-            unsafe { ((&raw const self.at).read_volatile(), self.len, (&raw const self.found).read_volatile()) };
+        let (at, len, found) = unsafe {
+            ((&raw const self.at).read_volatile(), self.len, (&raw const self.found).read_volatile())
+        };
         if at >= len {
             return false;
         }

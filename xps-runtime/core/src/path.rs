@@ -161,7 +161,13 @@ pub trait Stack<H: Handler>: Skb {
     /// Gives the flow's lock back.
     fn unlock(&self, flow: *mut Flow<H::State>);
     /// Shows the payload in `scratch.reading` to the handler. Whether all of it was understood.
-    fn scan(&self, handler: &H, direction: Direction, flow: *mut Flow<H::State>, scratch: *mut Scratch<H::Scratch>) -> bool;
+    fn scan(
+        &self,
+        handler: &H,
+        direction: Direction,
+        flow: *mut Flow<H::State>,
+        scratch: *mut Scratch<H::Scratch>,
+    ) -> bool;
     /// Whether the TCP checksum is right, or is the device's to compute.
     fn verify(&self, layout: &Layout, tcp: &Tcp) -> bool;
     /// Copies `len` bytes (1 to 40) at `offset` to the scratch's options and walks over them: [`Options::walk`], which the
@@ -217,7 +223,12 @@ pub(crate) struct Ports {
 
 /// Puts translated numbers and ports into the TCP header.
 #[inline(always)]
-pub(crate) fn translate<H: Handler, K: Stack<H>>(stack: &K, layout: &Layout, ports: Ports, to: Translated) -> bool {
+pub(crate) fn translate<H: Handler, K: Stack<H>>(
+    stack: &K,
+    layout: &Layout,
+    ports: Ports,
+    to: Translated,
+) -> bool {
     // One after the other: read together, the verifier sees a use of what might not have been read.
     let Some(ports_old) = stack.word(layout.tcp) else { return false };
     let Some(seq_old) = stack.word(layout.tcp + 4) else { return false };
@@ -231,7 +242,12 @@ pub(crate) fn translate<H: Handler, K: Stack<H>>(stack: &K, layout: &Layout, por
 /// Replaces SACK blocks by padding (S7): their numbers are of the other numbering, and a sender without them only
 /// repeats more.
 #[inline(always)]
-pub(crate) fn blank_sack<H: Handler, K: Stack<H>>(stack: &K, layout: &Layout, tcp: &Tcp, scratch: *mut Scratch<H::Scratch>) -> bool {
+pub(crate) fn blank_sack<H: Handler, K: Stack<H>>(
+    stack: &K,
+    layout: &Layout,
+    tcp: &Tcp,
+    scratch: *mut Scratch<H::Scratch>,
+) -> bool {
     let found = options(stack, layout, tcp, scratch);
     if !found.sacks {
         return true;

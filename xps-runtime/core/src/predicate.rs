@@ -82,7 +82,8 @@ mod tests {
     #[test]
     fn addresses_are_matched_by_prefix() {
         for (bits, inside) in [(128, false), (127, true), (120, true), (64, true), (1, true), (0, true)] {
-            let p = Predicate { address: v4(10, 0, 0, 2), prefix_bits: bits, accelerated_port: 2, plain_port: 1 };
+            let p =
+                Predicate { address: v4(10, 0, 0, 2), prefix_bits: bits, accelerated_port: 2, plain_port: 1 };
             assert!(p.role(&v4(10, 0, 0, 2), 1).is_some(), "{bits}");
             assert_eq!(p.role(&v4(10, 0, 0, 3), 1).is_some(), inside, "{bits}");
         }

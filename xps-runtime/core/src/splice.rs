@@ -379,7 +379,8 @@ impl Splice {
     /// S1 as far as TCP knows it.
     #[inline(always)]
     fn refuses(&self, segment: &Segment) -> Option<Reason> {
-        let refusal = flag::CLIENT_FIN | flag::SERVER_FIN | flag::RESET | flag::CLIENT_OPAQUE | flag::SERVER_OPAQUE;
+        let refusal =
+            flag::CLIENT_FIN | flag::SERVER_FIN | flag::RESET | flag::CLIENT_OPAQUE | flag::SERVER_OPAQUE;
         if !self.has(flag::ACCELERATED) {
             return Some(Reason::PlainPort);
         }
@@ -389,7 +390,10 @@ impl Splice {
         if !self.has(flag::COMPLETE) {
             return Some(Reason::HandshakeUnseen);
         }
-        if segment.has(tcp_flag::URG) || !segment.has(tcp_flag::ACK) || segment.timestamps != self.has(flag::TIMESTAMPS) {
+        if segment.has(tcp_flag::URG)
+            || !segment.has(tcp_flag::ACK)
+            || segment.timestamps != self.has(flag::TIMESTAMPS)
+        {
             return Some(Reason::Unusual);
         }
         if segment.has(tcp_flag::FIN)
@@ -481,10 +485,7 @@ impl Splice {
             return ServerStep::Drop(Reason::OutOfOrder);
         }
         if ahead < 0 && self.injection_len != 0 && before(segment.seq, self.injection_point()) {
-            return ServerStep::Acknowledge(Translated {
-                seq: self.server_ack,
-                ack: self.injection_point(),
-            });
+            return ServerStep::Acknowledge(Translated { seq: self.server_ack, ack: self.injection_point() });
         }
         if distance(segment.end(), self.server_next) <= 0 {
             return ServerStep::Pass(self.for_client(segment));

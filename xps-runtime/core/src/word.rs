@@ -14,7 +14,11 @@ macro_rules! access {
         pub unsafe fn $load(from: *const u8) -> $type {
             // SAFETY: the caller vouches for the memory; alignment as the module says.
             unsafe {
-                if cfg!(target_arch = "bpf") { from.cast::<$type>().read() } else { from.cast::<$type>().read_unaligned() }
+                if cfg!(target_arch = "bpf") {
+                    from.cast::<$type>().read()
+                } else {
+                    from.cast::<$type>().read_unaligned()
+                }
             }
         }
 

@@ -80,7 +80,8 @@ impl Model {
     }
 
     fn server_segment(&mut self, seq: u32, payload: u32) {
-        let segment = Segment { seq, ack: self.server_expects, flags: ACK, window: 9, payload, ..Segment::default() };
+        let segment =
+            Segment { seq, ack: self.server_expects, flags: ACK, window: 9, payload, ..Segment::default() };
         let translated = match self.splice.server(&segment) {
             ServerStep::Pass(to) => to,
             ServerStep::Read { translated, .. } => {
@@ -88,7 +89,10 @@ impl Model {
                 translated
             }
             ServerStep::Acknowledge(to) => {
-                assert!(to.ack.wrapping_sub(self.server_seq) as i32 <= 0, "an acknowledgement of what was not sent");
+                assert!(
+                    to.ack.wrapping_sub(self.server_seq) as i32 <= 0,
+                    "an acknowledgement of what was not sent"
+                );
                 return;
             }
             ServerStep::Drop(_) => return,
@@ -122,8 +126,13 @@ impl Model {
             Between::ClientAcknowledges => {
                 let mut ack = self.client_segment(0, self.client_expects);
                 ack.seq = claimed.end();
-                let ClientStep::Pass(to) = self.splice.client(&ack) else { panic!("a bare acknowledgement passes") };
-                assert!(to.ack.wrapping_sub(self.server_seq) as i32 <= 0, "an acknowledgement of what was not sent");
+                let ClientStep::Pass(to) = self.splice.client(&ack) else {
+                    panic!("a bare acknowledgement passes")
+                };
+                assert!(
+                    to.ack.wrapping_sub(self.server_seq) as i32 <= 0,
+                    "an acknowledgement of what was not sent"
+                );
             }
         }
     }
@@ -154,7 +163,9 @@ fn run(client_isn: u32, server_isn: u32, rounds: &[Round]) {
         }
         model.client_seq = segment.end();
         let injected = match round.reply {
-            Some(len) if refused.is_none() => model.splice.inject(&segment, len).ok().map(|injection| (injection, len)),
+            Some(len) if refused.is_none() => {
+                model.splice.inject(&segment, len).ok().map(|injection| (injection, len))
+            }
             _ => None,
         };
         if let Some((injection, len)) = injected {

@@ -55,8 +55,11 @@ impl Handler for Line {
         if state.asked != state.answered || state.begun {
             return Verdict::Pass(Reason::NotIdle);
         }
-        if lines.pings != lines.all || lines.all * 5 > room {
+        if lines.pings != lines.all {
             return Verdict::Pass(Reason::NotServed);
+        }
+        if lines.all * 5 > room {
+            return Verdict::Pass(Reason::TooLarge);
         }
         for _ in 0..lines.all {
             // SAFETY: eight bytes are readable.

@@ -3,7 +3,8 @@
 use core::marker::PhantomData;
 
 use aya_ebpf::bindings::{
-    __sk_buff, BPF_CSUM_LEVEL_QUERY, BPF_F_CURRENT_NETNS, BPF_F_INGRESS, bpf_sock_tuple, bpf_spin_lock as kernel_lock,
+    __sk_buff, BPF_CSUM_LEVEL_QUERY, BPF_F_CURRENT_NETNS, BPF_F_INGRESS, bpf_sock_tuple,
+    bpf_spin_lock as kernel_lock,
 };
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TcContext;
@@ -179,7 +180,11 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
         // SAFETY: a word of the map's value, aligned.
         unsafe {
             let flows = &raw mut (*state).flows;
-            if n == 0 { core::ptr::read_volatile(flows) } else { atomic::fetch_add(flows, n as u64).wrapping_add(n as u64) }
+            if n == 0 {
+                core::ptr::read_volatile(flows)
+            } else {
+                atomic::fetch_add(flows, n as u64).wrapping_add(n as u64)
+            }
         }
     }
 
@@ -267,7 +272,13 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
-    fn scan(&self, _: &H, direction: Direction, flow: *mut Flow<H::State>, scratch: *mut Scratch<H::Scratch>) -> bool {
+    fn scan(
+        &self,
+        _: &H,
+        direction: Direction,
+        flow: *mut Flow<H::State>,
+        scratch: *mut Scratch<H::Scratch>,
+    ) -> bool {
         // SAFETY: the address of a field of a map's value.
         let state = unsafe { &raw mut (*flow).handler };
         match direction {
@@ -315,7 +326,8 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
         // SAFETY: two bytes.
         unsafe {
             helper::bpf_l4_csum_replace(self.skb(), layout.tcp + 16, u64::from(old), u64::from(new), 2) == 0
-                && helper::bpf_skb_store_bytes(self.skb(), layout.tcp + offset, (&raw const new).cast(), 2, 0) == 0
+                && helper::bpf_skb_store_bytes(self.skb(), layout.tcp + offset, (&raw const new).cast(), 2, 0)
+                    == 0
         }
     }
 
@@ -379,9 +391,13 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
                     break;
                 }
                 let bytes = (&raw const (*reply).bytes).cast::<u8>().add(at as usize);
-                sum += checksum::from_native(
-                    helper::bpf_csum_diff(core::ptr::null_mut(), 0, bytes.cast_mut().cast(), part, 0) as u32
-                );
+                sum += checksum::from_native(helper::bpf_csum_diff(
+                    core::ptr::null_mut(),
+                    0,
+                    bytes.cast_mut().cast(),
+                    part,
+                    0,
+                ) as u32);
                 at += QUARTER;
             }
             sum
@@ -393,14 +409,18 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
         let ifindex = field!(self.skb(), ifindex);
         if target == Target::Server {
             // SAFETY: the device that the packet is at.
-            return Action::Redirected(unsafe { helper::bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) } as i32);
+            return Action::Redirected(
+                unsafe { helper::bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) } as i32
+            );
         }
         let Some(device) = M::device(ifindex) else { return Action::Drop };
         // SAFETY: a map's value; the helpers take any index.
         let code = unsafe {
             match (*device).redirect {
                 way if way == Redirect::Peer as u32 => helper::bpf_redirect_peer(ifindex, 0),
-                way if way == Redirect::Loopback as u32 => helper::bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)),
+                way if way == Redirect::Loopback as u32 => {
+                    helper::bpf_redirect(ifindex, u64::from(BPF_F_INGRESS))
+                }
                 _ => helper::bpf_redirect(ifindex, 0),
             }
         };
@@ -414,7 +434,9 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
             Target::Server => u64::from(BPF_F_INGRESS),
             Target::Client => match M::device(ifindex) {
                 // SAFETY: a map's value.
-                Some(device) if unsafe { (*device).redirect } == Redirect::Loopback as u32 => u64::from(BPF_F_INGRESS),
+                Some(device) if unsafe { (*device).redirect } == Redirect::Loopback as u32 => {
+                    u64::from(BPF_F_INGRESS)
+                }
                 Some(_) => 0,
                 None => return false,
             },
@@ -431,7 +453,14 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
 #[inline(always)]
 fn words(bytes: &[u8; 16]) -> [u32; 4] {
     // SAFETY: sixteen bytes either way.
-    unsafe { [load_u32(bytes.as_ptr()), load_u32(bytes.as_ptr().add(4)), load_u32(bytes.as_ptr().add(8)), load_u32(bytes.as_ptr().add(12))] }
+    unsafe {
+        [
+            load_u32(bytes.as_ptr()),
+            load_u32(bytes.as_ptr().add(4)),
+            load_u32(bytes.as_ptr().add(8)),
+            load_u32(bytes.as_ptr().add(12)),
+        ]
+    }
 }
 
 /// Copies TCP options to the scratch value and walks over them. Whether they could be read.

@@ -156,13 +156,22 @@ macro_rules! service {
                 }
                 let ctx = TcContext::new(ctx);
                 let packet = Packet::<ServiceMaps>::new(&ctx);
-                u32::from(headers::write::<H, _>(&packet, scratch, if reply.is_null() { None } else { Some(reply) }))
+                u32::from(headers::write::<H, _>(
+                    &packet,
+                    scratch,
+                    if reply.is_null() { None } else { Some(reply) },
+                ))
             }
 
             /// TCP options. Whether they could be read.
             #[unsafe(no_mangle)]
             #[inline(never)]
-            pub extern "C" fn xps_walk_options(ctx: *mut __sk_buff, scratch: *mut W, offset: u32, len: u32) -> u32 {
+            pub extern "C" fn xps_walk_options(
+                ctx: *mut __sk_buff,
+                scratch: *mut W,
+                offset: u32,
+                len: u32,
+            ) -> u32 {
                 if scratch.is_null() {
                     return 0;
                 }

@@ -27,7 +27,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
-use workload::Workload;
+use workload::{Kind, Workload};
 
 /// How to measure.
 #[derive(Args)]
@@ -72,13 +72,22 @@ fn prepare_and_measure(options: &Options, chosen: &[Workload]) -> Result<Report>
         Some(path) => path.clone(),
         None => workspace::build_release("kv-cache")?,
     };
+    let reflected = chosen.iter().any(|workload| workload.kind == Kind::Reflector) && workspace::is_root();
+    let reflector = reflected.then(|| workspace::build_release("xps-reflector")).transpose()?;
     let effort = if options.quick {
         Effort { rounds: 3, duration: Duration::from_millis(1500) }
     } else {
         Effort { rounds: 7, duration: Duration::from_secs(3) }
     };
     let lab = Lab::create()?;
-    measure(&Run { lab: &lab, program: &program, workloads: chosen, effort, user_path: true })
+    measure(&Run {
+        lab: &lab,
+        program: &program,
+        reflector: reflector.as_deref(),
+        workloads: chosen,
+        effort,
+        user_path: true,
+    })
 }
 
 fn choose(all: Vec<Workload>, names: &[String]) -> Result<Vec<Workload>> {

@@ -14,6 +14,8 @@ pub(crate) struct Run<'a> {
     pub(crate) lab: &'a Lab,
     /// The kv-cache binary.
     pub(crate) program: &'a Path,
+    /// The reflector's binary, if one of the workloads needs it.
+    pub(crate) reflector: Option<&'a Path>,
     pub(crate) workloads: &'a [Workload],
     pub(crate) effort: Effort,
     /// Also measure the user path where the kernel path is to be had.
@@ -95,10 +97,7 @@ impl<'a> Phase<'a> {
             Kind::Ports => self.ports(workload, row),
             Kind::Hooks => self.hooks(workload, row),
             Kind::Haproxy => self.haproxy(workload, row),
-            Kind::Reflector => {
-                row.remark("the reflector's program is not in this tree yet");
-                Ok(())
-            }
+            Kind::Reflector => self.reflector(workload, row),
         }
     }
 
@@ -198,6 +197,24 @@ impl<'a> Phase<'a> {
         self.keep(row, &path, &with)?;
         row.path = Some(path);
         row.remark("plain: without hooks; kernel: the same port under them");
+        Ok(())
+    }
+
+    /// `kernel`: constant replies from the stack, with a Redis of its own for the handshakes.
+    fn reflector(&mut self, workload: &'a Workload, row: &mut Row) -> Result<()> {
+        let Some(program) = self.run.reflector.filter(|_| self.run.lab.has_namespaces()) else {
+            row.remark("no kernel path without root");
+            return Ok(());
+        };
+        let reflector = self.run.lab.start_reflector(program, workload.value_bytes)?;
+        let ports = self.run.lab.ports();
+        let mut plain = self.side(workload, ports.plain);
+        let mut reflected = self.side(workload, ports.relay);
+        alternate(&mut plain, &mut reflected, self.run.effort)?;
+        drop(reflector);
+        row.plain = Some(plain.figures());
+        row.kernel = Some(reflected.figures());
+        row.remark("kernel: a constant reply without flow table and parser, not kv-cache");
         Ok(())
     }
 

@@ -35,7 +35,7 @@ pub(crate) struct Ports {
     pub(crate) accelerated: u16,
     /// The sidecar's status, on loopback of the server's place.
     pub(crate) admin: u16,
-    /// HAProxy, when it runs.
+    /// HAProxy or the reflector, when it runs.
     pub(crate) relay: u16,
 }
 
@@ -66,7 +66,7 @@ impl Lab {
         };
         let folder = Folder::create()?;
         let place = network.as_ref().map_or_else(Place::here, |network| network.server.place().clone());
-        let redis = start_redis(&place, &folder.path, ports.plain, network.is_some())?;
+        let redis = start_redis(&place, &folder.path, "redis", ports.plain, network.is_some())?;
         Ok(Self { _redis: redis, network, folder, ports })
     }
 
@@ -106,6 +106,28 @@ impl Lab {
         self.folder.path.join("bpf")
     }
 
+    /// Starts the reflector on the relay port, with a Redis there for the handshakes. Both end when it is dropped.
+    pub(crate) fn start_reflector(&self, program: &Path, value_bytes: usize) -> Result<Reflector> {
+        let place = self.server();
+        let redis =
+            start_redis(&place, self.folder(), "redis-relay", self.ports.relay, self.has_namespaces())?;
+        let arguments = [self.ports.relay.to_string(), value_bytes.to_string()];
+        let mut agent = Process::start(&place, self.folder(), "reflector", program, &arguments)?;
+        let server = self.address(self.ports.relay);
+        // Redis itself has no such key.
+        let answered = || {
+            let mut stream = TcpStream::connect(server)?;
+            stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+            stream.write_all(b"*2\r\n$3\r\nGET\r\n$7\r\nmissing\r\n")?;
+            let mut reply = vec![0; format!("${value_bytes}\r\n\r\n").len() + value_bytes];
+            stream.read_exact(&mut reply)?;
+            anyhow::ensure!(reply.starts_with(format!("${value_bytes}\r\n").as_bytes()), "not reflected");
+            Ok(())
+        };
+        agent.wait_until(START_LIMIT, || self.client().run(answered).is_ok())?;
+        Ok(Reflector { _agent: agent, _redis: redis })
+    }
+
     /// Starts HAProxy as a TCP relay from the relay port to Redis, in Redis's place. It ends when dropped.
     pub(crate) fn start_haproxy(&self) -> Result<Haproxy> {
         let program = workspace::find("haproxy").context("haproxy is missing; run `cargo xtask setup`")?;
@@ -123,6 +145,12 @@ impl Lab {
         process.wait_until(START_LIMIT, || place.run(|| Ok(TcpStream::connect(address)?)).is_ok())?;
         Ok(Haproxy(process))
     }
+}
+
+/// A running reflector, and the Redis that its connections are made to.
+pub(crate) struct Reflector {
+    _agent: Process,
+    _redis: Process,
 }
 
 /// A running HAProxy.
@@ -211,7 +239,7 @@ fn remove_leftovers(parent: &Path) {
     }
 }
 
-fn start_redis(place: &Place, folder: &Path, port: u16, open: bool) -> Result<Process> {
+fn start_redis(place: &Place, folder: &Path, name: &str, port: u16, open: bool) -> Result<Process> {
     let program =
         workspace::find("redis-server").context("redis-server is missing; run `cargo xtask setup`")?;
     let port_text = port.to_string();
@@ -222,7 +250,7 @@ fn start_redis(place: &Place, folder: &Path, port: u16, open: bool) -> Result<Pr
     } else {
         ["--protected-mode", "yes", "--bind", "127.0.0.1"]
     });
-    let mut process = Process::start(place, folder, "redis", program, &arguments)?;
+    let mut process = Process::start(place, folder, name, program, &arguments)?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     process.wait_until(START_LIMIT, || place.run(|| ping(address)).is_ok())?;
     Ok(process)

@@ -1,7 +1,7 @@
 //! A packet as [`Stack`].
 
-use std::cell::{Cell, RefCell, UnsafeCell};
 use std::boxed::Box;
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::vec::Vec;
 
 use super::frame::{Checksum, Frame, number};
@@ -27,7 +27,12 @@ pub(super) struct Packet<'a, H: Handler> {
 }
 
 impl<'a, H: Handler> Packet<'a, H> {
-    pub(super) fn new(machine: &'a Machine<H>, frame: Frame, scratch: Scratch<H::Scratch>, linear: u32) -> Self {
+    pub(super) fn new(
+        machine: &'a Machine<H>,
+        frame: Frame,
+        scratch: Scratch<H::Scratch>,
+        linear: u32,
+    ) -> Self {
         let frame = RefCell::new(frame);
         let scratch = Box::new(UnsafeCell::new(scratch));
         Self {

@@ -117,8 +117,12 @@ fn hit(v6: bool) -> (Text, Text) {
     (request, reply)
 }
 
-const HIT: [(Reason, u64); 4] =
-    [(Reason::Requests, 1), (Reason::RequestsAnswered, 1), (Reason::Replied, 1), (Reason::ServerAcknowledged, 1)];
+const HIT: [(Reason, u64); 4] = [
+    (Reason::Requests, 1),
+    (Reason::RequestsAnswered, 1),
+    (Reason::Replied, 1),
+    (Reason::ServerAcknowledged, 1),
+];
 
 fn hit_step(v6: bool) -> Step {
     let (request, reply) = hit(v6);
@@ -275,7 +279,11 @@ fn exchange() -> Vec<Case> {
         ),
         case(
             "SACK blocks",
-            after_hit([packet(&sack, Becomes::Next(to_server(&blanked, c(2), s(2))), &[(Reason::NoPayload, 1)])])
+            after_hit([packet(
+                &sack,
+                Becomes::Next(to_server(&blanked, c(2), s(2))),
+                &[(Reason::NoPayload, 1)]
+            )])
         ),
     ]
 }
@@ -283,7 +291,8 @@ fn exchange() -> Vec<Case> {
 fn refusals() -> Vec<Case> {
     let (request, _) = hit(false);
     let requests = |reason| [(Reason::Requests, 1), (reason, 1)];
-    let refused = |name, text: &Text, reason| case(name, after(false, [packet(text, passed(text), &requests(reason))]));
+    let refused =
+        |name, text: &Text, reason| case(name, after(false, [packet(text, passed(text), &requests(reason))]));
     let mut narrow = request.clone();
     narrow.window = 4;
     let mut options = request.clone();
@@ -306,15 +315,18 @@ fn refusals() -> Vec<Case> {
         counts: std::vec![(Reason::BadChecksum, 1)],
     };
     let mut small = opened(false, &[2, 4, 0, 4]);
-    small.push(packet(&request, passed(&request), &requests(Reason::NotServed)));
+    small.push(packet(&request, passed(&request), &requests(Reason::TooLarge)));
     let lapsed = [Step::LeaseLapses, packet(&request, passed(&request), &requests(Reason::NoLease))];
     std::vec![
-        refused("a window that is too small", &narrow, Reason::NotServed),
+        refused("a window that is too small", &narrow, Reason::TooLarge),
         case("a segment size that is too small", small),
         refused("IP options", &options, Reason::Unusual),
         refused("an acknowledgement behind the server's bytes", &behind, Reason::NotIdle),
         case("a lease that has lapsed", after(false, lapsed)),
-        case("beyond the next byte", after(false, [packet(&beyond, Becomes::Dropped, &[(Reason::OutOfOrder, 1)])])),
+        case(
+            "beyond the next byte",
+            after(false, [packet(&beyond, Becomes::Dropped, &[(Reason::OutOfOrder, 1)])])
+        ),
         case("a fragment", after(false, [packet(&fragment, Becomes::Dropped, &[(Reason::Fragment, 1)])])),
         case("a fragment of IPv6", after(true, [packet(&six, Becomes::Dropped, &[(Reason::Fragment, 1)])])),
         case("a bad checksum", after(false, [bad])),
@@ -333,8 +345,10 @@ fn refusals() -> Vec<Case> {
 }
 
 fn endings() -> Vec<Case> {
-    let to_server = |text: &Text| Text { seq: text.seq.wrapping_sub(5), ack: text.ack.wrapping_sub(5), ..text.clone() };
-    let to_client = |text: &Text| Text { seq: text.seq.wrapping_add(5), ack: text.ack.wrapping_add(5), ..text.clone() };
+    let to_server =
+        |text: &Text| Text { seq: text.seq.wrapping_sub(5), ack: text.ack.wrapping_sub(5), ..text.clone() };
+    let to_client =
+        |text: &Text| Text { seq: text.seq.wrapping_add(5), ack: text.ack.wrapping_add(5), ..text.clone() };
     let fin = client(c(7), s(7), b"").flags(FIN | ACK);
     let server_fin = server(s(2), c(3), b"").flags(FIN | ACK);
     let last = client(c(8), s(8), b"");
@@ -353,6 +367,9 @@ fn endings() -> Vec<Case> {
             "the client resets",
             after_hit([packet(&reset, passed(&to_server(&reset)), &[(Reason::NoPayload, 1)])])
         ),
-        case("the server resets", after_hit([packet(&server_reset, returned(&to_client(&server_reset)), &[])])),
+        case(
+            "the server resets",
+            after_hit([packet(&server_reset, returned(&to_client(&server_reset)), &[])])
+        ),
     ]
 }

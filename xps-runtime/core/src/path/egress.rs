@@ -2,7 +2,9 @@
 
 use super::headers::Outgoing;
 use super::ingress::mark_opaque;
-use super::{Action, Direction, Ports, Reading, Scratch, Stack, Target, blank_sack, connect, translate, write};
+use super::{
+    Action, Direction, Ports, Reading, Scratch, Stack, Target, blank_sack, connect, translate, write,
+};
 use crate::flow::Flow;
 use crate::handler::Handler;
 use crate::packet::{self, Layout, Tcp};

@@ -3,8 +3,8 @@
 use super::{Scratch, Stack};
 use crate::checksum::fold;
 use crate::handler::{Handler, Reply};
-use crate::word::{store_u16, store_u32};
 use crate::packet::{ETHERNET, Layout, Skb, TCP, Tcp};
+use crate::word::{store_u16, store_u32};
 
 /// Most bytes of Ethernet, IPv6 and TCP with timestamps, rounded up.
 pub const MAX: usize = 96;

@@ -1,7 +1,9 @@
 //! The client's packets: predicate, flow, splice, handler, and then a reply or the way to the server.
 
 use super::headers::Outgoing;
-use super::{Action, Direction, Ports, Reading, Scratch, Socket, Stack, Target, blank_sack, connect, translate, write};
+use super::{
+    Action, Direction, Ports, Reading, Scratch, Socket, Stack, Target, blank_sack, connect, translate, write,
+};
 use crate::abi::Control;
 use crate::flow::Flow;
 use crate::handler::Handler;
@@ -303,8 +305,9 @@ fn forward<H: Handler, K: Stack<H>>(
         return Action::Next;
     }
     let ports = Ports { source: packet.client_port, destination: packet.predicate.plain_port };
-    let written = (!offset || !packet.tcp.more_options || blank_sack(stack, packet.layout, packet.tcp, packet.scratch))
-        && translate(stack, packet.layout, ports, to);
+    let written =
+        (!offset || !packet.tcp.more_options || blank_sack(stack, packet.layout, packet.tcp, packet.scratch))
+            && translate(stack, packet.layout, ports, to);
     if written {
         Action::Next
     } else {
@@ -376,7 +379,11 @@ fn reply<H: Handler, K: Stack<H>>(
 
 /// Gives the client the acknowledgement that was held back (S15), then makes the packet what it was. Whether it is.
 #[inline(always)]
-fn acknowledge_client<H: Handler, K: Stack<H>>(stack: &K, packet: &Packet<'_, H::Scratch>, ack: &Injection) -> bool {
+fn acknowledge_client<H: Handler, K: Stack<H>>(
+    stack: &K,
+    packet: &Packet<'_, H::Scratch>,
+    ack: &Injection,
+) -> bool {
     let Packet { layout, tcp, scratch, .. } = *packet;
     let segment = &tcp.segment;
     if tcp.more_options || layout.unusual != Unusual::No {
@@ -419,7 +426,11 @@ fn acknowledge_client<H: Handler, K: Stack<H>>(stack: &K, packet: &Packet<'_, H:
 
 /// The segment goes to the server as a reset. The client's next segment finds no socket and is answered with one too.
 #[inline(always)]
-fn close<H: Handler, K: Stack<H>>(stack: &K, packet: &Packet<'_, H::Scratch>, flow: *mut Flow<H::State>) -> Action {
+fn close<H: Handler, K: Stack<H>>(
+    stack: &K,
+    packet: &Packet<'_, H::Scratch>,
+    flow: *mut Flow<H::State>,
+) -> Action {
     stack.lock(flow);
     // SAFETY: under the flow's lock.
     let splice = unsafe { &mut (*flow).splice };

@@ -72,8 +72,10 @@ impl Client {
 
     /// Whether it would do something by itself after some time.
     pub fn wants_time(&self, socket: &Socket<'_>) -> bool {
-        let more = self.sent_at.len() < self.requests.len() && self.sent_at.len() - self.replies < self.pipeline;
-        socket.may_send() && !self.closed && socket.can_send() && (more || !self.unsent.is_empty()) || socket.can_recv()
+        let more =
+            self.sent_at.len() < self.requests.len() && self.sent_at.len() - self.replies < self.pipeline;
+        socket.may_send() && !self.closed && socket.can_send() && (more || !self.unsent.is_empty())
+            || socket.can_recv()
     }
 
     pub fn step(&mut self, socket: &mut Socket<'_>, random: &Random) -> Result<(), String> {
@@ -97,7 +99,9 @@ impl Client {
             Err(RecvError::InvalidState) => {}
         }
         while let Some(reply) = take(&mut self.received)? {
-            let Some(request) = self.requests.get(self.replies) else { return Err(format!("{reply:?} too many")) };
+            let Some(request) = self.requests.get(self.replies) else {
+                return Err(format!("{reply:?} too many"));
+            };
             let (Some(version), Some(since)) = (reply.version, self.sent_at.get(self.replies)) else {
                 return Err(format!("{reply:?} to {request:?}, which was not sent"));
             };
@@ -123,7 +127,11 @@ impl Client {
             }
         }
         let cut = random.chance(150);
-        let most = if cut { random.between(1, 40).min(self.unsent.len() as u64) as usize } else { self.unsent.len() };
+        let most = if cut {
+            random.between(1, 40).min(self.unsent.len() as u64) as usize
+        } else {
+            self.unsent.len()
+        };
         let len = socket.send_slice(&self.unsent[..most]).map_err(|error| format!("{error:?}"))?;
         self.unsent.drain(..len);
         Ok(())

@@ -93,7 +93,8 @@ impl End {
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut queue, Instant::ZERO);
         let prefix = if matches!(address, IpAddress::Ipv6(_)) { 64 } else { 24 };
-        interface.update_ip_addrs(|all| all.push(IpCidr::new(address, prefix)).expect("room for one address"));
+        interface
+            .update_ip_addrs(|all| all.push(IpCidr::new(address, prefix)).expect("room for one address"));
         let mut sockets = SocketSet::new(Vec::new());
         let handle = sockets.add(socket(manners));
         Self { queue, interface, sockets, handle, manners }

@@ -81,7 +81,8 @@ impl Gate {
                 return false;
             }
             // CPUs may take a packet before an older one, now and then.
-            let next = if self.random.chance(50) { self.random.below(pending.len() as u64) as usize } else { 0 };
+            let next =
+                if self.random.chance(50) { self.random.below(pending.len() as u64) as usize } else { 0 };
             pending.remove(next)
         };
         self.depth.set(self.depth.get() + 1);
@@ -103,7 +104,10 @@ impl Gate {
         let own = frame.mark == INTERNAL_MARK;
         let Outcome { action, frame, target, copies } =
             if from == Side::Client { self.machine.ingress(frame) } else { self.machine.egress(frame) };
-        assert!(!own || action == Action::Next && copies.is_empty(), "the programs' own packets are left alone");
+        assert!(
+            !own || action == Action::Next && copies.is_empty(),
+            "the programs' own packets are left alone"
+        );
         if self.trace && action == Action::Drop {
             println!("{:w$}dropped", "", w = self.depth.get() as usize * 4);
         }
@@ -162,8 +166,10 @@ pub fn show(frame: &Frame) -> String {
     let word = |at: usize| u32::from_be_bytes([tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]]);
     let header = usize::from(tcp[12] >> 4) * 4;
     let len = end - (ip.len() - tcp.len()) - header;
-    let flags: String = "FSRPAU".chars().enumerate().filter(|(i, _)| tcp[13] >> i & 1 != 0).map(|(_, c)| c).collect();
-    let payload = String::from_utf8_lossy(&tcp[header..(header + len).min(header + 24)]).replace(|c: char| c.is_control(), "~");
+    let flags: String =
+        "FSRPAU".chars().enumerate().filter(|(i, _)| tcp[13] >> i & 1 != 0).map(|(_, c)| c).collect();
+    let payload = String::from_utf8_lossy(&tcp[header..(header + len).min(header + 24)])
+        .replace(|c: char| c.is_control(), "~");
     format!(
         "{}>{} {flags} seq {} ack {} win {} len {len} opt {} {payload:?}",
         word(0) >> 16,

@@ -97,7 +97,9 @@ impl Parser {
             match (self.stage, self.column) {
                 (0, 1) => self.kind = byte,
                 (0, 2) => self.key = byte - b'0',
-                (0 | 1, _) if byte.is_ascii_digit() => self.number = self.number * 10 + u32::from(byte - b'0'),
+                (0 | 1, _) if byte.is_ascii_digit() => {
+                    self.number = self.number * 10 + u32::from(byte - b'0')
+                }
                 (0, _) => {
                     // A version follows the id in replies, which nobody reads.
                     self.id = self.number;
@@ -190,7 +192,10 @@ impl Handler for Service {
             Step::Skip => Scan::Skip,
             Step::Message => {
                 state.answered = state.answered.wrapping_add(1);
-                assert!(state.asked.wrapping_sub(state.answered) < 1 << 31, "a reply was seen before its request");
+                assert!(
+                    state.asked.wrapping_sub(state.answered) < 1 << 31,
+                    "a reply was seen before its request"
+                );
                 Scan::Again
             }
         }

@@ -74,8 +74,13 @@ pub fn take(bytes: &mut Vec<u8>) -> Result<Option<Message>, String> {
     if version == Some(None) || body > 20_000 {
         return wrong("a bad number", bytes);
     }
-    let message =
-        Message { kind: head[0], key: usize::from(head[1] - b'0'), id, version: version.flatten(), body: body as usize };
+    let message = Message {
+        kind: head[0],
+        key: usize::from(head[1] - b'0'),
+        id,
+        version: version.flatten(),
+        body: body as usize,
+    };
     if rest.len() <= message.body {
         return Ok(None);
     }

@@ -36,7 +36,8 @@ impl Server {
 
     /// Whether it would do something by itself after some time.
     pub fn wants_time(&self) -> bool {
-        !self.closed && (!self.received.is_empty() || !self.unsent.is_empty() || self.client_finished || self.quits)
+        !self.closed
+            && (!self.received.is_empty() || !self.unsent.is_empty() || self.client_finished || self.quits)
     }
 
     pub fn step(&mut self, socket: &mut Socket<'_>, random: &Random) -> Result<(), String> {
@@ -61,7 +62,9 @@ impl Server {
         }
         if socket.can_send() && !self.unsent.is_empty() {
             let most = if random.chance(100) { random.between(1, 50) as usize } else { usize::MAX };
-            let len = socket.send_slice(&self.unsent[..most.min(self.unsent.len())]).map_err(|e| format!("{e:?}"))?;
+            let len = socket
+                .send_slice(&self.unsent[..most.min(self.unsent.len())])
+                .map_err(|e| format!("{e:?}"))?;
             self.unsent.drain(..len);
         }
         let whole = self.received.is_empty() && self.unsent.is_empty();

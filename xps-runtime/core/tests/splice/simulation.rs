@@ -192,7 +192,10 @@ pub fn run(seed: u64, trace: bool) -> Result<Totals, String> {
     };
     simulation.gate.machine.set_linear(simulation.random.pick(&[0, 14, 54, 2000]));
     if trace {
-        println!("{of_client:?}\n{of_server:?}\n{outer:?}\n{inner:?}\nhits {} preemption {preemption} failures {failures}", values.hits);
+        println!(
+            "{of_client:?}\n{of_server:?}\n{outer:?}\n{inner:?}\nhits {} preemption {preemption} failures {failures}",
+            values.hits
+        );
     }
     let connections = simulation.random.between(1, 2);
     let mut totals = Totals::default();
@@ -234,7 +237,10 @@ impl Simulation {
     fn connection(&mut self, values: &Rc<Values>, ending: Ending, to: IpAddress) -> Result<u64, String> {
         self.client.renew();
         self.server.renew();
-        self.server.socket().listen(if alone() { ACCELERATED } else { PLAIN }).map_err(|error| format!("{error:?}"))?;
+        self.server
+            .socket()
+            .listen(if alone() { ACCELERATED } else { PLAIN })
+            .map_err(|error| format!("{error:?}"))?;
         let mut client = Client::new(&self.random, values, ending);
         let mut server = Server::new(values, ending, &self.random, client.requests_len());
         let handle = self.client.handle;
@@ -266,7 +272,8 @@ impl Simulation {
             if aborts && abort_at > 0 {
                 abort_at = abort_at.saturating_sub(1);
                 if abort_at == 0 {
-                    let end = if ending == Ending::ClientAborts { &mut self.client } else { &mut self.server };
+                    let end =
+                        if ending == Ending::ClientAborts { &mut self.client } else { &mut self.server };
                     end.socket().abort();
                     client.aborted = true;
                     server.aborted = true;
@@ -301,7 +308,11 @@ impl Simulation {
             if self.now_us > deadline {
                 // The last acknowledgement was lost behind the programs, which had forgotten the flow: then the server's
                 // socket waits for its own time-out, which this TCP does not have.
-                if self.inner.loss > 0 && over(states.0) && matches!(states.1, State::LastAck | State::Closing) && client.check_end().is_ok() {
+                if self.inner.loss > 0
+                    && over(states.0)
+                    && matches!(states.1, State::LastAck | State::Closing)
+                    && client.check_end().is_ok()
+                {
                     break;
                 }
                 // This TCP can forget its timers. A stall is the programs' doing only if an end is still trying.
@@ -346,7 +357,11 @@ impl Simulation {
             if asks(frame.ip()) {
                 self.urged_us = self.now_us;
             }
-            self.fly(if from == Side::Client { self.outer } else { self.inner }, Place::GateFrom(from), frame);
+            self.fly(
+                if from == Side::Client { self.outer } else { self.inner },
+                Place::GateFrom(from),
+                frame,
+            );
         }
     }
 

@@ -40,8 +40,7 @@ async fn main() -> Result<()> {
     let port: u16 = arguments.next().and_then(|port| port.parse().ok()).context(usage)?;
     let server: SocketAddr = arguments.next().and_then(|server| server.parse().ok()).context(usage)?;
     let pins = PathBuf::from(arguments.next().unwrap_or_else(|| "/sys/fs/bpf/xps-line".to_owned()));
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
 
     // What can fail for others' sake comes before anything is changed in the stack.
     let relay = Relay::bind(RelaySettings {
@@ -126,7 +125,8 @@ impl Kernel {
         let counted = self.stats.read()?;
         if counted != self.printed {
             let counters = Reason::ALL.iter().zip(counted).filter(|(_, count)| *count != 0);
-            let counters: Vec<_> = counters.map(|(reason, count)| format!("{}={count}", reason.label())).collect();
+            let counters: Vec<_> =
+                counters.map(|(reason, count)| format!("{}={count}", reason.label())).collect();
             println!("counters: {}", counters.join(" "));
             self.printed = counted;
         }

@@ -60,7 +60,9 @@ fn pings_are_answered() {
 
 #[test]
 fn what_only_looks_like_a_ping_is_the_servers() {
-    for line in ["ping\n", "PINGS\n", "PIN\n", "XPING\n", "PING \n", "PING\r\n", "\n", "PINGPING\n", "\0PING\n"] {
+    for line in
+        ["ping\n", "PINGS\n", "PIN\n", "XPING\n", "PING \n", "PING\r\n", "\n", "PINGPING\n", "\0PING\n"]
+    {
         let mut flow = Flow::default();
         assert_eq!(flow.request(line.as_bytes()), Err(Reason::NotServed), "{line:?}");
         flow.response(b"?\n");

@@ -52,9 +52,14 @@ fn pings_are_answered_in_the_stack_and_the_rest_by_the_server() {
     for wrong in ["bad_checksum", "write_failed", "opaque", "handshake_unseen", "port_clash"] {
         assert!(!counters.contains_key(wrong), "{counters:?}");
     }
-    assert!(!bpf.0.path().join("line").read_dir().is_ok_and(|mut pins| pins.next().is_some()), "pins are left");
+    assert!(
+        !bpf.0.path().join("line").read_dir().is_ok_and(|mut pins| pins.next().is_some()),
+        "pins are left"
+    );
     // The server does not miss it.
-    client.run(|| assert_eq!(ask(&mut connect(SocketAddr::new(SERVER[0].parse().unwrap(), PLAIN)), "PING\n"), "PONG\n"));
+    client.run(|| {
+        assert_eq!(ask(&mut connect(SocketAddr::new(SERVER[0].parse().unwrap(), PLAIN)), "PING\n"), "PONG\n")
+    });
 }
 
 /// Every PING is answered, and the server sees none.
@@ -91,7 +96,13 @@ fn split_segments(to: SocketAddr, seed: u64) {
         (state >> 33) % below
     };
     let text: String = (0..600)
-        .map(|i| if random(3) == 0 { format!("{i}{}\n", "x".repeat(random(900) as usize)) } else { "PING\n".to_owned() })
+        .map(|i| {
+            if random(3) == 0 {
+                format!("{i}{}\n", "x".repeat(random(900) as usize))
+            } else {
+                "PING\n".to_owned()
+            }
+        })
         .collect();
     let mut stream = connect(to);
     let mut writer = stream.try_clone().unwrap();
@@ -111,12 +122,20 @@ fn split_segments(to: SocketAddr, seed: u64) {
     let mut got = String::new();
     stream.read_to_string(&mut got).unwrap();
     writing.join().unwrap();
-    assert!(got == answer(&text), "seed {seed}: {} bytes came, not the {} of the server alone", got.len(), text.len());
+    assert!(
+        got == answer(&text),
+        "seed {seed}: {} bytes came, not the {} of the server alone",
+        got.len(),
+        text.len()
+    );
 }
 
 /// What a server that answers by itself would send.
 fn answer(lines: &str) -> String {
-    lines.lines().map(|line| if line == "PING" { "PONG\n".to_owned() } else { format!("<{line}>\n") }).collect()
+    lines
+        .lines()
+        .map(|line| if line == "PING" { "PONG\n".to_owned() } else { format!("<{line}>\n") })
+        .collect()
 }
 
 fn connect(to: SocketAddr) -> TcpStream {
@@ -164,7 +183,9 @@ struct Agent {
 impl Agent {
     fn start(place: &Namespace, bpf: &BpfMount) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xps-line"));
-        command.args([&ACCELERATED.to_string(), &format!("127.0.0.1:{PLAIN}")]).arg(bpf.0.path().join("line"));
+        command
+            .args([&ACCELERATED.to_string(), &format!("127.0.0.1:{PLAIN}")])
+            .arg(bpf.0.path().join("line"));
         let namespace = place.file.try_clone().unwrap();
         // SAFETY: between fork and exec only prctl and setns are called; no allocation.
         unsafe {
@@ -179,7 +200,9 @@ impl Agent {
         assert_eq!(path, "path: kernel", "{:?}", said.collect::<Vec<_>>());
         let output = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&output);
-        std::thread::spawn(move || said.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line)));
+        std::thread::spawn(move || {
+            said.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line))
+        });
         Self { child, output }
     }
 
@@ -220,7 +243,8 @@ impl BpfMount {
         let folder = tempfile::Builder::new().prefix("xps-line-").tempdir().unwrap();
         let path = CString::new(folder.path().as_os_str().as_bytes()).unwrap();
         // SAFETY: strings that end in zero, no data.
-        let done = unsafe { libc::mount(c"bpf".as_ptr(), path.as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null()) };
+        let done =
+            unsafe { libc::mount(c"bpf".as_ptr(), path.as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null()) };
         assert_eq!(done, 0, "no BPF file system: {}", std::io::Error::last_os_error());
         Self(folder)
     }

@@ -1,0 +1,221 @@
+//! The table of packets against the kernel's programs, by `BPF_PROG_TEST_RUN`: the same verdicts, the same bytes and the
+//! same counters as on the host (`xps-runtime/core/tests/packets.rs`).
+//!
+//! Needs root: with `XPS_KERNEL_TESTS=1` it runs or fails, without it it says that it is skipped.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
+use aya::{Ebpf, EbpfLoader};
+use xps_core::abi::{self, Control, Device, Redirect, State, map, program};
+use xps_core::flow::{Flow, FlowKey};
+use xps_core::handshake::{MARKS, Mark};
+use xps_core::host::segment::{ACCELERATED_PORT, PLAIN_PORT};
+use xps_core::host::table::{Becomes, Case, Step, cases};
+use xps_core::path::Socket;
+use xps_core::predicate::Predicate;
+use xps_core::splice::flag;
+use xps_core::verdict::Reason;
+use xps_line::Connection;
+
+/// A value of a map as the kernel has it.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Plain<T>(T);
+
+// SAFETY: only used with the types of the maps' ABI, which are plain data of a fixed layout.
+unsafe impl<T: Copy + 'static> aya::Pod for Plain<T> {}
+
+/// `TC_ACT_SHOT`, `TC_ACT_REDIRECT` and `TCX_NEXT`.
+const DROPPED: u32 = 2;
+const REDIRECTED: u32 = 7;
+const NEXT: u32 = u32::MAX;
+
+#[test]
+fn the_kernel_does_what_the_host_does() {
+    if std::env::var("XPS_KERNEL_TESTS").as_deref() != Ok("1") {
+        println!("SKIPPED: needs root and BPF; XPS_KERNEL_TESTS=1 runs it");
+        return;
+    }
+    // A namespace of this thread's own: test packets belong to its loopback device, sockets are looked up in it.
+    // SAFETY: no memory is involved.
+    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0, "{}", std::io::Error::last_os_error());
+    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+    assert!(up.is_ok_and(|status| status.success()), "loopback cannot be set up");
+    let _listener = TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, PLAIN_PORT)).unwrap();
+    let mut kernel = Kernel::load();
+    let (mut run, mut left) = (0, Vec::new());
+    for case in cases() {
+        if needs_a_connection(&case) {
+            left.push(case.name);
+            continue;
+        }
+        kernel.reset();
+        kernel.run(&case);
+        run += 1;
+    }
+    println!("{run} cases agree; {} need a real connection and run on the host only: {left:?}", left.len());
+    assert!(run > 20, "only {run} cases were run");
+}
+
+/// Whether a case is about the state of a real socket.
+fn needs_a_connection(case: &Case) -> bool {
+    let sockets = case.steps.iter().filter(|step| matches!(step, Step::Socket(_))).count();
+    let named = |reason| {
+        case.steps.iter().any(|step| {
+            matches!(step, Step::Packet { counts, .. } if counts.iter().any(|(counted, _)| *counted == reason))
+        })
+    };
+    // The usual two: free for the handshake, live from the first acknowledgement on.
+    let usual = sockets == 0 || (sockets == 2 && matches!(case.steps[0], Step::Socket(Socket::Free)));
+    !usual || named(Reason::TupleInUse) || named(Reason::HandshakeUnseen) || named(Reason::NoListener)
+}
+
+struct Kernel {
+    ebpf: Ebpf,
+    /// Whether the server's socket counts as established.
+    live: bool,
+}
+
+impl Kernel {
+    fn load() -> Self {
+        let object = std::fs::read(env!("XPS_OBJECT")).unwrap();
+        let mut ebpf = EbpfLoader::new().load(&object).unwrap();
+        for name in [program::INGRESS, program::EGRESS] {
+            let program: &mut SchedClassifier = ebpf.program_mut(name).unwrap().try_into().unwrap();
+            program.load().unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        }
+        let mut kernel = Self { ebpf, live: false };
+        let mut ports = [0; 65536];
+        ports[usize::from(ACCELERATED_PORT)] = 1;
+        ports[usize::from(PLAIN_PORT)] = 1;
+        kernel.array::<[u8; 65536]>(map::PORTS).set(0, Plain(ports), 0).unwrap();
+        let predicate =
+            Predicate { accelerated_port: ACCELERATED_PORT, plain_port: PLAIN_PORT, ..Predicate::default() };
+        kernel.array(map::PREDICATES).set(1, Plain(predicate), 0).unwrap();
+        let loopback = Device { redirect: Redirect::Egress as u32, mtu: 65536 };
+        let mut devices: HashMap<_, u32, Plain<Device>> =
+            HashMap::try_from(kernel.ebpf.map_mut(map::DEVICES).unwrap()).unwrap();
+        devices.insert(1, Plain(loopback), 0).unwrap();
+        kernel
+    }
+
+    fn map(&mut self, name: &str) -> &mut Map {
+        self.ebpf.map_mut(name).unwrap_or_else(|| panic!("no map {name}"))
+    }
+
+    fn array<T: Copy + 'static>(&mut self, name: &str) -> Array<&mut MapData, Plain<T>> {
+        Array::try_from(self.map(name)).unwrap()
+    }
+
+    fn flows(&mut self) -> HashMap<&mut MapData, Plain<FlowKey>, Plain<Flow<Connection>>> {
+        HashMap::try_from(self.map(map::FLOWS)).unwrap()
+    }
+
+    /// Forgets everything.
+    fn reset(&mut self) {
+        self.live = false;
+        let control = Control {
+            version: abi::VERSION,
+            accept: 1,
+            answer: 1,
+            flows_max: 100,
+            lease_deadline_ns: u64::MAX,
+            secret: [1, 2],
+            internal_mark: 0x5850_5301,
+            reply_bytes_max: 1448,
+        };
+        self.array(map::CONTROL).set(0, Plain(control), 0).unwrap();
+        self.array(map::STATE).set(0, Plain(State::default()), 0).unwrap();
+        let mut flows = self.flows();
+        let keys: Vec<_> = flows.keys().map(Result::unwrap).collect();
+        for key in keys {
+            flows.remove(&key).unwrap();
+        }
+        let mut marks = self.array::<Mark>(map::MARKS);
+        for slot in 0..MARKS {
+            marks.set(slot, Plain(Mark::default()), 0).unwrap();
+        }
+    }
+
+    fn change_control(&mut self, change: impl FnOnce(&mut Control)) {
+        let mut controls = self.array::<Control>(map::CONTROL);
+        let mut control = controls.get(&0, 0).unwrap().0;
+        change(&mut control);
+        controls.set(0, Plain(control), 0).unwrap();
+    }
+
+    fn counters(&mut self) -> Vec<u64> {
+        let stats: PerCpuArray<_, u64> = PerCpuArray::try_from(self.map(map::STATS)).unwrap();
+        (0..Reason::COUNT as u32).map(|reason| stats.get(&reason, 0).unwrap().iter().sum()).collect()
+    }
+
+    /// The server's socket leaves the handshake: what the programs would ask of it is noted in the flow.
+    fn establish(&mut self) {
+        let mut flows = self.flows();
+        let keys: Vec<_> = flows.keys().map(Result::unwrap).collect();
+        for key in keys {
+            let mut flow = flows.get(&key, 0).unwrap();
+            flow.0.splice.flags |= flag::ESTABLISHED;
+            flows.insert(key, flow, 0).unwrap();
+        }
+    }
+
+    fn run(&mut self, case: &Case) {
+        for (nth, step) in case.steps.iter().enumerate() {
+            let at = format!("{}, step {nth}", case.name);
+            match step {
+                Step::Socket(socket) => self.live = *socket == Socket::Live,
+                Step::LeaseLapses => self.change_control(|control| control.lease_deadline_ns = 0),
+                Step::FlowsMax(flows) => self.change_control(|control| control.flows_max = *flows),
+                Step::Packet { from_server, frame, becomes, counts } => {
+                    if self.live {
+                        self.establish();
+                    }
+                    let before = self.counters();
+                    let (code, out) = self.packet(*from_server, &frame.bytes);
+                    let after = self.counters();
+                    let (expected_code, expected) = match becomes {
+                        Becomes::Next(expected) => (NEXT, Some(expected)),
+                        Becomes::Dropped => (DROPPED, None),
+                        Becomes::Reply(expected) | Becomes::Acknowledgement(expected) => {
+                            (REDIRECTED, Some(expected))
+                        }
+                    };
+                    assert_eq!(code, expected_code, "{at}");
+                    if let Some(expected) = expected {
+                        assert!(
+                            out == expected.bytes,
+                            "{at}:\n{out:02x?}\n{:02x?} was expected",
+                            expected.bytes
+                        );
+                    }
+                    let mut counted: Vec<(Reason, u64)> = Reason::ALL
+                        .iter()
+                        .filter(|reason| after[**reason as usize] != before[**reason as usize])
+                        .map(|reason| (*reason, after[*reason as usize] - before[*reason as usize]))
+                        .collect();
+                    let mut expected = counts.clone();
+                    counted.sort();
+                    expected.sort();
+                    assert_eq!(counted, expected, "{at}");
+                }
+            }
+        }
+    }
+
+    fn packet(&mut self, from_server: bool, bytes: &[u8]) -> (u32, Vec<u8>) {
+        let name = if from_server { program::EGRESS } else { program::INGRESS };
+        let program: &SchedClassifier = self.ebpf.program(name).unwrap().try_into().unwrap();
+        let mut out = vec![0; 4096];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(bytes);
+        options.data_out = Some(&mut out);
+        options.repeat = 1;
+        let result = program.test_run(options).unwrap();
+        out.truncate(result.data_size_out as usize);
+        (result.return_value, out)
+    }
+}
