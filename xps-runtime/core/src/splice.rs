@@ -466,7 +466,9 @@ impl Splice {
     pub fn server(&mut self, segment: &Segment) -> ServerStep {
         if segment.has(tcp_flag::RST) {
             self.flags |= flag::RESET;
-            return ServerStep::Pass(self.for_client(segment));
+            // Nothing is sent again after a reset, so there is nothing to hold back.
+            let ack = if segment.has(tcp_flag::ACK) { segment.ack.wrapping_add(self.consumed) } else { segment.ack };
+            return ServerStep::Pass(Translated { seq: segment.seq.wrapping_add(self.injected), ack });
         }
         if segment.has(tcp_flag::ACK) {
             self.server_ack = latest(self.server_ack, segment.ack);

@@ -36,10 +36,7 @@ static DEVICES: HashMap<u32, u32, { DEVICES_MAX as usize }> = HashMap::new();
 
 #[classifier]
 fn xps_reflect(ctx: TcContext) -> i32 {
-    match reflect(&ctx) {
-        Some(code) => code,
-        None => NEXT,
-    }
+    reflect(&ctx).unwrap_or(NEXT)
 }
 
 #[inline(always)]
