@@ -17,7 +17,7 @@ pub const KEY_ROOM: usize = 256;
 
 const _: () = assert!(GETS_MAX.is_power_of_two() && KEY_ROOM.is_power_of_two() && KEY_BYTES_MAX < KEY_ROOM);
 
-/// What the handler needs of the world: maps in the kernel, [`crate::host::World`] elsewhere.
+/// What the handler needs of the world: maps in the kernel, `host::World` elsewhere.
 ///
 /// Pointers stay valid while the program runs. What they point to may be changed by others at any time.
 pub trait Tables {

@@ -100,8 +100,11 @@ macro_rules! layout {
     };
 }
 
+/// Names and offsets.
+type Fields = Vec<(&'static str, usize)>;
+
 /// All fields are named, so that one that is new in the programs is missing here.
-fn layouts() -> Vec<(&'static str, (usize, Vec<(&'static str, usize)>))> {
+fn layouts() -> Vec<(&'static str, (usize, Fields))> {
     vec![
         (
             "Control",

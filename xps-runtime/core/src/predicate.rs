@@ -1,6 +1,6 @@
 //! The predicate table: which packets a service may look at.
 //!
-//! A packet is looked up by one byte per TCP port ([`crate::abi::PORTS`]); a port that nobody asked for costs one load.
+//! A packet is looked up by one byte per TCP port ([`crate::abi::map::PORTS`]); a port that nobody asked for costs one load.
 
 /// Most predicates a service can have; index 0 means "not ours".
 pub const PREDICATES_MAX: u32 = 16;

@@ -7,7 +7,8 @@
 //! - server to client: `seq + injected`, `ack + consumed`
 //!
 //! A pure state machine: segments in, steps out. Its callers hold the flow's lock during each call (S14); between
-//! [`Splice::client`] and [`Splice::release_client`] the client's direction is claimed by one CPU, likewise the server's.
+//! [`Splice::client`] and [`Splice::pass_claimed`] or [`Splice::inject`] the client's direction is claimed by one CPU,
+//! likewise the server's.
 //! The invariants S1–S14 are those of ARCHITECTURE.md.
 
 use crate::handshake::{self, Mark};
@@ -467,7 +468,11 @@ impl Splice {
         if segment.has(tcp_flag::RST) {
             self.flags |= flag::RESET;
             // Nothing is sent again after a reset, so there is nothing to hold back.
-            let ack = if segment.has(tcp_flag::ACK) { segment.ack.wrapping_add(self.consumed) } else { segment.ack };
+            let ack = if segment.has(tcp_flag::ACK) {
+                segment.ack.wrapping_add(self.consumed)
+            } else {
+                segment.ack
+            };
             return ServerStep::Pass(Translated { seq: segment.seq.wrapping_add(self.injected), ack });
         }
         if segment.has(tcp_flag::ACK) {

@@ -3,7 +3,7 @@
 macro_rules! reasons {
     ($( $(#[$doc:meta])* $name:ident = $label:literal, )*) => {
         /// Why a segment was not answered in the stack, or what else happened to it. Each is an index into the map of
-        /// counters ([`crate::abi::STATS`]) and the label of a metric.
+        /// counters ([`crate::abi::map::STATS`]) and the label of a metric.
         #[repr(u32)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Reason { $( $(#[$doc])* $name, )* }

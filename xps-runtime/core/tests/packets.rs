@@ -10,6 +10,9 @@ use xps_core::verdict::{Reason, Verdict};
 /// `PING\n` is answered with `PONG\n`, anything else goes to the server.
 struct Line;
 
+/// The answer, readable up to a whole word.
+const PONG: [u8; 8] = *b"PONG\n\0\0\0";
+
 #[derive(Clone, Copy)]
 struct Connection {
     line: [u8; 5],
@@ -63,7 +66,7 @@ impl Handler for Line {
         }
         for _ in 0..lines.all {
             // SAFETY: eight bytes are readable.
-            assert!(unsafe { reply.append(b"PONG\n\0\0\0".as_ptr(), 5) });
+            assert!(unsafe { reply.append(PONG.as_ptr(), 5) });
         }
         Verdict::Reply
     }

@@ -1,13 +1,13 @@
 //! What only the kernel has: contexts as packets, verdicts as return codes, access to maps.
 //!
-//! A service's kernel programs are one use of [`service!`] with its handler. Empty on other targets.
+//! A service's kernel programs are one use of `service!` with its handler. Empty on other targets.
 //!
 //! # Layout
 //!
-//! - [`packet`]: a `__sk_buff` as [`xps_core::path::Stack`].
-//! - [`maps`]: what a service's maps offer.
-//! - [`service`]: the macro that makes maps and programs concrete.
-//! - [`atomic`]: additions that several CPUs see whole.
+//! - `packet`: a `__sk_buff` as `xps_core::path::Stack`.
+//! - `maps`: what a service's maps offer.
+//! - `service`: the macro that makes maps and programs concrete.
+//! - `atomic`: additions that several CPUs see whole.
 #![no_std]
 #![cfg(target_arch = "bpf")]
 #![feature(asm_experimental_arch)]

@@ -160,7 +160,7 @@ impl Text {
         ip.extend(destination_port.to_be_bytes());
         ip.extend(self.seq.to_be_bytes());
         ip.extend(self.ack.to_be_bytes());
-        ip.extend([(tcp_header / 4 << 4) as u8, self.flags]);
+        ip.extend([((tcp_header / 4) << 4) as u8, self.flags]);
         ip.extend(self.window.to_be_bytes());
         ip.extend([0; 4]);
         ip.extend_from_slice(&self.options);

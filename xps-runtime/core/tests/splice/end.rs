@@ -177,7 +177,7 @@ fn as_linux_sends(packet: &[u8], mss: u16) -> Vec<u8> {
         payload = &[];
     }
     let mut to = packet[..tcp + 20].to_vec();
-    to[tcp + 12] = ((20 + first.len()) / 4 << 4) as u8;
+    to[tcp + 12] = (((20 + first.len()) / 4) << 4) as u8;
     to.extend(first);
     to.extend_from_slice(payload);
     let len = (to.len() - if v6 { 40 } else { 0 }) as u16;
