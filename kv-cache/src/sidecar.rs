@@ -81,6 +81,9 @@ pub async fn run(config: Config) -> Result<()> {
         _ = terminate.recv() => tracing::info!("asked again: not waiting for connections"),
         _ = interrupt.recv() => tracing::info!("asked again: not waiting for connections"),
     }
+    if let Some(kernel) = &kernel {
+        tokio::task::block_in_place(|| sweep::reset_accelerated(kernel, config.redis.port()));
+    }
     let _ = stopping.send(true);
     while tasks.join_next().await.is_some() {}
     if let Some(lease) = lease {

@@ -14,7 +14,8 @@ use kv_fastpath::coherence::REPLY_LEAVES;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use xps_runtime::control::tai_ns;
-use xps_runtime::ended::Ended;
+use xps_runtime::ended::{Ended, flow_key};
+use xps_runtime::sockets::{self, Socket, SocketState};
 
 use crate::kernel::{Cache, Kernel, client_address, count, lock, now_ms};
 use crate::redis::{Connection, RedisError};
@@ -100,6 +101,33 @@ async fn collect(kernel: &Kernel, redis: SocketAddr, ended: &mut Ended) -> Resul
 /// Whether a flow has an offset that somebody must go on translating.
 pub fn some_flow_needs_translation(kernel: &Kernel) -> bool {
     lock(&kernel.flows).needs_translation()
+}
+
+/// Resets the connections through the accelerated port that are still open, on both sides: without the programs neither
+/// would hear of the other again, and the server's half would look like a connection older than the next agent's hooks.
+pub fn reset_accelerated(kernel: &Kernel, plain_port: u16) {
+    use xps_core::splice::flag;
+    let mut flows = HashSet::new();
+    let looked = lock(&kernel.flows).for_each(|key, flow| {
+        if flow.splice.has(flag::ACCELERATED) {
+            flows.insert(*key);
+        }
+    });
+    let sockets = match (looked, sockets::of_port(plain_port)) {
+        (Ok(()), Ok(sockets)) => sockets,
+        (looked, sockets) => {
+            tracing::warn!(flows = ?looked.err(), sockets = ?sockets.err(), "open connections cannot be reset");
+            return;
+        }
+    };
+    let open = |socket: &&Socket| !matches!(socket.state, SocketState::Listen | SocketState::TimeWait);
+    for socket in sockets.iter().filter(open) {
+        if flows.contains(&flow_key(socket.local, socket.remote))
+            && let Err(error) = sockets::destroy(socket)
+        {
+            tracing::warn!(client = %socket.remote, %error, "an open connection cannot be reset");
+        }
+    }
 }
 
 /// Flows in the table: accelerated, and observed on the plain port.

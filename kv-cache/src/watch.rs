@@ -16,7 +16,7 @@ use kv_fastpath::coherence::settled;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use xps_runtime::ended::flow_key;
-use xps_runtime::sockets::{self, SocketState};
+use xps_runtime::sockets::{self, Socket, SocketState};
 
 use crate::coherence::{Cause, Judgement, Mode, Observation, judge};
 use crate::commands::{self, Commands};
@@ -213,15 +213,22 @@ async fn foreign(
 }
 
 fn unknown_peers(kernel: &Kernel, port: u16) -> Result<Vec<SocketAddr>, String> {
+    // In the other states the server has closed the connection, or has not accepted it yet: its first payload counts.
+    let readable = || -> Result<Vec<Socket>, String> {
+        let mut sockets = sockets::of_port(port).map_err(|error| error.to_string())?;
+        sockets.retain(|socket| matches!(socket.state, SocketState::Established | SocketState::CloseWait));
+        Ok(sockets)
+    };
     // The sockets first: a connection that is opened in between is in the flow table and not in the list.
-    let sockets = sockets::of_port(port).map_err(|error| error.to_string())?;
+    let mut unknown = readable()?;
     let flows: HashSet<_> =
         lock(&kernel.flows).keys().map_err(|error| error.to_string())?.into_iter().collect();
-    // In the other states the server has closed the connection, or has not accepted it yet: its first payload counts.
-    let readable = |state| matches!(state, SocketState::Established | SocketState::CloseWait);
-    Ok(sockets
-        .into_iter()
-        .filter(|socket| readable(socket.state) && !flows.contains(&flow_key(socket.local, socket.remote)))
-        .map(|socket| socket.remote)
-        .collect())
+    unknown.retain(|socket| !flows.contains(&flow_key(socket.local, socket.remote)));
+    if unknown.is_empty() {
+        return Ok(Vec::new());
+    }
+    // One that ended in between is in the list and not in the table any more.
+    let still: HashSet<_> = readable()?.iter().map(|socket| flow_key(socket.local, socket.remote)).collect();
+    unknown.retain(|socket| still.contains(&flow_key(socket.local, socket.remote)));
+    Ok(unknown.into_iter().map(|socket| socket.remote).collect())
 }

@@ -3,7 +3,7 @@
 //! # Layout
 //! - [`setup`]: installs what the other commands need, and does nothing the second time.
 //! - [`lab`]: the test network: two namespaces, Redis, the sidecar, removed whatever happens.
-//! - [`demo`], [`bench`]: plain and accelerated measured in one run, by turns.
+//! - [`demo`], [`bench`](mod@bench): plain and accelerated measured in one run, by turns.
 //! - [`check`]: everything that must hold before a change lands (`cargo xtask test`).
 //! - [`workspace`], [`machine`], [`cleanup`]: where things are, what the machine spends, what must go at the end.
 

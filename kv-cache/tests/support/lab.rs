@@ -82,7 +82,8 @@ impl Lab {
                 |status| format!("{status}agent         {:?}", status.agent),
             );
             let words = lab.sidecar.as_ref().map(Process::words).unwrap_or_default();
-            panic!("{error:?}\n\nstatus:\n{status}\nkv-cache's words:\n{words}");
+            let redis = lab.redis.as_mut().map(Process::last_words).unwrap_or_default();
+            panic!("{error:?}\n\nstatus:\n{status}\nkv-cache's words:\n{words}\nRedis:\n{redis}");
         }
         lab.finish().expect("an end without remains");
     }

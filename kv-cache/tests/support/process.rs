@@ -48,6 +48,14 @@ impl Process {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// The end of what it said, and how it ended, if it has.
+    pub(crate) fn last_words(&mut self) -> String {
+        let words = self.words();
+        let lines: Vec<&str> = words.lines().collect();
+        let end = self.child.try_wait().ok().flatten().map_or("runs".to_owned(), |status| status.to_string());
+        format!("{}\n({end})", lines[lines.len().saturating_sub(30)..].join("\n"))
+    }
+
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()

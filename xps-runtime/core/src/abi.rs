@@ -84,7 +84,7 @@ pub enum Redirect {
     Egress = 0,
     /// `bpf_redirect_peer(ifindex)`: straight into the namespace at the other end of a veth pair.
     Peer = 1,
-    /// `bpf_redirect(ifindex, BPF_F_INGRESS)`: loopback.
+    /// `bpf_redirect(ifindex, 0)`, to the server too: loopback, where what leaves comes in with its route.
     Loopback = 2,
 }
 

@@ -407,21 +407,13 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     #[inline(always)]
     fn redirect(&self, target: Target) -> Action {
         let ifindex = field!(self.skb(), ifindex);
-        if target == Target::Server {
-            // SAFETY: the device that the packet is at.
-            return Action::Redirected(
-                unsafe { helper::bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) } as i32
-            );
-        }
-        let Some(device) = M::device(ifindex) else { return Action::Drop };
-        // SAFETY: a map's value; the helpers take any index.
+        let way = way::<H, M>(ifindex);
+        // SAFETY: the device that the packet is at; the helpers take any index.
         let code = unsafe {
-            match (*device).redirect {
-                way if way == Redirect::Peer as u32 => helper::bpf_redirect_peer(ifindex, 0),
-                way if way == Redirect::Loopback as u32 => {
-                    helper::bpf_redirect(ifindex, u64::from(BPF_F_INGRESS))
-                }
-                _ => helper::bpf_redirect(ifindex, 0),
+            if target == Target::Client && way == Redirect::Peer as u32 {
+                helper::bpf_redirect_peer(ifindex, 0)
+            } else {
+                helper::bpf_redirect(ifindex, direction(target, way))
             }
         };
         Action::Redirected(code as i32)
@@ -430,23 +422,33 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     #[inline(always)]
     fn send_copy(&self, target: Target, mark: u32) -> bool {
         let ifindex = field!(self.skb(), ifindex);
-        let flags = match target {
-            Target::Server => u64::from(BPF_F_INGRESS),
-            Target::Client => match M::device(ifindex) {
-                // SAFETY: a map's value.
-                Some(device) if unsafe { (*device).redirect } == Redirect::Loopback as u32 => {
-                    u64::from(BPF_F_INGRESS)
-                }
-                Some(_) => 0,
-                None => return false,
-            },
-        };
+        let flags = direction(target, way::<H, M>(ifindex));
         let before = field!(self.skb(), mark);
         <Self as Stack<H>>::set_packet_mark(self, mark);
         // SAFETY: the helper copies the packet.
         let sent = unsafe { helper::bpf_clone_redirect(self.skb(), ifindex, flags) == 0 };
         <Self as Stack<H>>::set_packet_mark(self, before);
         sent
+    }
+}
+
+/// How packets leave a device: a [`Redirect`].
+#[inline(always)]
+fn way<H: Handler, M: Maps<H>>(ifindex: u32) -> u32 {
+    match M::device(ifindex) {
+        // SAFETY: a map's value.
+        Some(device) => unsafe { (*device).redirect },
+        None => Redirect::Egress as u32,
+    }
+}
+
+/// Flags of a redirection. What is sent out of loopback comes in again, with the route that it has; what is put into its
+/// ingress has lost it, and the stack finds none for 127.0.0.0/8 but what a socket remembers, if it does.
+#[inline(always)]
+const fn direction(target: Target, way: u32) -> u64 {
+    match target {
+        Target::Server if way != Redirect::Loopback as u32 => BPF_F_INGRESS as u64,
+        _ => 0,
     }
 }
 

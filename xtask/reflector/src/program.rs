@@ -2,7 +2,6 @@
 #![no_std]
 #![no_main]
 
-use aya_ebpf::bindings::BPF_F_INGRESS;
 use aya_ebpf::btf_maps::{Array, HashMap};
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::{btf_map, classifier};
@@ -172,12 +171,10 @@ fn redirect(ctx: &TcContext) -> i32 {
     let Some(way) = DEVICES.get_ptr(&ifindex) else { return DROP };
     // SAFETY: a map's value; the helpers take any index.
     let code = unsafe {
-        match *way {
-            way if way == Redirect::Peer as u32 => helper::bpf_redirect_peer(ifindex, 0),
-            way if way == Redirect::Loopback as u32 => {
-                helper::bpf_redirect(ifindex, u64::from(BPF_F_INGRESS))
-            }
-            _ => helper::bpf_redirect(ifindex, 0),
+        if *way == Redirect::Peer as u32 {
+            helper::bpf_redirect_peer(ifindex, 0)
+        } else {
+            helper::bpf_redirect(ifindex, 0)
         }
     };
     code as i32

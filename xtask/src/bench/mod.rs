@@ -4,7 +4,7 @@
 //! - [`workload`]: what is measured, by name.
 //! - [`keys`]: the keys that are read, loaded and warmed up.
 //! - [`redis_benchmark`], [`load`]: the clients; [`request`] and [`histogram`] belong to the second.
-//! - [`measure`]: rounds, medians. [`run`](mod@run): which side is measured when. [`report`]: the result.
+//! - [`measure`](mod@measure): rounds, medians. [`run`](mod@run): which side is measured when. [`report`]: the result.
 
 mod histogram;
 mod keys;
