@@ -33,6 +33,9 @@ pub trait Skb {
 
     /// EtherType, in host order.
     fn protocol(&self) -> u16;
+
+    /// Whether the checksum at `offset` is one that the device completes (the kernel's `CHECKSUM_PARTIAL`).
+    fn completed_later(&self, offset: u32) -> bool;
 }
 
 /// Addresses and ports of a TCP packet: enough to ask the predicate table.

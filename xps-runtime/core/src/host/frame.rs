@@ -81,14 +81,6 @@ impl Frame {
         !fold(sum + u64::from(!(field as u16)))
     }
 
-    /// Whether the checksum is complete, but happens to be what a partial one would be.
-    #[must_use]
-    pub fn is_ambiguous(&self) -> bool {
-        let parts = self.parts();
-        self.checksum == Checksum::Complete
-            && number(&self.bytes, parts.tcp + 16) == usize::from(fold(self.pseudo_sum(&parts)))
-    }
-
     /// Sets IP and TCP checksums right.
     pub fn seal(&mut self) {
         let parts = self.parts();

@@ -113,6 +113,10 @@ impl<H: Handler> Skb for Packet<'_, H> {
     fn protocol(&self) -> u16 {
         number(&self.frame.borrow().bytes, 12) as u16
     }
+
+    fn completed_later(&self, _: u32) -> bool {
+        self.frame.borrow().checksum == Checksum::Partial
+    }
 }
 
 impl<H: Handler> Stack<H> for Packet<'_, H> {

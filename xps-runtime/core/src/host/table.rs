@@ -129,6 +129,19 @@ fn hit_step(v6: bool) -> Step {
     packet(&request, Becomes::Reply(reply.frame()), &HIT)
 }
 
+/// The same with a window that makes the complete checksum the number which an unfinished one would be.
+fn lookalike(text: &Text) -> Text {
+    let windows = (100..=u16::MAX).map(|window| Text { window, ..text.clone() });
+    let checksum = |frame: &Frame| frame.bytes[50..52].to_vec();
+    let mut alike = windows.filter(|text| {
+        let mut frame = text.frame();
+        let complete = checksum(&frame);
+        frame.make_partial();
+        complete == checksum(&frame)
+    });
+    alike.next().expect("a window for each sum")
+}
+
 fn case(name: &str, steps: Vec<Step>) -> Case {
     Case { name: name.into(), steps }
 }
@@ -215,6 +228,10 @@ fn exchange() -> Vec<Case> {
     std::vec![
         case("a hit", after(false, [hit_step(false)])),
         case("a hit over IPv6", after(true, [hit_step(true)])),
+        case(
+            "a hit whose checksum looks unfinished",
+            after(false, [packet(&lookalike(&request), Becomes::Reply(reply.frame()), &HIT)])
+        ),
         case(
             "two requests in a segment",
             after(
@@ -314,6 +331,14 @@ fn refusals() -> Vec<Case> {
         becomes: Becomes::Next(bad),
         counts: std::vec![(Reason::BadChecksum, 1)],
     };
+    let mut unfinished = lookalike(&request).frame();
+    unfinished.bytes[55] ^= 1;
+    let unfinished = Step::Packet {
+        from_server: false,
+        frame: unfinished.clone(),
+        becomes: Becomes::Next(unfinished),
+        counts: std::vec![(Reason::BadChecksum, 1)],
+    };
     let mut small = opened(false, &[2, 4, 0, 4]);
     small.push(packet(&request, passed(&request), &requests(Reason::TooLarge)));
     let lapsed = [Step::LeaseLapses, packet(&request, passed(&request), &requests(Reason::NoLease))];
@@ -330,6 +355,7 @@ fn refusals() -> Vec<Case> {
         case("a fragment", after(false, [packet(&fragment, Becomes::Dropped, &[(Reason::Fragment, 1)])])),
         case("a fragment of IPv6", after(true, [packet(&six, Becomes::Dropped, &[(Reason::Fragment, 1)])])),
         case("a bad checksum", after(false, [bad])),
+        case("a bad checksum that looks unfinished", after(false, [unfinished])),
         case("the plain port", after(false, [packet(&clash, Becomes::Dropped, &[(Reason::PortClash, 1)])])),
         case(
             "a request in two segments",
