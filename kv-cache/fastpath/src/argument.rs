@@ -1,6 +1,6 @@
 //! What becomes of the arguments of a request: names are looked up, keys hashed, GETs collected, the rest skipped.
 
-use xps_core::bound::{load_word, masked};
+use xps_core::bound::masked;
 use xps_core::handler::{Scan, WINDOW, Window};
 use xps_core::siphash::SipHash13;
 
@@ -9,7 +9,7 @@ use crate::coherence::bucket_of;
 use crate::command::{Class, Info};
 use crate::connection::{Connection, DATABASE_UNKNOWN, NO_SLOT, RECHECK_SLOT, queued};
 use crate::handler::{GETS_MAX, Get, KEY_ROOM, Scratch, State, Tables, going_on};
-use crate::request::{NAME_TOO_LONG, Parser, keep_in_memory, phase, words};
+use crate::request::{NAME_TOO_LONG, Parser, keep_in_memory, number_at, phase, words};
 
 /// What an argument is.
 pub mod role {
@@ -37,14 +37,6 @@ const fn eight(bytes: &[u8; 8]) -> u64 {
     u64::from_le_bytes(*bytes)
 }
 
-/// Eight bytes of the window from `at` on, whatever lies there.
-#[inline(always)]
-fn word_at(window: &Window, at: u32) -> u64 {
-    let base = core::ptr::from_ref(window).cast::<u8>();
-    // SAFETY: `bytes` comes first in the window; masked to its length, and 16 bytes of other fields lie behind it.
-    unsafe { load_word(base.add(masked::<{ WINDOW as u32 - 1 }>(at))) }
-}
-
 /// The `bytes` (less than 8) low bytes of a word.
 #[inline(always)]
 const fn low_bytes(word: u64, bytes: u32) -> u64 {
@@ -60,39 +52,25 @@ pub(crate) fn whole_get<T: Tables>(tables: &T, window: &mut Window, scratch: &mu
     if len > WINDOW as u32 || start >= len || len - start < 20 {
         return false;
     }
-    let second = word_at(window, start + 8);
+    let second = window.word(start + 8);
     const CASE: u64 = eight(b"\x20\x20\x20\0\0\0\0\0");
     const SIX: u64 = (1 << 48) - 1;
-    if word_at(window, start) != eight(b"*2\r\n$3\r\n")
-        || (second | CASE) & SIX != eight(b"get\r\n$\0\0") & SIX
-    {
+    if window.word(start) != eight(b"*2\r\n$3\r\n") || (second | CASE) & SIX != eight(b"get\r\n$\0\0") & SIX {
         return false;
     }
-    // Behind the `$`: up to three digits and the line's end.
-    let header = word_at(window, start + 14);
-    let first = (header as u32 & 0xff).wrapping_sub(b'0' as u32);
-    let second = ((header >> 8) as u32 & 0xff).wrapping_sub(b'0' as u32);
-    let third = ((header >> 16) as u32 & 0xff).wrapping_sub(b'0' as u32);
+    // Behind the `$`.
     const LINE_END: u32 = b'\r' as u32 | (b'\n' as u32) << 8;
-    if first == 0 || first > 9 {
+    let (key_len, digits) = number_at(window.word(start + 14), 0);
+    if digits == 0 {
         return false;
     }
-    let (key_len, digits) = if (header >> 8) as u32 & 0xffff == LINE_END {
-        (first, 1)
-    } else if second <= 9 && (header >> 16) as u32 & 0xffff == LINE_END {
-        (first * 10 + second, 2)
-    } else if second <= 9 && third <= 9 && (header >> 24) as u32 & 0xffff == LINE_END {
-        (first * 100 + second * 10 + third, 3)
-    } else {
-        return false;
-    };
     let key = start + 14 + digits + 2;
     let end = key + key_len;
     let index = scratch.gets_len;
     if key_len as usize > KEY_BYTES_MAX || end + 2 > len || index as usize >= GETS_MAX {
         return false;
     }
-    if word_at(window, end) as u32 & 0xffff != LINE_END {
+    if window.word(end) as u32 & 0xffff != LINE_END {
         return false;
     }
     let mut hash = SipHash13::new(tables.secret());
@@ -102,12 +80,12 @@ pub(crate) fn whole_get<T: Tables>(tables: &T, window: &mut Window, scratch: &mu
         if at + 8 > key_len {
             break;
         }
-        let word = word_at(window, key + at);
+        let word = window.word(key + at);
         hash.aligned(word);
         put_word(to, at, word);
         at += 8;
     }
-    let rest = low_bytes(word_at(window, key + at), key_len - at);
+    let rest = low_bytes(window.word(key + at), key_len - at);
     put_word(to, at, rest);
     // SAFETY: a GET's place in the scratch.
     unsafe { *scratch.get(index) = Get { hash: hash.finish_with(rest, key_len - at), key_len, padding: 0 } };
@@ -172,7 +150,9 @@ pub(crate) fn body(window: &mut Window, parser: &mut Parser, scratch: &mut Scrat
     if reading == role::WRITE_KEY || reading == role::GET_KEY {
         let index = scratch.gets_len;
         key_bytes(window, parser, scratch.key(index));
-    } else if !word_bytes(window, parser, reading == role::DATABASE) {
+    } else if !(reading == role::NAME && parser.whole_name(window))
+        && !word_bytes(window, parser, reading == role::DATABASE)
+    {
         return Scan::Opaque;
     }
     if parser.body_left == 0 {
@@ -243,14 +223,14 @@ fn key_bytes(window: &mut Window, parser: &mut Parser, to: *mut u8) {
             break;
         }
         if at & 7 == 0 && left >= 8 && window.len - window.at >= 8 {
-            let word = word_at(window, window.at);
+            let word = window.word(window.at);
             hash.aligned(word);
             put_word(to, at, word);
             window.at += 8;
             parser.body_left = left - 8;
             parser.key_at = at + 8;
         } else {
-            let byte = word_at(window, window.at) as u8;
+            let byte = window.word(window.at) as u8;
             hash.byte(byte);
             if at & 7 == 0 {
                 put_word(to, at, 0);

@@ -193,6 +193,9 @@ impl<T: Tables> Handler for KvCache<T> {
                 if parser.phase == request::phase::BODY {
                     scan = argument::body(window, parser, scratch, &mut ended);
                 }
+                if parser.phase == request::phase::BODY_CR {
+                    event = parser.whole_end(window);
+                }
             }
         }
         if ended != role::SKIP {

@@ -6,9 +6,9 @@
 //!
 //! All state lies in [`Parser`], so the stream may be cut anywhere. The loops are short and bounded for the verifier.
 
-use xps_core::bound::store_word;
 use xps_core::handler::Window;
 use xps_core::siphash::SipHash13;
+use xps_core::word::store_u64;
 
 use crate::command::{NAME_BYTES, Name};
 
@@ -46,6 +46,36 @@ pub const INLINE_BYTES_MAX: u64 = 64 * 1024;
 const HEADER_STEPS: usize = 24;
 /// Bytes of an inline command read by one call; it is typed by hand, or nearly.
 const INLINE_STEPS: usize = 32;
+/// The digit at byte `at` of a word; more than 9 if it is none.
+#[inline(always)]
+pub(crate) const fn digit_at(word: u64, at: u32) -> u32 {
+    ((word >> (at * 8)) as u32 & 0xff).wrapping_sub(b'0' as u32)
+}
+
+/// The number at byte `at` of a word and how many digits it has: one to four before a line's end, the first one not zero.
+/// No digits if it is not of that form.
+#[inline(always)]
+pub(crate) const fn number_at(word: u64, at: u32) -> (u32, u32) {
+    const LINE_END: u64 = b'\r' as u64 | (b'\n' as u64) << 8;
+    let mut number = digit_at(word, at);
+    if number == 0 || number > 9 {
+        return (0, 0);
+    }
+    let mut digits = 1;
+    while digits <= 4 {
+        if word >> ((at + digits) * 8) & 0xffff == LINE_END {
+            return (number, digits);
+        }
+        let digit = digit_at(word, at + digits);
+        if digit > 9 {
+            return (0, 0);
+        }
+        number = number * 10 + digit;
+        digits += 1;
+    }
+    (0, 0)
+}
+
 /// What [`Parser::name_len`] is for a name that is too long to be looked up.
 pub const NAME_TOO_LONG: u8 = NAME_BYTES as u8 + 1;
 
@@ -150,6 +180,9 @@ impl Parser {
 
     #[inline(always)]
     fn headers(&mut self, window: &mut Window) -> Event {
+        if self.whole_header(window) {
+            return Event::Body;
+        }
         for _ in 0..HEADER_STEPS {
             keep_in_memory();
             let Some(byte) = window.next() else { return Event::None };
@@ -163,6 +196,71 @@ impl Parser {
                 return Event::None;
             }
         }
+        Event::None
+    }
+
+    /// Reads the header of an argument, or of a request and of its name, that lies whole in the window in the form that
+    /// clients send. False: nothing was read.
+    #[inline(always)]
+    fn whole_header(&mut self, window: &mut Window) -> bool {
+        let (left, word) = (window.left(), window.word(window.at));
+        if self.phase == phase::START {
+            // `*n`, `$n` and their lines' ends, each number of one digit.
+            const DIGITS: u64 = 0xff << 8 | 0xff << 40;
+            let (arguments, length) = (digit_at(word, 1), digit_at(word, 5));
+            if left < 8
+                || word & !DIGITS != u64::from_le_bytes(*b"*\0\r\n$\0\r\n")
+                || arguments == 0
+                || length == 0
+            {
+                return false;
+            }
+            if arguments > 9 || length > 9 {
+                return false;
+            }
+            self.begin_request(arguments);
+            self.body_left = length;
+            window.at += 8;
+        } else if self.phase == phase::DOLLAR {
+            // `$n` and its line's end, the number of one to four digits.
+            if word as u8 != b'$' {
+                return false;
+            }
+            let (length, digits) = number_at(word, 1);
+            if digits == 0 || digits + 3 > left {
+                return false;
+            }
+            self.body_left = length;
+            window.at += digits + 3;
+        } else {
+            return false;
+        }
+        self.phase = phase::BODY;
+        true
+    }
+
+    /// Reads the line's end behind an argument's bytes, if the window has it. [`Event::End`] if that was the last one.
+    /// That of a name without arguments is left to [`read`](Self::read).
+    #[inline(always)]
+    pub fn whole_end(&mut self, window: &mut Window) -> Event {
+        if self.arguments == 1
+            || window.left() < 2
+            || window.word(window.at) as u16 != u16::from_le_bytes(*b"\r\n")
+        {
+            return Event::None;
+        }
+        window.at += 2;
+        self.argument_done()
+    }
+
+    #[inline(always)]
+    fn argument_done(&mut self) -> Event {
+        self.argument += 1;
+        if self.argument >= self.arguments {
+            self.phase = phase::START;
+            return Event::End;
+        }
+        self.phase = phase::DOLLAR;
         Event::None
     }
 
@@ -219,13 +317,7 @@ impl Parser {
                 if byte != b'\n' {
                     return Event::Opaque;
                 }
-                self.argument += 1;
-                if self.argument >= self.arguments {
-                    self.phase = phase::START;
-                    return Event::End;
-                }
-                self.phase = phase::DOLLAR;
-                Event::None
+                self.argument_done()
             }
             _ => Event::Opaque,
         }
@@ -268,21 +360,38 @@ impl Parser {
     fn begin_request(&mut self, arguments: u32) {
         self.arguments = arguments;
         self.argument = 0;
-        self.clear_name();
+        self.name = [0; NAME_BYTES];
         self.name_len = 0;
         self.class = 0;
         self.key_next = 0;
         self.key_last = 0;
     }
 
-    /// Zeroes the name by words: an assignment would become a call of `memset`, which goes byte by byte on the BPF target.
+    /// Reads a name that lies whole in the window and is no longer than eight bytes. False: nothing was read.
     #[inline(always)]
-    fn clear_name(&mut self) {
-        let name = self.name.as_mut_ptr();
-        for i in 0..NAME_BYTES / 8 {
-            // SAFETY: within the name.
-            unsafe { store_word(name.add(i * 8), 0) };
+    pub fn whole_name(&mut self, window: &mut Window) -> bool {
+        const HIGH: u64 = 0x8080_8080_8080_8080;
+        const LOW: u64 = 0x0101_0101_0101_0101;
+        let len = self.body_left;
+        if self.name_len != 0 || len == 0 || len > 8 || len > window.left() {
+            return false;
         }
+        let unused = 64 - len * 8;
+        let word = window.word(window.at) << unused >> unused;
+        // Bytes that are not ASCII, and NULs in it, are for the other way.
+        let padded = word | !(u64::MAX >> unused);
+        if word & HIGH != 0 || padded.wrapping_sub(LOW) & !padded & HIGH != 0 {
+            return false;
+        }
+        let at_least_a = word + LOW * (0x80 - b'A' as u64);
+        let beyond_z = word + LOW * (0x7f - b'Z' as u64);
+        let lower = word | (at_least_a & !beyond_z & HIGH) >> 2;
+        // SAFETY: the name has more than eight bytes.
+        unsafe { store_u64(self.name.as_mut_ptr(), lower.to_le()) };
+        self.name_len = len as u8;
+        self.body_left = 0;
+        window.at += len;
+        true
     }
 
     /// Appends a byte to the name. False for a NUL, at which Redis' own comparison of names would end.

@@ -6,7 +6,7 @@
 
 use xps_core::handler::Window;
 
-use crate::request::keep_in_memory;
+use crate::request::{keep_in_memory, number_at};
 
 mod phase {
     pub(super) const TYPE: u8 = 0;
@@ -90,6 +90,12 @@ impl Parser {
     /// Reads until something is met.
     #[inline(always)]
     pub fn read(&mut self, window: &mut Window) -> Event {
+        if self.phase == phase::TYPE && (self.left == 0 || self.top != 0) {
+            let event = self.whole(window);
+            if event as u32 != Event::None as u32 {
+                return event;
+            }
+        }
         for _ in 0..STEPS {
             keep_in_memory();
             let Some(byte) = window.next() else { return Event::None };
@@ -99,6 +105,44 @@ impl Parser {
             }
         }
         Event::None
+    }
+
+    /// Reads an element of the commonest forms that lies in the window: `+OK`, a null, a bulk string's header and, if they
+    /// are there too, its bytes. [`Event::None`]: go on with what is left, maybe all.
+    #[inline(always)]
+    fn whole(&mut self, window: &mut Window) -> Event {
+        const FIVE: u64 = (1 << 40) - 1;
+        let (left, word) = (window.left(), window.word(window.at));
+        let five = word & FIVE;
+        let null = five == u64::from_le_bytes(*b"$-1\r\n\0\0\0");
+        if left >= 5 && (null || five == u64::from_le_bytes(*b"+OK\r\n\0\0\0")) {
+            self.begin_element(word as u8);
+            window.at += 5;
+            return self.element_done();
+        }
+        let (number, digits) = number_at(word, 1);
+        if word as u8 != b'$' || digits == 0 || digits + 3 > left {
+            return Event::None;
+        }
+        self.begin_element(b'$');
+        self.phase = phase::BODY_CR;
+        window.at += digits + 3;
+        let event = skip(window, number as u64);
+        if window.left() >= 2 && window.word(window.at) as u16 == u16::from_le_bytes(*b"\r\n") {
+            window.at += 2;
+            return self.element_done();
+        }
+        event
+    }
+
+    /// An element whose top-level value is known, or which is one itself and no attribute.
+    #[inline(always)]
+    fn begin_element(&mut self, element: u8) {
+        if self.left == 0 {
+            self.left = 1;
+            self.top = element;
+        }
+        self.element = element;
     }
 
     #[inline(always)]

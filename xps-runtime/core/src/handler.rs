@@ -53,6 +53,22 @@ impl Window {
         Some(byte)
     }
 
+    /// Bytes that are left.
+    #[inline(always)]
+    #[must_use]
+    pub const fn left(&self) -> u32 {
+        self.len.saturating_sub(self.at)
+    }
+
+    /// Eight bytes from `at` on as a little-endian word, whatever lies there.
+    #[inline(always)]
+    #[must_use]
+    pub fn word(&self, at: u32) -> u64 {
+        let base = core::ptr::from_ref(self).cast::<u8>();
+        // SAFETY: `bytes` comes first in the window; masked to its length, and 16 bytes of other fields lie behind it.
+        u64::from_le(unsafe { load_u64(base.add(crate::bound::masked::<{ WINDOW as u32 - 1 }>(at))) })
+    }
+
     /// Offset in the payload of the next byte.
     #[inline(always)]
     #[must_use]
