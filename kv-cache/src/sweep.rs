@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kv_fastpath::coherence::REPLY_LEAVES;
 use tokio::sync::watch;
@@ -20,14 +20,17 @@ use xps_runtime::sockets::{self, Socket, SocketState};
 use crate::kernel::{Cache, Kernel, client_address, count, lock, now_ms};
 use crate::redis::{Connection, RedisError};
 
-/// Time between two looks.
+/// Time between two looks, at least.
 const PERIOD: Duration = Duration::from_secs(1);
+/// How much longer than a look the time between two is: the kernel walks over all its sockets, whosever they are.
+const SHARE: u32 = 300;
 
 /// Sweeps until `stop` turns true.
 pub async fn run(kernel: Arc<Kernel>, redis: SocketAddr, mut stop: watch::Receiver<bool>) {
     let mut ended = Ended::default();
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut due = Instant::now();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -39,9 +42,14 @@ pub async fn run(kernel: Arc<Kernel>, redis: SocketAddr, mut stop: watch::Receiv
             let pages = table.capacity_bytes() / kv_fastpath::abi::PAGE_BYTES / 10 + 64;
             table.sweep(entries, now_ms(), tai_ns(), pages);
         });
+        let start = Instant::now();
+        if start < due {
+            continue;
+        }
         if let Err(error) = collect(&kernel, redis, &mut ended).await {
             tracing::debug!(%error, "flows that have ended cannot be told now");
         }
+        due = start + start.elapsed() * SHARE;
     }
 }
 
