@@ -267,9 +267,13 @@ impl Linker {
 }
 
 /// Flags of the compiler, separated as cargo wants them. The checkout's and cargo's folders are taken out of the object,
-/// so that two checkouts give the same one.
+/// so that two checkouts give the same one. Unless told otherwise, the linker makes small `memset`s calls of a function
+/// that stores byte by byte.
 fn flags(workspace: &Path, linker: &Path) -> OsString {
-    let mut flags = OsString::from("-Ctarget-cpu=v3\x1f-Cdebuginfo=2\x1f-Clink-arg=--btf\x1f-Clinker=");
+    let mut flags = OsString::from(
+        "-Ctarget-cpu=v3\x1f-Cdebuginfo=2\x1f-Clink-arg=--btf\x1f\
+         -Clink-arg=--disable-expand-memcpy-in-order\x1f-Clinker=",
+    );
     flags.push(linker);
     flags.push("\x1f--remap-path-prefix=");
     flags.push(workspace);
