@@ -160,6 +160,8 @@ pub trait Stack<H: Handler>: Skb {
     fn lock(&self, flow: *mut Flow<H::State>);
     /// Gives the flow's lock back.
     fn unlock(&self, flow: *mut Flow<H::State>);
+    /// Takes 1 from a claim, atomically and as a full barrier: all that was done under it is seen before.
+    fn release(&self, claim: *mut u64);
     /// Shows the payload in `scratch.reading` to the handler. Whether all of it was understood.
     fn scan(
         &self,

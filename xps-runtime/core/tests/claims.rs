@@ -85,7 +85,7 @@ impl Model {
         let translated = match self.splice.server(&segment) {
             ServerStep::Pass(to) => to,
             ServerStep::Read { translated, .. } => {
-                self.splice.release_server();
+                self.splice.server_claim = 0;
                 translated
             }
             ServerStep::Acknowledge(to) => {

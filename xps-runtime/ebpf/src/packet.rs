@@ -291,6 +291,12 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
+    fn release(&self, claim: *mut u64) {
+        // SAFETY: a word of the map's value, aligned.
+        unsafe { atomic::fetch_add(claim, u64::MAX) };
+    }
+
+    #[inline(always)]
     fn scan(
         &self,
         _: &H,
@@ -330,12 +336,18 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
 
     #[inline(always)]
     fn replace_start(&self, layout: &Layout, old: &[u32; 3], new: &[u32; 3]) -> bool {
-        let (old, new) = (old.as_ptr().cast_mut(), new.as_ptr().cast_mut());
-        // SAFETY: twelve bytes each, which the helpers only read.
+        // What `bpf_csum_diff` computes, without a call.
+        let mut difference = 0;
+        for i in 0..3 {
+            difference += u64::from(!old[i]) + u64::from(new[i]);
+        }
+        difference = (difference & 0xffff_ffff) + (difference >> 32);
+        difference = (difference & 0xffff_ffff) + (difference >> 32);
+        // SAFETY: twelve bytes, which the helper only reads.
         unsafe {
-            let difference = helper::bpf_csum_diff(old, 12, new, 12, 0);
-            helper::bpf_l4_csum_replace(self.skb(), layout.tcp + 16, 0, difference as u64, 0) == 0
-                && helper::bpf_skb_store_bytes(self.skb(), layout.tcp, new.cast(), 12, 0) == 0
+            helper::bpf_l4_csum_replace(self.skb(), layout.tcp + 16, 0, difference, 0) == 0
+                && helper::bpf_skb_store_bytes(self.skb(), layout.tcp, new.as_ptr().cast_mut().cast(), 12, 0)
+                    == 0
         }
     }
 

@@ -213,6 +213,13 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         self.machine.yield_now();
     }
 
+    fn release(&self, claim: *mut u64) {
+        self.machine.yield_now();
+        // SAFETY: a field of a flow, whose memory stays while programs run.
+        let claim = unsafe { &mut *claim };
+        assert_eq!(core::mem::replace(claim, 0), 1, "there is no claim");
+    }
+
     fn scan(
         &self,
         handler: &H,

@@ -95,10 +95,8 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
             if !opaque {
                 read(stack, handler, &layout, &tcp, scratch, flow, skip);
             }
-            stack.lock(flow);
-            // SAFETY: under the flow's lock.
-            unsafe { (*flow).splice.release_server() };
-            stack.unlock(flow);
+            // SAFETY: the address of a field of a flow.
+            stack.release(unsafe { &raw mut (*flow).splice.server_claim });
             forward(stack, &layout, &tcp, predicate, client_port, scratch, flow, translated, offset)
         }
     })
