@@ -150,10 +150,11 @@ pub(crate) fn body(window: &mut Window, parser: &mut Parser, scratch: &mut Scrat
     if reading == role::WRITE_KEY || reading == role::GET_KEY {
         let index = scratch.gets_len;
         key_bytes(window, parser, scratch.key(index));
-    } else if !(reading == role::NAME && parser.whole_name(window))
-        && !word_bytes(window, parser, reading == role::DATABASE)
-    {
-        return Scan::Opaque;
+    } else {
+        let whole = reading == role::NAME && parser.whole_name(window);
+        if !whole && !word_bytes(window, parser, reading == role::DATABASE) {
+            return Scan::Opaque;
+        }
     }
     if parser.body_left == 0 {
         parser.phase = phase::BODY_CR;
