@@ -118,7 +118,7 @@ fn layouts() -> Vec<(&'static str, (usize, Fields))> {
         ("Flow", layout!(ServiceFlow: lock, padding, splice, handler, reply)),
         (
             "Splice",
-            layout!(Splice: flags, client_next, client_ack, server_next, server_ack, server_una, consumed, injected,
+            layout!(Splice: server_claim, flags, client_next, client_ack, server_next, server_ack, server_una, consumed, injected,
             injection_start, injection_len, request_start, request_len, server_tsval, client_skip, server_skip,
             server_window, mss, client_shift, server_shift, client_window, client_tsval),
         ),

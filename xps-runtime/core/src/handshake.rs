@@ -46,6 +46,8 @@ pub const TIMESTAMPS: u32 = 4;
 pub const CLIENT_TIMESTAMPS: u32 = 8;
 /// The client offered a window shift.
 pub const CLIENT_SHIFT: u32 = 16;
+/// What a SYN alone decides.
+pub const OF_CLIENT: u32 = ACCELERATED | CLIENT_TIMESTAMPS | CLIENT_SHIFT;
 
 /// The tuple's tag, of which the low bits are its place in the table.
 #[inline(always)]

@@ -91,6 +91,13 @@ impl Segment {
     pub const fn end(&self) -> u32 {
         self.seq.wrapping_add(self.payload).wrapping_add(if self.has(tcp_flag::FIN) { 1 } else { 0 })
     }
+
+    /// Its numbers where both sides count alike.
+    #[inline(always)]
+    #[must_use]
+    pub const fn untranslated(&self) -> Translated {
+        Translated { seq: self.seq, ack: self.ack }
+    }
 }
 
 /// Numbers of a segment in the other side's numbering.
@@ -229,15 +236,15 @@ impl Splice {
     }
 
     /// A connection through the accelerated port of which nothing is known but that it exists: ports are translated,
-    /// nothing is read, nothing is answered.
+    /// nothing is read, nothing is answered. Nor is the order judged: the segment that made it may be an old one.
     #[inline(always)]
-    pub fn open_unseen(&mut self, segment: &Segment) {
+    pub fn open_unseen(&mut self) {
         self.flags = flag::ACCELERATED | flag::CLIENT_OPAQUE | flag::SERVER_OPAQUE;
-        self.client_next = segment.seq;
-        self.client_ack = segment.ack;
-        self.server_next = segment.ack;
-        self.server_una = segment.ack;
-        self.server_ack = segment.seq;
+        self.client_next = 0;
+        self.client_ack = 0;
+        self.server_next = 0;
+        self.server_una = 0;
+        self.server_ack = 0;
         self.mss = 0;
         self.client_shift = 0;
         self.server_shift = 0;
@@ -334,6 +341,9 @@ impl Splice {
     /// Takes a segment of the client.
     #[inline(always)]
     pub fn client(&mut self, segment: &Segment) -> ClientStep {
+        if !self.has(flag::COMPLETE) {
+            return ClientStep::Pass(segment.untranslated());
+        }
         let sent = self.server_next.wrapping_add(self.injected);
         if segment.has(tcp_flag::ACK) && after(segment.ack, self.client_ack) && !after(segment.ack, sent) {
             self.client_ack = segment.ack;
@@ -389,9 +399,6 @@ impl Splice {
         }
         if self.flags & (flag::CLIENT_OPAQUE | flag::SERVER_OPAQUE) != 0 {
             return Some(Reason::Opaque);
-        }
-        if !self.has(flag::COMPLETE) {
-            return Some(Reason::HandshakeUnseen);
         }
         if segment.has(tcp_flag::URG)
             || !segment.has(tcp_flag::ACK)
@@ -467,6 +474,9 @@ impl Splice {
     /// Takes a segment of the server, in the server's numbering.
     #[inline(always)]
     pub fn server(&mut self, segment: &Segment) -> ServerStep {
+        if !self.has(flag::COMPLETE) {
+            return ServerStep::Pass(segment.untranslated());
+        }
         if segment.has(tcp_flag::RST) {
             self.flags |= flag::RESET;
             // Nothing is sent again after a reset, so there is nothing to hold back.
@@ -536,6 +546,25 @@ impl Splice {
             self.flags &= !flag::ACK_HELD;
         }
         due
+    }
+
+    /// Claims both directions for the end of the flow. Whether no other CPU has one; a segment that is still on its way
+    /// then finds them taken (S14).
+    #[inline(always)]
+    pub fn claim_all(&mut self) -> bool {
+        let free = !self.has(flag::CLIENT_CLAIMED) && self.server_claim == 0;
+        if free {
+            self.flags |= flag::CLIENT_CLAIMED;
+            self.server_claim = 1;
+        }
+        free
+    }
+
+    /// Gives both claims back: the flow stays.
+    #[inline(always)]
+    pub fn release_all(&mut self) {
+        self.flags &= !flag::CLIENT_CLAIMED;
+        self.server_claim = 0;
     }
 
     /// A bare acknowledgement to the client of all that the server has acknowledged.

@@ -176,6 +176,15 @@ fn opening() -> Vec<Case> {
     data.window = 77;
     let elsewhere = client(C, 0, b"").port(22).opening();
     let late = client(c(50), s(50), b"A\n");
+    let later = client(c(60), s(60), b"A\n");
+    let answer = server(s(50), c(62), b"B\n");
+    let ahead = server(s(70), c(62), b"B\n");
+    let miss = client(c(7), s(7), b"X\n");
+    let to_server = |text: &Text| {
+        passed(&Text { seq: text.seq.wrapping_sub(5), ack: text.ack.wrapping_sub(5), ..text.clone() })
+    };
+    let mut again = opened(false, &[]);
+    again.insert(3, packet(&syn, passed(&syn), &[]));
     std::vec![
         case("a SYN to another port", std::vec![packet(&elsewhere, next(&elsewhere), &[])]),
         case("a SYN to the plain port", std::vec![packet(&plain, next(&plain), &[])]),
@@ -196,12 +205,26 @@ fn opening() -> Vec<Case> {
             "a connection whose handshake was not seen",
             std::vec![
                 Step::Socket(Socket::Live),
-                packet(
-                    &late,
-                    passed(&late),
-                    &[(Reason::FlowOpened, 1), (Reason::HandshakeUnseen, 1), (Reason::Opaque, 1)]
-                ),
+                packet(&late, passed(&late), &[(Reason::FlowOpened, 1), (Reason::HandshakeUnseen, 1)]),
+                // The first was an old one: what lies between has long arrived.
+                packet(&later, passed(&later), &[(Reason::HandshakeUnseen, 1)]),
+                packet(&answer, returned(&answer), &[]),
+                packet(&ahead, returned(&ahead), &[]),
             ]
+        ),
+        case("the SYN again before the first acknowledgement", again),
+        case(
+            "the SYN again behind the first acknowledgement",
+            after_hit([
+                Step::Socket(Socket::Opening),
+                packet(&syn, passed(&syn), &[]),
+                Step::Socket(Socket::Live),
+                packet(&miss, to_server(&miss), &[(Reason::Requests, 1), (Reason::NotServed, 1)]),
+            ])
+        ),
+        case(
+            "another SYN after the server forgot the connection",
+            after_hit([Step::Socket(Socket::Free), packet(&syn, passed(&syn), &[(Reason::FlowClosed, 1)]),])
         ),
     ]
 }

@@ -44,26 +44,22 @@ pub(crate) fn syn<H: Handler, K: Stack<H>>(
         if let Some(flow) = known {
             // SAFETY: a flow's memory stays while the program runs; flags are read as one word.
             let same = unsafe { (*flow).splice.has(flag::ACCELERATED) } == accelerated;
-            if live && same {
-                // The server answers with a challenge (RFC 5961 §4.2).
-                return if accelerated { rewrite(stack, layout, tcp, predicate) } else { Action::Next };
-            }
-            if live {
+            // In the handshake too: the flow was made by the acknowledgement that ends it, this SYN is older or a stranger.
+            if live || socket == Socket::Opening {
+                if same {
+                    // The server repeats its SYN-ACK, or answers with a challenge (RFC 5961 §4.2).
+                    return if accelerated { rewrite(stack, layout, tcp, predicate) } else { Action::Next };
+                }
                 if accelerated {
                     return left(Reason::TupleInUse);
                 }
                 stack.count(Reason::PortClash, 1);
                 return Action::Drop;
             }
-            // SAFETY: no socket, so no other CPU reads this flow's streams.
-            if !handler.ended(unsafe { &mut (*flow).handler }) {
+            if !forget(stack, handler, key, flow) {
                 // What the old connection holds must be settled first; the client's SYN comes again.
                 stack.count(Reason::TupleInUse, 1);
                 return Action::Drop;
-            }
-            if stack.remove_flow(key) {
-                stack.flows(-1);
-                stack.count(Reason::FlowClosed, 1);
             }
         } else if live {
             return left(Reason::TupleInUse);
@@ -86,7 +82,13 @@ pub(crate) fn syn<H: Handler, K: Stack<H>>(
             flags |= handshake::CLIENT_SHIFT;
         }
         // SAFETY: a mark is plain data that any CPU may overwrite; the first ACK is checked against all of it.
-        unsafe {
+        let mark = unsafe { &mut *mark };
+        // The same SYN again keeps what its SYN-ACK told: the first ACK may be closer than the next SYN-ACK.
+        let again = mark.tag == tag
+            && mark.client_isn == tcp.segment.seq
+            && mark.mss == options.mss
+            && mark.flags & handshake::OF_CLIENT == flags;
+        if !again {
             *mark = Mark {
                 tag,
                 client_isn: tcp.segment.seq,
@@ -203,15 +205,46 @@ pub(crate) fn first_ack<H: Handler, K: Stack<H>>(
     if seen {
         splice.open(&mark);
     } else {
-        splice.open_unseen(segment);
+        splice.open_unseen();
     }
     stack.unlock(flow);
     if !seen {
         // SAFETY: the flow is opaque from its first moment, so this CPU, which made it, is the only one that calls.
         handler.opaque(unsafe { &mut (*flow).handler });
-        stack.count(Reason::HandshakeUnseen, 1);
     }
     Some(flow)
+}
+
+/// Forgets a flow whose connection has ended. Whether it is gone: not while another CPU reads it or the handler holds
+/// something.
+#[inline(always)]
+pub(crate) fn forget<H: Handler, K: Stack<H>>(
+    stack: &K,
+    handler: &H,
+    key: &FlowKey,
+    flow: *mut Flow<H::State>,
+) -> bool {
+    stack.lock(flow);
+    // SAFETY: under the flow's lock.
+    let claimed = unsafe { (*flow).splice.claim_all() };
+    stack.unlock(flow);
+    if !claimed {
+        return false;
+    }
+    // SAFETY: both claims are ours.
+    if handler.ended(unsafe { &mut (*flow).handler }) {
+        // The claims stay: who has found the flow before and comes now must not read.
+        if stack.remove_flow(key) {
+            stack.flows(-1);
+            stack.count(Reason::FlowClosed, 1);
+        }
+        return true;
+    }
+    stack.lock(flow);
+    // SAFETY: under the flow's lock.
+    unsafe { (*flow).splice.release_all() };
+    stack.unlock(flow);
+    false
 }
 
 /// The key of a packet, from the client's or from the server's side.

@@ -115,24 +115,24 @@ fn known<H: Handler, K: Stack<H>>(
             let finished = splice.finished();
             let offset = splice.has_offset();
             let held = segment.payload == 0 && splice.take_held_ack();
+            let complete = splice.has(flag::COMPLETE);
             let acknowledgement = splice.acknowledgement();
             stack.unlock(flow);
             if held && !acknowledge_client(stack, packet, &acknowledgement) {
                 stack.count(Reason::WriteFailed, 1);
                 return Action::Drop;
             }
-            stack.count(if segment.payload == 0 { Reason::NoPayload } else { Reason::Retransmission }, 1);
+            let reason = match (segment.payload, complete) {
+                (0, _) => Reason::NoPayload,
+                (_, true) => Reason::Retransmission,
+                (_, false) => Reason::HandshakeUnseen,
+            };
+            stack.count(reason, 1);
             let action = forward(stack, packet, flow, to, offset);
             // A last acknowledgement that could not be written comes again, and must still be translated.
-            if finished
-                && action == Action::Next
-                // SAFETY: both directions have ended, nobody reads them any more.
-                && handler.ended(unsafe { &mut (*flow).handler })
+            if finished && action == Action::Next {
                 // SAFETY: the scratch value is this CPU's own while the program runs.
-                && stack.remove_flow(unsafe { &(*packet.scratch).key })
-            {
-                stack.flows(-1);
-                stack.count(Reason::FlowClosed, 1);
+                connect::forget(stack, handler, unsafe { &(*packet.scratch).key }, flow);
             }
             action
         }

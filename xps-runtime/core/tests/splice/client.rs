@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use smoltcp::socket::tcp::{RecvError, Socket, State};
+use smoltcp::socket::tcp::{RecvError, Socket};
 
 use crate::handler::Values;
 use crate::protocol::{BIG, GET, KEYS, Message, QUIT, SET, take};
@@ -160,10 +160,5 @@ impl Client {
             return Err("the server's end did not arrive".to_owned());
         }
         Ok(())
-    }
-
-    #[allow(dead_code)]
-    fn reset(&self, socket: &Socket<'_>) -> bool {
-        self.started && socket.state() == State::Closed
     }
 }

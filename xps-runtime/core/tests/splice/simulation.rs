@@ -253,6 +253,7 @@ impl Simulation {
         let deadline = self.now_us + 100_000_000_000;
         let mut abort_at = self.random.between(20, 400);
         let mut quiet_until = None;
+        let mut idle_turns = 0;
         loop {
             set_clock(self.now_us);
             for _ in 0..2 {
@@ -295,11 +296,16 @@ impl Simulation {
                 self.client.wakes_at(self.now_us),
                 self.server.wakes_at(self.now_us),
                 quiet_until,
-                busy.then_some(self.now_us + 3000),
             ]
             .into_iter()
             .flatten()
             .min();
+            // An application that could do something has done it long before so many turns.
+            idle_turns = if next.is_some() { 0 } else { idle_turns + 1 };
+            if busy && idle_turns < 10_000 {
+                let turn = self.now_us + 3000;
+                next = Some(next.map_or(turn, |at| at.min(turn)));
+            }
             if aborts && quiet_until.is_none() {
                 next = next.or(Some(self.now_us + 1000));
             }
