@@ -71,6 +71,7 @@ pub(crate) fn all() -> Vec<Workload> {
         get("get-hit-P16", 64, "-c 50 --threads 2 -P 16"),
         Workload { kind: Kind::Hooks, ..get("plain-port-hooked", 64, t2) },
         Workload { kind: Kind::Reflector, ..get("reflector", 64, t2) },
+        Workload { kind: Kind::Reflector, ..get("reflector-c1", 64, "-c 1") },
         Workload { kind: Kind::Haproxy, ..get("haproxy-tcp", 64, t2) },
         share("hit-share-0", 0),
         share("hit-share-50", 50),
@@ -101,6 +102,6 @@ mod tests {
         let mut names: Vec<_> = super::all().iter().map(|workload| workload.name).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 18);
+        assert_eq!(names.len(), 19);
     }
 }
