@@ -38,6 +38,7 @@ struct Own {
     entries: IntGauge,
     entry_bytes: IntGauge,
     coherent: IntGauge,
+    opaque_flows: IntGauge,
     causes: IntGaugeVec,
     events: IntCounterVec,
 }
@@ -75,6 +76,10 @@ impl Report {
             entries: gauge("kv_cache_entries", "Entries that the stack can answer from.")?,
             entry_bytes: gauge("kv_cache_entry_bytes", "Bytes that the entries take.")?,
             coherent: gauge("kv_cache_coherent", "Whether hits are allowed.")?,
+            opaque_flows: gauge(
+                "kv_cache_opaque_flows",
+                "Connections whose stream is not understood; while there is one, nobody gets hits.",
+            )?,
             causes: IntGaugeVec::new(
                 Opts::new("kv_cache_coherence_cause", "1 for what is not as strict coherence needs it."),
                 &["cause"],
@@ -88,6 +93,7 @@ impl Report {
         registry.register(Box::new(own.entries.clone()))?;
         registry.register(Box::new(own.entry_bytes.clone()))?;
         registry.register(Box::new(own.coherent.clone()))?;
+        registry.register(Box::new(own.opaque_flows.clone()))?;
         registry.register(Box::new(own.causes.clone()))?;
         registry.register(Box::new(own.events.clone()))?;
         let kernel = kernel.map(|(kernel, stats)| (kernel, Mutex::new(stats)));
@@ -116,17 +122,22 @@ impl Report {
             coherence: Coherence {
                 state: "off".to_owned(),
                 causes: vec!["user_path: on the user path nothing is cached".to_owned()],
+                opaque_clients: Vec::new(),
             },
             ..Status::default()
         };
         let Some((kernel, _)) = &self.kernel else { return status };
         status.passes =
             Reason::ALL.iter().map(|reason| (reason.label().to_owned(), counted(*reason))).collect();
-        (status.flows.accelerated, status.flows.observed) = census(kernel);
+        let census = census(kernel);
+        status.flows.accelerated = census.accelerated;
+        status.flows.observed = census.observed;
+        status.flows.opaque = census.opaque;
         let judgement = lock(&kernel.judgement).clone();
         status.coherence = Coherence {
             state: judgement.state().to_owned(),
             causes: judgement.causes.iter().map(|cause| format!("{}: {cause}", cause.label())).collect(),
+            opaque_clients: census.opaque_clients.iter().map(ToString::to_string).collect(),
         };
         {
             let table = &lock(&kernel.cache).table;
@@ -181,6 +192,7 @@ impl Report {
             }
             let judgement = lock(&kernel.judgement).clone();
             self.own.coherent.set(judgement.coherent.into());
+            self.own.opaque_flows.set(i64::try_from(census(kernel).opaque).unwrap_or(i64::MAX));
             self.own.causes.reset();
             for cause in &judgement.causes {
                 self.own.causes.with_label_values(&[cause.label()]).set(1);

@@ -63,6 +63,8 @@ pub struct Flows {
     pub accelerated: u64,
     /// On the plain port, observed.
     pub observed: u64,
+    /// Of both, those whose stream is not understood: while there is one, nobody gets hits.
+    pub opaque: u64,
     /// Through the relay, now.
     pub relayed: u64,
     /// Through the relay since the start.
@@ -77,6 +79,8 @@ pub struct Coherence {
     pub state: String,
     /// What is not as strict coherence needs it: a short name, a colon, and what to do.
     pub causes: Vec<String>,
+    /// Clients of the first few connections whose stream is not understood.
+    pub opaque_clients: Vec<String>,
 }
 
 /// Memory, in bytes.
@@ -109,6 +113,14 @@ impl fmt::Display for Status {
         row(f, "coherence", self.coherence.state.clone())?;
         for cause in &self.coherence.causes {
             row(f, "", cause.clone())?;
+        }
+        if self.flows.opaque != 0 {
+            let text = format!(
+                "no hits while {} connections are open that are not understood, among them {}",
+                self.flows.opaque,
+                self.coherence.opaque_clients.join(", ")
+            );
+            row(f, "", text)?;
         }
         row(
             f,
@@ -182,7 +194,19 @@ mod tests {
             ..Status::default()
         };
         let text = status.to_string();
+        assert!(!text.contains("not understood"), "{text}");
         assert!(text.contains("path          user\n              missing CAP_BPF\n"), "{text}");
         assert!(text.contains("3 (75 %)"), "{text}");
+    }
+
+    #[test]
+    fn the_table_names_who_holds_everything() {
+        let mut status = Status { path: "kernel".into(), ..Status::default() };
+        status.flows.opaque = 2;
+        status.coherence.state = "strict".into();
+        status.coherence.opaque_clients = vec!["10.0.0.1:4000".into()];
+        let text = status.to_string();
+        assert!(text.contains("strict\n              no hits while 2 connections"), "{text}");
+        assert!(text.contains("10.0.0.1:4000\n"), "{text}");
     }
 }

@@ -11,8 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kv_fastpath::coherence::REPLY_LEAVES;
+use kv_fastpath::connection::Connection as ConnectionState;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
+use xps_core::flow::FlowKey;
+use xps_core::splice::{Splice, flag};
 use xps_runtime::control::tai_ns;
 use xps_runtime::ended::{Ended, flow_key};
 use xps_runtime::sockets::{self, Socket, SocketState};
@@ -114,7 +117,6 @@ pub fn some_flow_needs_translation(kernel: &Kernel) -> bool {
 /// Resets the connections through the accelerated port that are still open, on both sides: without the programs neither
 /// would hear of the other again, and the server's half would look like a connection older than the next agent's hooks.
 pub fn reset_accelerated(kernel: &Kernel, plain_port: u16) {
-    use xps_core::splice::flag;
     let mut flows = HashSet::new();
     let looked = lock(&kernel.flows).for_each(|key, flow| {
         if flow.splice.has(flag::ACCELERATED) {
@@ -138,18 +140,45 @@ pub fn reset_accelerated(kernel: &Kernel, plain_port: u16) {
     }
 }
 
-/// Flows in the table: accelerated, and observed on the plain port.
-pub fn census(kernel: &Kernel) -> (u64, u64) {
-    let (mut accelerated, mut observed) = (0, 0);
-    let looked = lock(&kernel.flows).for_each(|_, flow| {
-        if flow.splice.has(xps_core::splice::flag::ACCELERATED) {
-            accelerated += 1;
+/// What is in the flow table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Connections through the accelerated port.
+    pub accelerated: u64,
+    /// Connections observed on the plain port.
+    pub observed: u64,
+    /// How many of both are not understood any more: while there is one, nobody gets hits (C8).
+    pub opaque: u64,
+    /// Clients of the first few of those.
+    pub opaque_clients: Vec<SocketAddr>,
+}
+
+/// Clients that a census names at most.
+const NAMED_MAX: usize = 8;
+
+impl Census {
+    fn add(&mut self, key: &FlowKey, splice: &Splice, connection: &ConnectionState) {
+        if splice.has(flag::ACCELERATED) {
+            self.accelerated += 1;
         } else {
-            observed += 1;
+            self.observed += 1;
         }
-    });
+        if connection.holds_all() {
+            self.opaque += 1;
+            if self.opaque_clients.len() < NAMED_MAX {
+                self.opaque_clients.push(client_address(key));
+            }
+        }
+    }
+}
+
+/// Counts the flows.
+pub fn census(kernel: &Kernel) -> Census {
+    let mut census = Census::default();
+    let looked =
+        lock(&kernel.flows).for_each(|key, flow| census.add(key, &flow.splice, &flow.handler.connection));
     if let Err(error) = looked {
         tracing::debug!(%error, "the flow table cannot be read");
     }
-    (accelerated, observed)
+    census
 }

@@ -427,6 +427,12 @@ impl Connection {
             && self.overflow_kept == 0
     }
 
+    /// Whether the global bucket is held until the connection's end: nobody gets hits as long as it lives.
+    #[must_use]
+    pub const fn holds_all(&self) -> bool {
+        self.forever | self.opaque != 0
+    }
+
     /// Each bucket that is held, as often as it is: what the agent has to add [`REPLY_LEAVES`] to for a connection that
     /// is gone for good. Not for programs.
     pub fn each_hold(&self, mut hold: impl FnMut(u32)) {

@@ -190,8 +190,20 @@ fn what_is_not_resp_gets_redis_own_answer() {
             let (expected, got) = (answer(PLAIN)?, answer(ACCELERATED)?);
             ensure!(got == expected, "{}: {} for {}", shown(bytes), shown(&got), shown(&expected));
         }
-        // Others are not disturbed by it.
+        // Others are not disturbed by it, once such a connection is closed; until then the status names it.
         let mut fast: Client = lab.client(ACCELERATED)?;
+        lab.warm(&mut fast, "key", "value")?;
+        let mut quoting = lab.client(ACCELERATED)?;
+        quoting.send(b"GET \"key\"\r\n")?;
+        quoting.expect(&bulk("value"))?;
+        let status = lab.status()?;
+        ensure!(status.flows.opaque == 1, "{:?}", status.flows);
+        let named = vec![quoting.address()?.to_string()];
+        ensure!(status.coherence.opaque_clients == named, "{:?}", status.coherence);
+        let before = lab.hits()?;
+        fast.holds("key", "value")?;
+        ensure!(lab.hits()? == before, "a hit beside a connection that may write anything");
+        drop(quoting);
         lab.warm(&mut fast, "key", "value")
     });
 }
