@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 use crate::load::Load;
 use crate::support::{
     ACCELERATED, CLIENT_V4, CLIENT_V6, Client, Lab, Options, PATIENCE, PLAIN, Place, SERVER_V4, SERVER_V6,
-    Side,
+    Side, until,
 };
 
 #[test]
@@ -50,6 +50,50 @@ fn every_way_to_the_server_has_hits() {
             load.stop()?;
             result?;
             ensure!(lab.hits()? - before > 50, "{key}: few hits under load");
+        }
+        ensure!(lab.status()?.flows.relayed_total == 0, "a connection was relayed");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_interface_that_appears_later_is_hooked() {
+    Lab::run(Options::default(), |lab| {
+        let (server, client) = (lab.place(Side::Server), lab.place(Side::Client));
+        let ip = |place: &Place, line: &str| place.run_program("ip", &line.split(' ').collect::<Vec<_>>());
+        let mut old = lab.client(ACCELERATED)?;
+        old.set("key", "value")?;
+        lab.warm(&mut old, "key", "value")?;
+        let hooked = |lab: &Lab, name: &str| -> Result<bool> {
+            let status = lab.status()?;
+            Ok(status.interfaces.iter().any(|found| found.name == name && found.path == "kernel"))
+        };
+        for round in 0..3 {
+            let address = Ipv4Addr::new(10, 79, round, 1);
+            ip(
+                server,
+                &format!("link add late0 type veth peer name late0 netns {}", lab.client_namespace()),
+            )?;
+            ip(server, &format!("address add {address}/30 dev late0"))?;
+            ip(client, &format!("address add 10.79.{round}.2/30 dev late0"))?;
+            ip(server, "link set late0 up")?;
+            ip(client, "link set late0 up")?;
+            until("the new interface's hooks", || Ok(hooked(lab, "late0")?.then_some(())))?;
+            let mut fast = lab.connect(Side::Client, (address, ACCELERATED).into())?;
+            let mut plain = lab.connect(Side::Client, (address, PLAIN).into())?;
+            lab.warm(&mut fast, "key", "value")?;
+            for i in 0..20 {
+                // A write over the new interface is seen on the old one.
+                plain.set("key", format!("{round} {i}"))?;
+                old.holds("key", format!("{round} {i}"))?;
+            }
+            plain.set("key", "value")?;
+            lab.warm(&mut fast, "key", "value")?;
+            drop((fast, plain));
+            until("only the old connection", || Ok((lab.status()?.flows.accelerated == 1).then_some(())))?;
+            ip(server, "link delete late0")?;
+            until("the end of its hooks", || Ok((!hooked(lab, "late0")?).then_some(())))?;
+            lab.warm(&mut old, "key", "value")?;
         }
         ensure!(lab.status()?.flows.relayed_total == 0, "a connection was relayed");
         Ok(())

@@ -222,6 +222,11 @@ impl Lab {
         }
     }
 
+    /// The name of the namespace where clients run, for `ip`.
+    pub(crate) fn client_namespace(&self) -> &str {
+        self.client.name()
+    }
+
     /// The namespace between, where the link can be made bad.
     pub(crate) fn wire(&self) -> Result<&Place> {
         Ok(self.wire.as_ref().context("the test did not ask for a wire")?.place())
