@@ -9,6 +9,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::redis::Info;
+use crate::users::Users;
 
 /// How much staleness the configuration allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -34,7 +35,7 @@ pub enum Cause {
     Replica,
     /// The server is part of a cluster: slots move without a command.
     Cluster(String),
-    /// There are passwords or users.
+    /// What users may do is not known, or the agent may not do enough.
     Users(String),
     /// The server does not tell a setting that must be known.
     SettingUnknown(&'static str),
@@ -94,7 +95,7 @@ impl fmt::Display for Cause {
             Self::Loading => write!(f, "Redis is loading its data"),
             Self::Replica => write!(f, "Redis is a replica: its master's writes do not come as commands"),
             Self::Cluster(mode) => write!(f, "Redis runs in mode {mode}, only standalone servers are served"),
-            Self::Users(what) => write!(f, "{what}: passwords and users are not supported yet"),
+            Self::Users(what) => write!(f, "{what}"),
             Self::SettingUnknown(name) => {
                 write!(f, "Redis does not tell its setting {name} (CONFIG GET is refused)")
             }
@@ -124,10 +125,10 @@ impl fmt::Display for Cause {
 pub struct Observation {
     /// `INFO`.
     pub info: Info,
-    /// Rules of `ACL LIST`, if it was answered.
-    pub users: Option<Vec<String>>,
-    /// `requirepass`, if it was told.
-    pub requirepass: Option<String>,
+    /// Who may read every key, if `ACL LIST` was answered.
+    pub users: Option<Users>,
+    /// The agent's own user.
+    pub user: String,
     /// `unixsocket`, if it was told.
     pub unixsocket: Option<String>,
     /// Interfaces that may carry unseen traffic, with why they are not hooked.
@@ -179,17 +180,17 @@ pub fn judge(seen: &Observation, mode: Mode) -> Judgement {
         causes.push(Cause::Cluster(seen.info.mode.clone()));
     }
     match &seen.users {
-        None => causes.push(Cause::Users("ACL LIST was refused".to_owned())),
-        Some(rules) => {
-            if let Some(what) = restricted(rules) {
-                causes.push(Cause::Users(what));
-            }
+        None => causes.push(Cause::Users(format!(
+            "ACL LIST was refused to kv-cache's user {0}: ACL SETUSER {0} +acl|list",
+            seen.user
+        ))),
+        Some(users) if !users.has_reader(&seen.user) => {
+            causes.push(Cause::Users(format!(
+                "kv-cache's user {0} may not read every key: ACL SETUSER {0} ~* +@read",
+                seen.user
+            )));
         }
-    }
-    match seen.requirepass.as_deref() {
-        None => causes.push(Cause::SettingUnknown("requirepass")),
-        Some("") => {}
-        Some(_) => causes.push(Cause::Users("Redis requires a password".to_owned())),
+        Some(_) => {}
     }
     match seen.unixsocket.as_deref() {
         None => causes.push(Cause::SettingUnknown("unixsocket")),
@@ -215,21 +216,13 @@ pub fn judge(seen: &Observation, mode: Mode) -> Judgement {
     Judgement { coherent, causes }
 }
 
-/// Why not every connection may read every key, if so: only the user that every server starts with may exist.
-fn restricted(rules: &[String]) -> Option<String> {
-    let [only] = rules else { return Some(format!("Redis has {} users", rules.len())) };
-    let words: Vec<&str> = only.split(' ').collect();
-    let has = |word| words.contains(&word);
-    let open = has("default") && has("on") && has("nopass") && has("~*") && has("+@all");
-    // A rule that takes something away again, or one that this code does not know (selectors).
-    let taken =
-        words.iter().any(|word| word.starts_with('-') || word.starts_with('(') || word.starts_with('%'));
-    (!open || taken).then(|| "the user default is restricted".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn users(rule: &str) -> Users {
+        Users::of(&[rule.to_owned()], &["@read".to_owned()])
+    }
 
     fn fine() -> Observation {
         Observation {
@@ -242,8 +235,8 @@ mod tests {
                 maxmemory: 0,
                 maxmemory_policy: "noeviction".into(),
             },
-            users: Some(vec!["user default on nopass ~* &* +@all".into()]),
-            requirepass: Some(String::new()),
+            users: Some(users("user default on nopass ~* &* +@all")),
+            user: "default".into(),
             unixsocket: Some(String::new()),
             blind: Vec::new(),
             foreign: Ok(0),
@@ -261,17 +254,13 @@ mod tests {
     #[test]
     fn each_condition_is_named_and_only_some_are_tolerated() {
         type Change = fn(&mut Observation);
-        let cases: [(&str, bool, Change); 13] = [
+        let cases: [(&str, bool, Change); 11] = [
             ("loading", false, |seen| seen.info.loading = true),
             ("replica", true, |seen| seen.info.role = "slave".into()),
             ("cluster", false, |seen| seen.info.mode = "cluster".into()),
             ("users", false, |seen| seen.users = None),
-            ("users", false, |seen| seen.users = Some(vec!["user default on #abc ~* &* +@all".into()])),
-            ("users", false, |seen| {
-                seen.users = Some(vec!["user default on nopass ~* &* +@all -get".into()])
-            }),
-            ("users", false, |seen| seen.requirepass = Some("x".into())),
-            ("setting_unknown", false, |seen| seen.requirepass = None),
+            ("users", false, |seen| seen.users = Some(users("user default on nopass ~a* &* +@all"))),
+            ("setting_unknown", false, |seen| seen.unixsocket = None),
             ("unix_socket", true, |seen| seen.unixsocket = Some("/run/redis.sock".into())),
             ("interface_not_hooked", true, |seen| seen.blind.push(("tun0".into(), "no Ethernet".into()))),
             ("eviction", true, |seen| {
@@ -292,9 +281,12 @@ mod tests {
     }
 
     #[test]
-    fn two_users_are_too_many() {
+    fn users_and_passwords_alone_forbid_nothing() {
         let mut seen = fine();
-        seen.users.as_mut().expect("users").push("user bob off".into());
-        assert!(!judge(&seen, Mode::Strict).coherent);
+        let rules = ["user default off", "user sidecar on #1 ~* +@all", "user bob on #1 ~b* +@all"];
+        seen.users = Some(Users::of(&rules.map(str::to_owned), &["@read".to_owned()]));
+        assert!(!judge(&seen, Mode::Strict).coherent, "the agent itself must come in");
+        seen.user = "sidecar".into();
+        assert!(judge(&seen, Mode::Strict).coherent);
     }
 }

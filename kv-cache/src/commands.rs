@@ -16,6 +16,7 @@ use thiserror::Error;
 pub struct Commands {
     rows: BTreeMap<Name, Info>,
     renamed: Vec<String>,
+    get_categories: Vec<String>,
 }
 
 /// Why the server's commands were not understood.
@@ -64,9 +65,8 @@ const SPECIAL: &[(&str, Class)] = &[
     ("replconf", Class::Unpaired),
     ("reset", Class::Session),
     ("quit", Class::Session),
-    // As long as a server with passwords or users gets no hits at all, these change nothing that counts.
-    ("hello", Class::Harmless),
-    ("auth", Class::Harmless),
+    ("hello", Class::Hello),
+    ("auth", Class::Auth),
 ];
 
 /// Commands that may change what the agent checked about the server.
@@ -244,7 +244,9 @@ impl Commands {
         .filter(|name| !described.iter().any(|description| description.name == *name))
         .map(str::to_owned)
         .collect();
-        Ok(Self { rows, renamed })
+        let get = described.iter().find(|description| description.name == "get");
+        let get_categories = get.map_or(Vec::new(), |get| get.categories.clone());
+        Ok(Self { rows, renamed, get_categories })
     }
 
     /// The rows.
@@ -268,6 +270,12 @@ impl Commands {
     #[must_use]
     pub fn info(&self, name: &str) -> Option<Info> {
         self.rows.get(&padded(name)?).copied()
+    }
+
+    /// The ACL categories of GET, as the server tells them (`@read`).
+    #[must_use]
+    pub fn get_categories(&self) -> &[String] {
+        &self.get_categories
     }
 
     /// Commands that the handler treats by name and that the server's configuration renamed or removed. With any there

@@ -48,9 +48,11 @@ fn commands_have_their_classes() {
             (Container, "client config acl"),
             (Recheck, "config|set acl|setuser acl|load replicaof slaveof failover debug shutdown"),
             (Session, "reset quit"),
+            (Auth, "auth"),
+            (Hello, "hello"),
             (
                 Harmless,
-                "mget strlen ping hello auth lpush blpop brpop lmove blmove xadd xreadgroup hset sadd zadd zpopmin geoadd config|get client|list eval_ro evalsha_ro fcall_ro publish exists ttl scan keys touch smove",
+                "mget strlen ping lpush blpop brpop lmove blmove xadd xreadgroup hset sadd zadd zpopmin geoadd config|get client|list eval_ro evalsha_ro fcall_ro publish exists ttl scan keys touch smove",
             ),
             (
                 Keys,

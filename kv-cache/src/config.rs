@@ -10,6 +10,7 @@ use xps_runtime::config::{Mistakes, Reader, Sources};
 use xps_runtime::plan::{Mode as PathMode, Wishes};
 
 use crate::coherence::Mode;
+use crate::credentials::{Secret, Server};
 
 /// Prefix of the environment's variables: `KV_CACHE_CACHE_MEMORY_BYTES` is `memory_bytes` of `[cache]`.
 pub const PREFIX: &str = "KV_CACHE";
@@ -29,8 +30,8 @@ const REPLY_FRAME: usize = 9;
 /// The configuration, valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where Redis listens; its port is the plain port.
-    pub redis: SocketAddr,
+    /// The server, and as whom the agent comes; its port is the plain port.
+    pub redis: Server,
     /// Port for clients of XPS.
     pub accelerated_port: u16,
     /// Addresses that the user path listens on.
@@ -51,6 +52,8 @@ pub struct Config {
     pub value_bytes_max: u32,
     /// One of how many misses is reported; a power of two.
     pub miss_sample: u32,
+    /// Whether keys that do not exist are cached too.
+    pub missing_keys: bool,
     /// Connections in the stack at once.
     pub flows_max: u32,
     /// How much staleness is allowed.
@@ -87,7 +90,13 @@ impl Config {
         environment: Vec<(String, String)>,
         flags: Vec<(String, String)>,
     ) -> Result<Self, Mistakes> {
+        let shown = flags.iter().any(|(key, _)| key == "redis.password");
         let mut reader = Reader::new(&Sources { file, prefix: PREFIX, environment, flags });
+        if shown {
+            let message =
+                "everybody on the machine can read flags; use redis.password_file or KV_CACHE_REDIS_PASSWORD";
+            reader.mistake("redis", "password", message);
+        }
         let config = Self::ask(&mut reader);
         config.check(&mut reader);
         reader.finish()?;
@@ -98,7 +107,16 @@ impl Config {
         let address = "an address with port, such as 127.0.0.1:6379";
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let seconds = Duration::from_secs;
-        let redis = reader.section("redis").parsed("address", at(6379), address);
+        let mut redis = reader.section("redis");
+        let mut redis = Server {
+            address: redis.parsed("address", at(6379), address),
+            username: redis.string("username", ""),
+            password: Secret::new(redis.secret("password")),
+        };
+        let password_file = reader.section("redis").string("password_file", "");
+        if !password_file.is_empty() {
+            redis.password = password_of(reader, &password_file, &redis.password);
+        }
         let mut listen = reader.section("listen");
         let accelerated_port = listen.integer("accelerated_port", 6380, 1..=u16::MAX);
         let any = vec![IpAddr::from([0; 4]), IpAddr::from([0; 16])];
@@ -117,6 +135,7 @@ impl Config {
         let value_bytes_max =
             cache.integer("value_bytes_max", 1400.min(VALUE_BYTES_MAX), 1..=VALUE_BYTES_MAX);
         let miss_sample = cache.integer("miss_sample", 4, 1..=1 << 16);
+        let missing_keys = cache.boolean("missing_keys", true);
         let flows_max = reader.section("flows").integer("max", 16_384, 1..=1 << 22);
         let mut section = reader.section("coherence");
         let coherence =
@@ -141,6 +160,7 @@ impl Config {
             entries_max,
             value_bytes_max,
             miss_sample,
+            missing_keys,
             flows_max,
             coherence,
             kill_older_connections,
@@ -152,11 +172,11 @@ impl Config {
     }
 
     fn check(&self, reader: &mut Reader) {
-        if self.accelerated_port == self.redis.port() {
+        if self.accelerated_port == self.redis.address.port() {
             let message = "listen.accelerated_port is Redis's own port; it must be another";
             reader.mistake("listen", "accelerated_port", message);
         }
-        if self.admin.port() == self.accelerated_port || self.admin == self.redis {
+        if self.admin.port() == self.accelerated_port || self.admin == self.redis.address {
             reader.mistake(
                 "listen",
                 "admin",
@@ -170,7 +190,7 @@ impl Config {
                 "listen.addresses is empty; it must name at least one address",
             );
         }
-        if self.redis.port() == 0 {
+        if self.redis.address.port() == 0 {
             reader.mistake("redis", "address", "redis.address has no port");
         }
         if !self.miss_sample.is_power_of_two() {
@@ -190,6 +210,24 @@ impl Config {
     }
 }
 
+/// The first line of the file.
+fn password_of(reader: &mut Reader, path: &str, other: &Secret) -> Secret {
+    if !other.is_empty() {
+        reader.mistake("redis", "password_file", "redis.password is given too; only one of them can count");
+    }
+    match std::fs::read_to_string(path) {
+        Ok(text) => Secret::new(text.lines().next().unwrap_or_default().to_owned()),
+        Err(error) => {
+            reader.mistake(
+                "redis",
+                "password_file",
+                format!("redis.password_file {path} cannot be read: {error}"),
+            );
+            Secret::default()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,7 +235,7 @@ mod tests {
     #[test]
     fn nothing_given_is_a_configuration() {
         let config = Config::read(None, Vec::new(), Vec::new()).expect("defaults");
-        assert_eq!(config.redis.port(), 6379);
+        assert_eq!(config.redis, Server::open(([127, 0, 0, 1], 6379).into()));
         assert_eq!(config.pages, 2048);
         assert_eq!(config.value_bytes_max, 1400);
     }
@@ -213,6 +251,34 @@ mod tests {
             "memory_bytes",
         ] {
             assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_password_comes_by_file_or_environment_and_is_never_shown() {
+        let environment = vec![("KV_CACHE_REDIS_PASSWORD".to_owned(), "hunter2".to_owned())];
+        let config = Config::read(None, environment.clone(), Vec::new()).expect("it");
+        assert_eq!(config.redis.password.reveal(), "hunter2");
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("password");
+        std::fs::write(&path, "secret of a file\n").expect("a file");
+        let flags = vec![("redis.password_file".to_owned(), path.display().to_string())];
+        let config = Config::read(None, Vec::new(), flags.clone()).expect("it");
+        assert_eq!(config.redis.password.reveal(), "secret of a file");
+        let both = Config::read(None, environment, flags).expect_err("two passwords").to_string();
+        assert!(both.contains("only one") && !both.contains("hunter2"), "{both}");
+        for (file, flags) in [
+            ("", vec![("redis.password".to_owned(), "hunter2".to_owned())]),
+            ("[redis]\npassword = 1234567\n", Vec::new()),
+            ("[redis]\npassword_file = \"/nosuch\"\n", Vec::new()),
+        ] {
+            let mistakes = Config::read(Some(("kv.toml", file)), Vec::new(), flags).expect_err("a mistake");
+            let text = mistakes.to_string();
+            assert!(
+                text.contains("password") && !text.contains("hunter2") && !text.contains("1234567"),
+                "{text}"
+            );
         }
     }
 

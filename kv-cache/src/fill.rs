@@ -7,11 +7,11 @@
 //! and the deadline counts from before it was asked, so it is never late.
 //!
 //! The value is asked for with `GETRANGE key 0 <limit>`, so that a value of hundreds of megabytes costs the server and the
-//! agent nothing; one that comes back longer than can be cached is too large. Empty values look the same as none there,
-//! and are not cached.
+//! agent nothing; one that comes back longer than can be cached is too large. Where there is no value there is no time to
+//! live either: so a key that does not exist is told from an empty value. One that expires between the two questions looks
+//! like an empty value, whose deadline has passed by then.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep, timeout};
 use xps_runtime::control::{monotonic_ns, tai_ns};
 use xps_runtime::events::Events;
 
+use crate::credentials::Server;
 use crate::kernel::{Cache, Kernel, count, lock, now_ms};
 use crate::redis::{Connection, RedisError, retry_delay};
 use crate::store::key_hash;
@@ -50,8 +51,10 @@ const BEAT: Duration = Duration::from_millis(50);
 /// What the filling needs to know.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where Redis listens.
-    pub redis: SocketAddr,
+    /// The server.
+    pub redis: Server,
+    /// Whether keys that do not exist are cached too.
+    pub missing_keys: bool,
     /// Largest value, in bytes.
     pub value_bytes_max: u32,
     /// One of how many misses is reported while most lead to entries.
@@ -143,8 +146,7 @@ impl Filler {
                 continue;
             }
             if connection.is_none() && Instant::now() >= next_attempt {
-                let address = self.settings.redis.to_string();
-                match self.beating(Connection::open(&address)).await {
+                match self.beating(Connection::open(&self.settings.redis)).await {
                     Ok(opened) => {
                         *lock(&self.kernel.fill_address) = opened.local_address().ok();
                         (connection, self.database, failures) = (Some(opened), 0, 0);
@@ -254,9 +256,16 @@ impl Filler {
                 return Err(RedisError::Protocol("answers are missing".to_owned()));
             };
             count(&kernel.counts.fills);
-            let useful = match self.cacheable(asked_tai_ns, &ttl, value) {
-                Some((deadline, value)) => self.admit(&mut cache, now_ms, &one, deadline, &value),
-                None => {
+            let useful = match self.answer(asked_tai_ns, &ttl, value) {
+                // One that nobody has asked for again within a second or so is not worth an entry: a flood of keys that
+                // do not exist must not push others out.
+                Answer::Missing
+                    if self.settings.missing_keys && self.uncacheable.remove(&one.id).is_some() =>
+                {
+                    self.admit(&mut cache, now_ms, &one, u64::MAX, &[])
+                }
+                Answer::Value { deadline, reply } => self.admit(&mut cache, now_ms, &one, deadline, &reply),
+                Answer::Missing | Answer::Uncacheable => {
                     count(&kernel.counts.uncacheable);
                     self.uncacheable.insert(one.id, now_ms + UNCACHEABLE_MS);
                     false
@@ -269,13 +278,17 @@ impl Filler {
         Ok(())
     }
 
-    /// Until when the value may be served, and the value; `None` if it cannot be cached.
-    fn cacheable(&self, asked_tai_ns: u64, ttl: &Frame, value: Frame) -> Option<(u64, Vec<u8>)> {
-        let Frame::BulkString(value) = value else { return None };
-        if value.is_empty() || value.len() > self.settings.value_bytes_max as usize {
-            return None;
+    fn answer(&self, asked_tai_ns: u64, ttl: &Frame, value: Frame) -> Answer {
+        let Frame::BulkString(value) = value else { return Answer::Uncacheable };
+        if matches!(ttl, Frame::Integer(-2)) && value.is_empty() {
+            return Answer::Missing;
         }
-        Some((deadline(asked_tai_ns, ttl)?, value))
+        match deadline(asked_tai_ns, ttl) {
+            Some(deadline) if value.len() <= self.settings.value_bytes_max as usize => {
+                Answer::Value { deadline, reply: reply_of(&value) }
+            }
+            _ => Answer::Uncacheable,
+        }
     }
 
     /// Whether an entry was made, or a write was faster, which says nothing against the key.
@@ -285,7 +298,7 @@ impl Filler {
         now_ms: u64,
         one: &Wanted,
         deadline_tai_ns: u64,
-        value: &[u8],
+        reply: &[u8],
     ) -> bool {
         let now = (self.kernel.buckets.read(one.bucket), self.kernel.buckets.read(GLOBAL_BUCKET));
         if now != one.words {
@@ -293,7 +306,6 @@ impl Filler {
             count(&self.kernel.counts.overtaken);
             return true;
         }
-        let reply = reply_of(value);
         let head = EntryHead {
             id: one.id,
             bucket: one.words.0,
@@ -304,7 +316,7 @@ impl Filler {
             database: one.database,
         };
         let Cache { table, entries } = cache;
-        match table.insert(entries, now_ms, &head, &one.key, &reply) {
+        match table.insert(entries, now_ms, &head, &one.key, reply) {
             Admission::Admitted => {
                 count(&self.kernel.counts.admitted);
                 true
@@ -320,6 +332,16 @@ impl Filler {
             }
         }
     }
+}
+
+/// What the server said of a key.
+enum Answer {
+    /// A reply, and until when it may be served.
+    Value { deadline: u64, reply: Vec<u8> },
+    /// There is no such key.
+    Missing,
+    /// Another type, too large, or about to expire.
+    Uncacheable,
 }
 
 /// The key of a report, with its id and database.

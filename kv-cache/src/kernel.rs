@@ -15,6 +15,7 @@ use xps_runtime::plan::Skipped;
 use crate::coherence::{Cause, Judgement};
 use crate::store::{Buckets, Entries, SettingsMap};
 use crate::table::Table;
+use crate::users::Users;
 
 /// Handles to an installation.
 pub struct Kernel {
@@ -48,6 +49,8 @@ pub struct Kernel {
     pub fill_beat_ns: AtomicU64,
     /// An orderly stop is under way.
     pub draining: AtomicBool,
+    /// The users that the programs know.
+    pub users: Mutex<Option<Users>>,
 }
 
 /// The entries, and the store they lie in.
@@ -126,6 +129,7 @@ impl Kernel {
             fill_address: Mutex::new(None),
             fill_beat_ns: AtomicU64::new(monotonic_ns()),
             draining: AtomicBool::new(false),
+            users: Mutex::new(None),
             installed: Mutex::new(Some(installed)),
         }))
     }

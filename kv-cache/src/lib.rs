@@ -21,7 +21,8 @@
 //! - [`watch`]: looks at the server and its connections.
 //! - [`coherence`]: decides from what was seen; pure.
 //! - [`commands`]: what the server's commands may change.
-//! - [`redis`]: the agent's own connection.
+//! - [`users`]: which users may read every key; pure.
+//! - [`redis`]: the agent's own connection, [`credentials`]: as whom.
 //! - [`kernel`]: what these share.
 //!
 //! Telling:
@@ -35,6 +36,7 @@ pub mod admin;
 pub mod coherence;
 pub mod commands;
 pub mod config;
+pub mod credentials;
 pub mod fill;
 pub mod kernel;
 pub mod path;
@@ -46,4 +48,5 @@ pub mod status;
 pub mod store;
 pub mod sweep;
 pub mod table;
+pub mod users;
 pub mod watch;

@@ -73,12 +73,12 @@ fn install(config: &Config, plan: &Plan) -> Result<(Arc<Kernel>, Stats), Install
             (map::PAGES, config.pages),
         ],
         // Only the buckets must outlive an agent, since connections hold them.
-        fresh_maps: vec![map::INDEX, map::PAGES, map::COMMANDS, map::SETTINGS],
+        fresh_maps: vec![map::INDEX, map::PAGES, map::COMMANDS, map::SETTINGS, map::USERS],
         predicates: vec![Predicate {
             address: [0; 16],
             prefix_bits: 0,
             accelerated_port: config.accelerated_port,
-            plain_port: config.redis.port(),
+            plain_port: config.redis.address.port(),
         }],
         flows_max: config.flows_max,
         reply_bytes_max: REPLY_MAX as u32,

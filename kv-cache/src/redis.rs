@@ -12,6 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::credentials::Server;
+
 /// How long the server may take to answer a batch.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -68,18 +70,30 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to `address` (`host:port`).
+    /// Connects, and authenticates if there are credentials.
     ///
     /// # Errors
-    /// If there is no connection in time.
-    pub async fn open(address: &str) -> Result<Self, RedisError> {
-        let failed = |source| RedisError::Connect { address: address.to_owned(), source };
-        let stream = timeout(ANSWER_TIMEOUT, TcpStream::connect(address))
+    /// If there is no connection in time, or the credentials are refused.
+    pub async fn open(server: &Server) -> Result<Self, RedisError> {
+        let failed = |source| RedisError::Connect { address: server.address.to_string(), source };
+        let stream = timeout(ANSWER_TIMEOUT, TcpStream::connect(server.address))
             .await
             .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
             .map_err(failed)?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, received: Vec::new(), at: 0, outgoing: Vec::new(), waiting: 0 })
+        let mut connection = Self { stream, received: Vec::new(), at: 0, outgoing: Vec::new(), waiting: 0 };
+        let (username, password) = (server.username.as_bytes(), server.password.reveal().as_bytes());
+        if !username.is_empty() || !password.is_empty() {
+            let answer = if username.is_empty() {
+                connection.ask(&[b"AUTH", password]).await?
+            } else {
+                connection.ask(&[b"AUTH", username, password]).await?
+            };
+            if !matches!(answer, Frame::SimpleString(_)) {
+                return Err(refused("AUTH", &answer));
+            }
+        }
+        Ok(connection)
     }
 
     /// This end's address, as `CLIENT LIST` shows it.
@@ -179,6 +193,15 @@ impl Connection {
         }
     }
 
+    /// The name of the user that this connection is.
+    ///
+    /// # Errors
+    /// If it cannot be asked, or is refused.
+    pub async fn user(&mut self) -> Result<String, RedisError> {
+        let answer = self.ask(&[b"ACL", b"WHOAMI"]).await?;
+        text_of("ACL WHOAMI", &answer)
+    }
+
     /// The addresses of all clients, as the server sees them.
     ///
     /// # Errors
@@ -204,6 +227,11 @@ fn encode(outgoing: &mut Vec<u8>, arguments: &[&[u8]]) {
 
 fn refused(command: &'static str, answer: &Frame) -> RedisError {
     let answer = match answer {
+        Frame::Error(text) if text.starts_with("NOAUTH") || text.starts_with("WRONGPASS") => {
+            format!(
+                "{text} (kv-cache's own user: redis.username and redis.password_file, or KV_CACHE_REDIS_PASSWORD)"
+            )
+        }
         Frame::Error(text) => text.clone(),
         _ => "something else than expected".to_owned(),
     };
@@ -300,7 +328,8 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_listening_is_named() {
-        let error = Connection::open("127.0.0.1:1").await.expect_err("nobody there");
+        let nobody = Server::open(([127, 0, 0, 1], 1).into());
+        let error = Connection::open(&nobody).await.expect_err("nobody there");
         assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
     }
 }

@@ -45,7 +45,7 @@ pub async fn run(config: Config) -> Result<()> {
     let admin_listener = admin::listen(config.admin).await?;
     let relay = Relay::bind(RelaySettings {
         listen: config.addresses.iter().map(|ip| SocketAddr::new(*ip, config.accelerated_port)).collect(),
-        server: config.redis,
+        server: config.redis.address,
         connections_max: config.relay_connections_max,
         connect_timeout: CONNECT_TIMEOUT,
     })?;
@@ -53,10 +53,10 @@ pub async fn run(config: Config) -> Result<()> {
     let taken = tokio::task::block_in_place(|| path::take(&config))?;
     let causes: Vec<_> = taken.plan.causes.iter().map(ToString::to_string).collect();
     let causes = causes.join("; ");
-    tracing::info!(path = taken.plan.path.label(), causes, redis = %config.redis, port = config.accelerated_port, "started");
+    tracing::info!(path = taken.plan.path.label(), causes, redis = %config.redis.address, port = config.accelerated_port, "started");
 
     let (kernel, stats) = taken.kernel.map_or((None, None), |(kernel, stats)| (Some(kernel), Some(stats)));
-    let report = Report::new(taken.plan, config.redis, kernel.clone().zip(stats), relay_counts)?;
+    let report = Report::new(taken.plan, config.redis.address, kernel.clone().zip(stats), relay_counts)?;
     let mut tasks = JoinSet::new();
     let serving = tokio::spawn(admin::serve(admin_listener, Arc::new(report), stop.clone()));
     let mut relaying = tokio::spawn(relay.run(draining, config.drain_timeout));
@@ -82,7 +82,7 @@ pub async fn run(config: Config) -> Result<()> {
         _ = interrupt.recv() => tracing::info!("asked again: not waiting for connections"),
     }
     if let Some(kernel) = &kernel {
-        tokio::task::block_in_place(|| sweep::reset_accelerated(kernel, config.redis.port()));
+        tokio::task::block_in_place(|| sweep::reset_accelerated(kernel, config.redis.address.port()));
     }
     let _ = stopping.send(true);
     while tasks.join_next().await.is_some() {}
@@ -112,18 +112,19 @@ fn start_kernel(
         Events::of(installed.map(xps_core::abi::map::EVENTS)?)?
     };
     let filling = fill::Settings {
-        redis: config.redis,
+        redis: config.redis.clone(),
+        missing_keys: config.missing_keys,
         value_bytes_max: config.value_bytes_max,
         miss_sample: config.miss_sample,
     };
     let watching = watcher::Settings {
-        redis: config.redis,
+        redis: config.redis.clone(),
         mode: config.coherence,
         kill_older_connections: config.kill_older_connections,
     };
     tasks.spawn(fill::run(Arc::clone(kernel), filling, events, stop.clone()));
     tasks.spawn(watcher::run(Arc::clone(kernel), watching, stop.clone()));
-    tasks.spawn(sweep::run(Arc::clone(kernel), config.redis, stop.clone()));
+    tasks.spawn(sweep::run(Arc::clone(kernel), config.redis.clone(), stop.clone()));
     let devices = Devices::watch(interfaces).context("interfaces cannot be watched")?;
     tasks.spawn(follow_devices(Arc::clone(kernel), config.wishes.clone(), devices, stop.clone()));
     let lease = Lease::start(Arc::clone(kernel), config.lease)?;

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use aya::maps::{HashMap, Map, MapData, MapError};
-use kv_fastpath::abi::{BUCKETS, EntryHead, GLOBAL_BUCKET, Location, PAGE_BYTES, Settings, VERSION, map};
+use kv_fastpath::abi::{
+    BUCKETS, EntryHead, GLOBAL_BUCKET, Location, PAGE_BYTES, Settings, VERSION, map, users,
+};
 use kv_fastpath::coherence::PENDING_BITS;
 use kv_fastpath::command::{Info, NAME_BYTES, Name};
 use xps_core::siphash::SipHash13;
@@ -96,6 +98,12 @@ impl SettingsMap {
     pub fn set_seen(&self, foreign: u64, rechecks: u64) {
         self.memory.u64(at!(foreign_seen)).store(foreign, Ordering::Release);
         self.memory.u64(at!(rechecks_seen)).store(rechecks, Ordering::Release);
+    }
+
+    /// Which connections of the default user may read every key: those that were never authenticated, and those that were.
+    pub fn set_users(&self, initial: bool, default: bool) {
+        let bits = (u32::from(initial) * users::INITIAL) | (u32::from(default) * users::DEFAULT);
+        self.memory.u32(at!(users)).store(bits, Ordering::Release);
     }
 
     /// Whether hits are allowed as far as coherence is concerned.
@@ -234,6 +242,23 @@ pub fn store_commands(installed: &Installed, commands: &Commands) -> Result<(), 
         let Info { class, first, last, step } = *info;
         let value = [class, first as u8, last as u8, step as u8];
         table.insert(name, value, 0).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Makes `numbers` the users, beside the default one, that the programs let read. Those that may no longer go first.
+///
+/// # Errors
+/// If the map cannot be written.
+pub fn store_users(installed: &Installed, numbers: &[u32]) -> Result<(), InstallError> {
+    let failed = |source| InstallError::Map { name: map::USERS.to_owned(), source };
+    let mut table: HashMap<MapData, u32, u32> = hash(installed, map::USERS)?;
+    let old: Vec<u32> = table.keys().filter_map(Result::ok).collect();
+    for number in old.iter().filter(|number| !numbers.contains(number)) {
+        table.remove(number).map_err(failed)?;
+    }
+    for number in numbers {
+        table.insert(number, 1, 0).map_err(failed)?;
     }
     Ok(())
 }

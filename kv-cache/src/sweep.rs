@@ -20,6 +20,7 @@ use xps_runtime::control::tai_ns;
 use xps_runtime::ended::{Ended, flow_key};
 use xps_runtime::sockets::{self, Socket, SocketState};
 
+use crate::credentials::Server;
 use crate::kernel::{Cache, Kernel, client_address, count, lock, now_ms};
 use crate::redis::{Connection, RedisError};
 
@@ -29,7 +30,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 const SHARE: u32 = 300;
 
 /// Sweeps until `stop` turns true.
-pub async fn run(kernel: Arc<Kernel>, redis: SocketAddr, mut stop: watch::Receiver<bool>) {
+pub async fn run(kernel: Arc<Kernel>, redis: Server, mut stop: watch::Receiver<bool>) {
     let mut ended = Ended::default();
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -49,7 +50,7 @@ pub async fn run(kernel: Arc<Kernel>, redis: SocketAddr, mut stop: watch::Receiv
         if start < due {
             continue;
         }
-        if let Err(error) = collect(&kernel, redis, &mut ended).await {
+        if let Err(error) = collect(&kernel, &redis, &mut ended).await {
             tracing::debug!(%error, "flows that have ended cannot be told now");
         }
         due = start + start.elapsed() * SHARE;
@@ -67,11 +68,11 @@ enum SweepError {
     Redis(#[from] RedisError),
 }
 
-async fn collect(kernel: &Kernel, redis: SocketAddr, ended: &mut Ended) -> Result<(), SweepError> {
+async fn collect(kernel: &Kernel, redis: &Server, ended: &mut Ended) -> Result<(), SweepError> {
     let gone = tokio::task::block_in_place(|| {
         // The flows first: one that is opened in between has a socket when these are listed.
         let flows = lock(&kernel.flows).keys()?;
-        ended.look(&flows, redis.port()).map_err(SweepError::Sockets)
+        ended.look(&flows, redis.address.port()).map_err(SweepError::Sockets)
     })?;
     let mut clients = None;
     for key in gone {
@@ -82,7 +83,7 @@ async fn collect(kernel: &Kernel, redis: SocketAddr, ended: &mut Ended) -> Resul
             }
         } else {
             if clients.is_none() {
-                let mut connection = Connection::open(&redis.to_string()).await?;
+                let mut connection = Connection::open(redis).await?;
                 clients = Some(connection.clients().await?.into_iter().collect::<HashSet<_>>());
             }
             let address = client_address(&key).to_string();

@@ -20,9 +20,11 @@ use xps_runtime::sockets::{self, Socket, SocketState};
 
 use crate::coherence::{Cause, Judgement, Mode, Observation, judge};
 use crate::commands::{self, Commands};
+use crate::credentials::Server;
 use crate::kernel::{Kernel, count, lock};
 use crate::redis::{Connection, RedisError, retry_delay};
-use crate::store::store_commands;
+use crate::store::{store_commands, store_users};
+use crate::users::Users;
 
 /// How often the counts are looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -36,8 +38,8 @@ const CHECK_REFUSED: Duration = Duration::from_millis(200);
 /// What the watch needs to know.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where Redis listens.
-    pub redis: SocketAddr,
+    /// The server.
+    pub redis: Server,
     /// How much staleness is allowed.
     pub mode: Mode,
     /// Whether older connections are closed.
@@ -75,7 +77,7 @@ pub async fn run(kernel: Arc<Kernel>, settings: Settings, mut stop: watch::Recei
 /// Watches as long as the connection lasts; gives what ended it.
 async fn connected(kernel: &Kernel, settings: &Settings, failures: &mut u32) -> RedisError {
     let attempt = async {
-        let mut connection = Connection::open(&settings.redis.to_string()).await?;
+        let mut connection = Connection::open(&settings.redis).await?;
         let run_id = connection.info().await?.run_id;
         let commands = learn(&mut connection, kernel).await?;
         Ok((connection, run_id, commands))
@@ -142,8 +144,12 @@ async fn check(
     }
     // One after the other, each is a round trip: once a second, and beside the requests' path.
     let observation = Observation {
-        users: connection.users().await.ok(),
-        requirepass: connection.setting("requirepass").await?,
+        users: match connection.users().await {
+            Ok(rules) => Some(Users::of(&rules, commands.get_categories())),
+            Err(RedisError::Refused { .. }) => None,
+            Err(error) => return Err(error),
+        },
+        user: connection.user().await?,
         unixsocket: connection.setting("unixsocket").await?,
         blind: {
             let skipped = lock(&kernel.skipped);
@@ -174,6 +180,9 @@ async fn check(
         kernel.coherent.store(false, Ordering::Release);
         return Ok(false);
     }
+    if let Some(users) = &observation.users {
+        allow(kernel, users)?;
+    }
     if seen != Some(now) || !before.coherent {
         // Something may have been written unseen. After this point it cannot.
         tokio::task::block_in_place(|| kernel.flush());
@@ -184,13 +193,29 @@ async fn check(
     Ok(true)
 }
 
+/// Tells the programs which users may read every key.
+fn allow(kernel: &Kernel, users: &Users) -> Result<(), RedisError> {
+    let mut known = lock(&kernel.users);
+    if known.as_ref() == Some(users) {
+        return Ok(());
+    }
+    if let Some(installed) = &*lock(&kernel.installed) {
+        let numbers = users.numbers(kernel.secret());
+        store_users(installed, &numbers).map_err(|error| RedisError::Protocol(error.to_string()))?;
+    }
+    kernel.settings.set_users(users.initial, users.default);
+    tracing::info!(users = users.count, readers = users.readers(), initial = users.initial, "users");
+    *known = Some(users.clone());
+    Ok(())
+}
+
 /// How many connections to the server the programs do not understand.
 async fn foreign(
     kernel: &Kernel,
     settings: &Settings,
     connection: &mut Connection,
 ) -> Result<Result<usize, String>, RedisError> {
-    let found = tokio::task::block_in_place(|| unknown_peers(kernel, settings.redis.port()));
+    let found = tokio::task::block_in_place(|| unknown_peers(kernel, settings.redis.address.port()));
     let peers = match found {
         Ok(peers) => peers,
         Err(error) => return Ok(Err(error)),

@@ -316,6 +316,19 @@ impl Section<'_> {
         })
     }
 
+    /// Text that is nobody else's affair: a mistake does not show it. Empty if it is not given.
+    pub fn secret(&mut self, key: &str) -> String {
+        match self.take(key) {
+            None => String::new(),
+            Some((_, Value::Text(text) | Value::Loose(text))) => text,
+            Some((place, _)) => {
+                let message = format!("{}.{key} must be text in quotes", self.name);
+                self.reader.mistakes.push(Mistake { place, message });
+                String::new()
+            }
+        }
+    }
+
     /// One of a few words.
     pub fn choice<T: Clone>(&mut self, key: &str, default: T, words: &[(&str, T)]) -> T {
         self.read(key, default, |value| {

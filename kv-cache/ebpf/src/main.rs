@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::btf_map;
 use kv_fastpath::abi::{
     BUCKETS as BUCKETS_LEN, COMMANDS_MAX, ENTRY_BYTES_MAX, Location, Miss, PAGE_BYTES, Page, Recheck,
-    Settings, event,
+    Settings, USERS_MAX, event,
 };
 use kv_fastpath::answer;
 use kv_fastpath::command::{Info, Name};
@@ -37,6 +37,8 @@ static INDEX: HashMap<u64, Location, 262_144> = HashMap::new();
 static PAGES: Array<Page, 2048, MAPPABLE> = Array::new();
 #[btf_map]
 static SETTINGS: Array<Settings, 1, MAPPABLE> = Array::new();
+#[btf_map]
+static USERS: HashMap<u32, u32, { USERS_MAX as usize }> = HashMap::new();
 
 /// The handler's tables.
 #[derive(Clone, Copy)]
@@ -95,6 +97,11 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn settings(&self) -> Option<*const Settings> {
         SETTINGS.get_ptr(0)
+    }
+
+    #[inline(always)]
+    fn may_read(&self, user: u32) -> bool {
+        USERS.get_ptr(&user).is_some()
     }
 
     #[inline(always)]
@@ -165,8 +172,15 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn answer_one(&self, database: u32, index: u32, scratch: &mut Scratch, reply: &mut Reply) -> u32 {
-        kv_answer_one(database, index, scratch, reply)
+    fn answer_one(
+        &self,
+        database: u32,
+        protocol: u32,
+        index: u32,
+        scratch: &mut Scratch,
+        reply: &mut Reply,
+    ) -> u32 {
+        kv_answer_one(database, protocol, index, scratch, reply)
     }
 }
 
@@ -184,10 +198,16 @@ fn count(reason: Reason) {
 /// One GET of a segment, verified by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn kv_answer_one(database: u32, index: u32, scratch: *mut Scratch, reply: *mut Reply) -> u32 {
+extern "C" fn kv_answer_one(
+    database: u32,
+    protocol: u32,
+    index: u32,
+    scratch: *mut Scratch,
+    reply: *mut Reply,
+) -> u32 {
     if scratch.is_null() || reply.is_null() {
         return answer::MISSED;
     }
     // SAFETY: checked; both belong to the caller.
-    unsafe { answer::one(&KernelTables, database, index, &mut *scratch, &mut *reply) }
+    unsafe { answer::one(&KernelTables, database, protocol, index, &mut *scratch, &mut *reply) }
 }

@@ -6,7 +6,7 @@
 //! bytes alone for [`QUARANTINE_MS`], so a program that still reads them reads an entry that was valid.
 
 /// Version of this module's layouts.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Names of the maps.
 pub mod map {
@@ -20,6 +20,8 @@ pub mod map {
     pub const PAGES: &str = "PAGES";
     /// One [`super::Settings`].
     pub const SETTINGS: &str = "SETTINGS";
+    /// Users that may read every key: 1 by [`crate::connection::user_of`] their name.
+    pub const USERS: &str = "USERS";
 }
 
 /// Buckets of versions (C1). The global bucket has the index [`GLOBAL_BUCKET`].
@@ -35,6 +37,9 @@ pub const ENTRY_BYTES_MAX: usize = 2048;
 pub const KEY_BYTES_MAX: usize = 250;
 /// How long the bytes of a removed entry are not used again.
 pub const QUARANTINE_MS: u64 = 1_000;
+
+/// Most users, beside the default one, that get hits.
+pub const USERS_MAX: u32 = 1024;
 
 /// Most commands the table takes.
 pub const COMMANDS_MAX: u32 = 2048;
@@ -65,7 +70,7 @@ pub struct EntryHead {
     pub deadline_tai_ns: u64,
     /// Length of the key in bytes.
     pub key_len: u16,
-    /// Length of the reply in bytes.
+    /// Length of the reply in bytes; 0: there is no such key.
     pub reply_len: u16,
     /// Database number.
     pub database: u32,
@@ -98,8 +103,16 @@ pub struct Settings {
     pub rechecks: u64,
     /// One of how many misses is reported (a power of two; 1: each).
     pub miss_sample: u32,
-    /// Zero.
-    pub padding: u32,
+    /// What of the default user may read every key: see [`users`].
+    pub users: u32,
+}
+
+/// Bits of [`Settings::users`].
+pub mod users {
+    /// Connections that were never authenticated.
+    pub const INITIAL: u32 = 1;
+    /// Connections that gave the default user's password.
+    pub const DEFAULT: u32 = 2;
 }
 
 /// Kinds of event records.

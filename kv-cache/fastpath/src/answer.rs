@@ -4,28 +4,33 @@ use xps_core::bound::masked;
 use xps_core::handler::Reply;
 use xps_core::verdict::Reason;
 
-use crate::abi::{EntryHead, GLOBAL_BUCKET, KEY_BYTES_MAX, Settings};
+use crate::abi::{EntryHead, GLOBAL_BUCKET, KEY_BYTES_MAX, Settings, users};
+use crate::choice::UNKNOWN;
 use crate::coherence::{bucket_of, entry_id, settled};
-use crate::connection::DATABASE_UNKNOWN;
+use crate::connection::{Connection, user};
 use crate::handler::{GETS_MAX, KEY_ROOM, Scratch, Tables};
 
 /// Writes the replies of all GETs into `reply`, or tells what stands in the way. Nothing of it is sent then.
 #[inline(always)]
 pub(crate) fn answer<T: Tables>(
     tables: &T,
-    database: u32,
+    connection: &Connection,
     scratch: &mut Scratch,
     reply: &mut Reply,
     room: u32,
 ) -> Option<Reason> {
-    if database == DATABASE_UNKNOWN || !coherent(tables) {
+    let (database, protocol) = (connection.database.get(), connection.protocol.get());
+    if database == UNKNOWN || protocol == UNKNOWN {
         return Some(Reason::Suspended);
+    }
+    if let Some(reason) = forbidden(tables, connection.user.get()) {
+        return Some(reason);
     }
     for index in 0..GETS_MAX as u32 {
         if index >= scratch.gets_len {
             break;
         }
-        let refused = tables.answer_one(database, index, scratch, reply);
+        let refused = tables.answer_one(database, protocol, index, scratch, reply);
         if refused != ANSWERED {
             return Some(refusal(refused));
         }
@@ -36,20 +41,31 @@ pub(crate) fn answer<T: Tables>(
     None
 }
 
-/// Whether the agent vouches for its tables as far as connections and users are concerned (C8, C9).
+/// Why `user` gets no hits, if so: the agent does not vouch for its tables as far as connections and users are concerned
+/// (C8, C9), or the user may not read every key (C7).
 #[inline(always)]
-fn coherent<T: Tables>(tables: &T) -> bool {
-    let Some(settings) = tables.settings() else { return false };
+fn forbidden<T: Tables>(tables: &T, user: u32) -> Option<Reason> {
+    let Some(settings) = tables.settings() else { return Some(Reason::Suspended) };
     // SAFETY: the pointer is valid while the program runs; the agent changes the words one at a time.
-    let (coherent, foreign_seen, rechecks, rechecks_seen) = unsafe {
+    let (coherent, foreign_seen, rechecks, rechecks_seen, allowed) = unsafe {
         (
             (&raw const (*settings).coherent).read_volatile(),
             (&raw const (*settings).foreign_seen).read_volatile(),
             (&raw const (*settings).rechecks).read_volatile(),
             (&raw const (*settings).rechecks_seen).read_volatile(),
+            (&raw const (*settings).users).read_volatile(),
         )
     };
-    coherent == 1 && rechecks == rechecks_seen && tables.foreign() == foreign_seen
+    if coherent != 1 || rechecks != rechecks_seen || tables.foreign() != foreign_seen {
+        return Some(Reason::Suspended);
+    }
+    let permitted = match user {
+        user::INITIAL => allowed & users::INITIAL != 0,
+        user::DEFAULT => allowed & users::DEFAULT != 0,
+        UNKNOWN => false,
+        other => tables.may_read(other),
+    };
+    if permitted { None } else { Some(Reason::NotPermitted) }
 }
 
 /// What [`one`] returns for a GET whose reply was appended.
@@ -70,6 +86,7 @@ const fn refusal(code: u32) -> Reason {
 pub fn one<T: Tables + ?Sized>(
     tables: &T,
     database: u32,
+    protocol: u32,
     index: u32,
     scratch: &mut Scratch,
     reply: &mut Reply,
@@ -96,7 +113,8 @@ pub fn one<T: Tables + ?Sized>(
         let key_len = (&raw const (*scratch.get(index)).key_len).read_volatile();
         let key_room = masked::<{ KEY_ROOM as u32 * 2 - 8 }>(key_len + 7);
         let bytes = entry.add(size_of::<EntryHead>() + key_room);
-        reply.append(bytes, (&raw const (*head).reply_len).read_volatile() as u32)
+        let reply_len = (&raw const (*head).reply_len).read_volatile() as u32;
+        if reply_len == 0 { append_null(reply, protocol) } else { reply.append(bytes, reply_len) }
     };
     if !fitted {
         return TOO_LARGE;
@@ -107,6 +125,16 @@ pub fn one<T: Tables + ?Sized>(
         return MISSED;
     }
     ANSWERED
+}
+
+/// Appends what the server says of a key that does not exist.
+#[inline(always)]
+fn append_null(reply: &mut Reply, protocol: u32) -> bool {
+    if protocol == 3 {
+        reply.append_word(u64::from_le_bytes(*b"_\r\n\0\0\0\0\0"), 3)
+    } else {
+        reply.append_word(u64::from_le_bytes(*b"$-1\r\n\0\0\0"), 5)
+    }
 }
 
 /// Whether the entry is of this key in this database.

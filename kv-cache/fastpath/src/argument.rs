@@ -5,9 +5,10 @@ use xps_core::handler::{Scan, WINDOW, Window};
 use xps_core::siphash::SipHash13;
 
 use crate::abi::{GLOBAL_BUCKET, KEY_BYTES_MAX};
+use crate::choice::UNKNOWN;
 use crate::coherence::bucket_of;
-use crate::command::{Class, Info};
-use crate::connection::{Connection, DATABASE_UNKNOWN, NO_SLOT, RECHECK_SLOT, queued};
+use crate::command::{Class, Info, NAME_BYTES};
+use crate::connection::{Connection, NO_SLOT, RECHECK_SLOT, queued, user, user_of};
 use crate::handler::{GETS_MAX, Get, KEY_ROOM, Scratch, State, Tables, going_on};
 use crate::request::{NAME_TOO_LONG, Parser, keep_in_memory, number_at, phase, words};
 
@@ -25,6 +26,12 @@ pub mod role {
     pub const GET_KEY: u8 = 4;
     /// The database of a SELECT.
     pub const DATABASE: u8 = 5;
+    /// The user's name of an AUTH or HELLO.
+    pub const USER: u8 = 6;
+    /// The protocol's version of a HELLO.
+    pub const PROTOCOL: u8 = 7;
+    /// The name of an option of a HELLO.
+    pub const OPTION: u8 = 8;
 }
 
 /// Words and single bytes of a key read by one call: enough for a usual one.
@@ -131,13 +138,33 @@ pub(crate) fn begin<T: Tables>(tables: &T, parser: &mut Parser, scratch: &mut Sc
             } else {
                 role = role::GET_KEY;
             }
+        } else if parser.class == Class::Auth as u8 {
+            role = user_role(parser);
+        } else if parser.class == Class::Hello as u8 {
+            role = role::PROTOCOL;
+            parser.number = 0;
+        }
+    } else if parser.class == Class::Hello as u8 {
+        if argument == parser.key_next {
+            role = role::OPTION;
+            parser.key_last = argument;
+            parser.name = [0; NAME_BYTES];
+            parser.name_len = 0;
+        } else if argument == parser.key_last + parser.key_step {
+            role = user_role(parser);
         }
     }
     parser.key_at = 0;
-    if role == role::WRITE_KEY || role == role::GET_KEY {
+    if role == role::WRITE_KEY || role == role::GET_KEY || role == role::USER {
         parser.hash = SipHash13::new(tables.secret());
     }
     parser.role = role;
+}
+
+/// A user's name begins. One that is longer than a key is nobody's whom the agent tells of.
+#[inline(always)]
+const fn user_role(parser: &Parser) -> u8 {
+    if parser.body_left as usize <= KEY_BYTES_MAX { role::USER } else { role::SKIP }
 }
 
 /// Reads an argument's bytes. What has ended with them is told by `role`, which is [`role::SKIP`] otherwise.
@@ -147,12 +174,13 @@ pub(crate) fn body(window: &mut Window, parser: &mut Parser, scratch: &mut Scrat
     if reading == role::SKIP {
         return skip(window, parser);
     }
-    if reading == role::WRITE_KEY || reading == role::GET_KEY {
+    if reading == role::WRITE_KEY || reading == role::GET_KEY || reading == role::USER {
         let index = scratch.gets_len;
         key_bytes(window, parser, scratch.key(index));
     } else {
-        let whole = reading == role::NAME && parser.whole_name(window);
-        if !whole && !word_bytes(window, parser, reading == role::DATABASE) {
+        let number = reading == role::DATABASE || reading == role::PROTOCOL;
+        let whole = !number && parser.whole_name(window);
+        if !whole && !word_bytes(window, parser, number) {
             return Scan::Opaque;
         }
     }
@@ -179,11 +207,13 @@ pub(crate) fn settle<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scr
         }
         role::WRITE_KEY => bucket = bucket_of(parser.hash.finish()),
         role::DATABASE => {
-            let database = parser.number;
-            // Redis takes other forms of it, or refuses them; they are rare enough not to be told apart.
-            let known = database < DATABASE_UNKNOWN as u64 && parser.key_at != 0;
-            connection.select(number, if known { database as u32 } else { DATABASE_UNKNOWN });
+            let database = number_read(parser);
+            connection.database.ask(number, database);
+            connection.choose();
         }
+        role::USER => connection.user.refine(user_of(parser.hash.finish())),
+        role::PROTOCOL => connection.protocol.refine(number_read(parser)),
+        role::OPTION => option(parser, connection, number),
         role::NAME | role::SUBCOMMAND => bucket = named(tables, parser, connection, scratch, number, role),
         _ => {}
     }
@@ -192,6 +222,27 @@ pub(crate) fn settle<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scr
             tables.ask_recheck();
         }
         connection.write(tables, number, bucket);
+    }
+}
+
+/// The number that was read. Redis takes other forms of it, or refuses them; they are rare enough not to be told apart.
+#[inline(always)]
+const fn number_read(parser: &Parser) -> u32 {
+    if parser.number < UNKNOWN as u64 && parser.key_at != 0 { parser.number as u32 } else { UNKNOWN }
+}
+
+/// An option of a HELLO: `AUTH user password` or `SETNAME name`; of anything else Redis makes an error.
+#[inline(always)]
+fn option(parser: &mut Parser, connection: &mut Connection, number: u32) {
+    const AUTH: u32 = u32::from_le_bytes(*b"auth");
+    let start = [parser.name[0], parser.name[1], parser.name[2], parser.name[3]];
+    if parser.name_len == 4 && u32::from_le_bytes(start) == AUTH {
+        connection.user.ask(number, UNKNOWN);
+        parser.key_step = 1;
+        parser.key_next = parser.key_last + 3;
+    } else {
+        parser.key_step = 0;
+        parser.key_next = parser.key_last + 2;
     }
 }
 
@@ -257,7 +308,7 @@ fn word_bytes(window: &mut Window, parser: &mut Parser, number: bool) -> bool {
         let Some(byte) = window.next() else { break };
         parser.body_left -= 1;
         if number {
-            database_digit(parser, byte);
+            digit(parser, byte);
         } else if !parser.name_byte(byte) {
             return false;
         }
@@ -265,13 +316,13 @@ fn word_bytes(window: &mut Window, parser: &mut Parser, number: bool) -> bool {
     true
 }
 
-/// Adds a digit of a database number; anything else makes it unknown.
+/// Adds a digit of a number; anything else makes it unknown.
 #[inline(always)]
-fn database_digit(parser: &mut Parser, byte: u8) {
+fn digit(parser: &mut Parser, byte: u8) {
     let digit = byte.wrapping_sub(b'0');
     let leading_zero = parser.key_at != 0 && parser.number == 0;
-    if digit > 9 || leading_zero || parser.number >= DATABASE_UNKNOWN as u64 / 16 {
-        parser.number = DATABASE_UNKNOWN as u64;
+    if digit > 9 || leading_zero || parser.number >= UNKNOWN as u64 / 16 {
+        parser.number = UNKNOWN as u64;
     } else {
         parser.number = parser.number * 10 + digit as u64;
     }
@@ -358,7 +409,7 @@ fn take(parser: &mut Parser, connection: &mut Connection, number: u32, info: Inf
         }
         Class::Select => {
             if inline || connection.in_multi() {
-                connection.lose_database();
+                connection.database.lose();
             } else if arguments == 2 {
                 parser.class = Class::Select as u8;
             }
@@ -368,6 +419,30 @@ fn take(parser: &mut Parser, connection: &mut Connection, number: u32, info: Inf
             connection.unpair(number);
         }
         Class::Session => connection.suspend(),
+        Class::Auth => {
+            if inline || connection.in_multi() {
+                connection.user.lose();
+            } else if arguments == 2 || arguments == 3 {
+                connection.user.ask(number, if arguments == 2 { user::DEFAULT } else { UNKNOWN });
+                connection.choose();
+                if arguments == 3 {
+                    parser.class = Class::Auth as u8;
+                }
+            }
+        }
+        Class::Hello => {
+            if inline || connection.in_multi() {
+                connection.user.lose();
+                connection.protocol.lose();
+            } else if arguments >= 2 {
+                connection.protocol.ask(number, UNKNOWN);
+                connection.choose();
+                parser.class = Class::Hello as u8;
+                parser.key_next = 2;
+                parser.key_last = 0;
+                parser.key_step = 0;
+            }
+        }
     }
     NO_SLOT
 }

@@ -37,8 +37,12 @@ pub enum Class {
     /// Changes how replies follow requests: SUBSCRIBE and its kin, MONITOR, CLIENT REPLY, CLIENT TRACKING, SYNC. The
     /// connection has no hits from here on, and what it writes is pending until it ends.
     Unpaired = 12,
-    /// `RESET`, `HELLO`, `AUTH`, `QUIT`: harmless to data, but the connection's state is unknown from here on: no hits.
+    /// `RESET`, `QUIT`: harmless to data, but the connection's state is unknown from here on: no hits.
     Session = 13,
+    /// `AUTH`.
+    Auth = 14,
+    /// `HELLO`.
+    Hello = 15,
 }
 
 /// Value of the command table.
@@ -74,6 +78,8 @@ impl Class {
             11 => Self::Select,
             12 => Self::Unpaired,
             13 => Self::Session,
+            14 => Self::Auth,
+            15 => Self::Hello,
             _ => Self::Anything,
         }
     }

@@ -15,6 +15,7 @@
 //!   one of the two sees the other (Dekker's argument).
 
 use crate::abi::GLOBAL_BUCKET;
+use crate::choice::Choice;
 use crate::coherence::{REPLY_LEAVES, WRITE_PASSES};
 use crate::handler::Tables;
 use crate::request::keep_in_memory;
@@ -26,8 +27,21 @@ pub const WRITE_SLOTS: usize = 32;
 pub const RECHECK_SLOT: u32 = GLOBAL_BUCKET + 1;
 /// In place of a bucket: none.
 pub const NO_SLOT: u32 = u32::MAX;
-/// The database is not known: no hits.
-pub const DATABASE_UNKNOWN: u32 = u32::MAX;
+
+/// Users of connections, beside the numbers of [`user_of`].
+pub mod user {
+    /// The one that every connection starts with: the default user, if it needs no password.
+    pub const INITIAL: u32 = 0;
+    /// The default user, with its password.
+    pub const DEFAULT: u32 = 1;
+}
+
+/// The number of a user whose name has this hash. Two users may have the same one; the agent then trusts neither.
+#[inline(always)]
+#[must_use]
+pub const fn user_of(name_hash: u64) -> u32 {
+    name_hash as u32 | 2
+}
 
 /// Bits of a slot that are the bucket; the others are the request's number.
 const BUCKET_BITS: u32 = 17;
@@ -55,18 +69,12 @@ pub struct Connection {
     overflow_until: u32,
     /// Holds taken for writes that found the ring full.
     overflow_taken: u32,
-    /// Number of the last SELECT.
-    select_number: u32,
-    /// Its argument.
-    select_database: u32,
-    /// The database before it.
-    base_database: u32,
     /// Number of the request from which on replies cannot be counted.
     unpaired_from: u32,
     /// Whether there is such a request.
     unpaired: u8,
-    /// Whether there was a SELECT.
-    select: u8,
+    /// Whether anything was chosen: database, user or protocol.
+    chosen: u8,
     /// Between MULTI and EXEC.
     multi: u8,
     /// What was queued since MULTI: a [`queued`].
@@ -90,10 +98,14 @@ pub struct Connection {
     overflow_released: u32,
     /// Of those, how many are still held.
     overflow_kept: u32,
-    /// Number of the last answered SELECT plus one.
-    select_answered: u32,
-    /// Whether that answer was `+OK`.
-    select_ok: u32,
+
+    // Of both sides, see there.
+    /// The database.
+    pub database: Choice,
+    /// A [`user`] or [`user_of`] its name.
+    pub user: Choice,
+    /// Version of RESP; 0 is RESP2 as well, since nobody asked.
+    pub protocol: Choice,
 }
 
 /// What a transaction has queued.
@@ -107,13 +119,13 @@ pub mod queued {
 }
 
 #[inline(always)]
-fn load(field: &u32) -> u32 {
+pub(crate) fn load(field: &u32) -> u32 {
     // SAFETY: a reference is valid for reads.
     unsafe { core::ptr::from_ref(field).read_volatile() }
 }
 
 #[inline(always)]
-fn store(field: &mut u32, value: u32) {
+pub(crate) fn store(field: &mut u32, value: u32) {
     // SAFETY: a mutable reference is valid for writes.
     unsafe { core::ptr::from_mut(field).write_volatile(value) }
 }
@@ -134,12 +146,9 @@ impl Connection {
         requests: 0,
         overflow_until: 0,
         overflow_taken: 0,
-        select_number: 0,
-        select_database: 0,
-        base_database: 0,
         unpaired_from: 0,
         unpaired: 0,
-        select: 0,
+        chosen: 0,
         multi: 0,
         dirty: queued::CLEAN,
         watching: 0,
@@ -150,8 +159,9 @@ impl Connection {
         replies: 0,
         overflow_released: 0,
         overflow_kept: 0,
-        select_answered: 0,
-        select_ok: 0,
+        database: Choice::START,
+        user: Choice::START,
+        protocol: Choice::START,
     };
 
     /// Requests that went to the server so far: the number of the next one.
@@ -182,27 +192,11 @@ impl Connection {
         (self.multi | self.watching | self.suspended | self.unpaired | self.opaque) == 0
     }
 
-    /// The selected database, or [`DATABASE_UNKNOWN`].
+    /// Something is chosen now, or was: from here on replies are looked at for it.
     #[inline(always)]
-    #[must_use]
-    pub fn database(&self) -> u32 {
-        if self.select == 0 {
-            return self.base_database;
-        }
-        if load(&self.select_answered) != self.select_number.wrapping_add(1) {
-            return DATABASE_UNKNOWN;
-        }
-        if load(&self.select_ok) != 0 { self.select_database } else { self.base_database }
-    }
-
-    /// Request `number` is a SELECT of `database`.
-    #[inline(always)]
-    pub fn select(&mut self, number: u32, database: u32) {
-        // Of several unanswered ones it is not known which succeeded.
-        self.base_database = self.database();
-        self.select_database = database;
-        store(&mut self.select_number, number);
-        self.select = 1;
+    pub fn choose(&mut self) {
+        // SAFETY: a mutable reference is valid for writes.
+        unsafe { core::ptr::from_mut(&mut self.chosen).write_volatile(1) };
     }
 
     /// Request `number` may change `bucket` (or [`RECHECK_SLOT`]).
@@ -307,13 +301,6 @@ impl Connection {
         }
     }
 
-    /// The database is not known from here on.
-    #[inline(always)]
-    pub fn lose_database(&mut self) {
-        self.select = 0;
-        self.base_database = DATABASE_UNKNOWN;
-    }
-
     /// No hits from here on.
     #[inline(always)]
     pub fn suspend(&mut self) {
@@ -350,9 +337,12 @@ impl Connection {
         if number == load(&self.requests) {
             return false;
         }
-        if load(&self.select_number) == number {
-            store(&mut self.select_ok, (kind == b'+') as u32);
-            store(&mut self.select_answered, number.wrapping_add(1));
+        // SAFETY: a reference is valid for reads.
+        if unsafe { core::ptr::from_ref(&self.chosen).read_volatile() } != 0 {
+            let granted = kind != b'-' && kind != b'!';
+            self.database.answered(number, granted);
+            self.user.answered(number, granted);
+            self.protocol.answered(number, granted);
         }
         let replies = number.wrapping_add(1);
         let tail = load(&self.tail);

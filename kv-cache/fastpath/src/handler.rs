@@ -32,6 +32,8 @@ pub trait Tables {
     fn locate(&self, id: u64) -> Option<*const u8>;
     /// What the agent tells the handler.
     fn settings(&self) -> Option<*const Settings>;
+    /// Whether the user, other than the default one, may read every key (C7).
+    fn may_read(&self, user: u32) -> bool;
     /// Segments of connections that are not understood ([`xps_core::abi::State::foreign`]).
     fn foreign(&self) -> u64;
     /// Key of the keys' hash.
@@ -45,8 +47,15 @@ pub trait Tables {
     /// [`answer::one`] for these tables. In the kernel a function of its own, so that its loops are verified once and not
     /// for each GET of a pipeline.
     #[inline(always)]
-    fn answer_one(&self, database: u32, index: u32, scratch: &mut Scratch, reply: &mut Reply) -> u32 {
-        answer::one(self, database, index, scratch, reply)
+    fn answer_one(
+        &self,
+        database: u32,
+        protocol: u32,
+        index: u32,
+        scratch: &mut Scratch,
+        reply: &mut Reply,
+    ) -> u32 {
+        answer::one(self, database, protocol, index, scratch, reply)
     }
 }
 
@@ -224,7 +233,7 @@ impl<T: Tables> Handler for KvCache<T> {
         if !state.connection.idle() || !state.response.at_boundary() {
             return Verdict::Pass(Reason::NotIdle);
         }
-        match answer::answer(&self.tables, state.connection.database(), scratch, reply, room) {
+        match answer::answer(&self.tables, &state.connection, scratch, reply, room) {
             None => Verdict::Reply,
             Some(reason) => Verdict::Pass(reason),
         }

@@ -1,7 +1,7 @@
 //! The handler's tables in a process's memory, with what an agent does to them: for tests and simulations.
 
 use std::boxed::Box;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::vec;
@@ -11,9 +11,10 @@ use xps_core::handler::{Handler, REPLY_MAX, Reply, Scan, WINDOW, Window};
 use xps_core::siphash::SipHash13;
 use xps_core::verdict::Verdict;
 
-use crate::abi::{BUCKETS, ENTRY_BYTES_MAX, EntryHead, GLOBAL_BUCKET, KEY_BYTES_MAX, Settings};
+use crate::abi::{BUCKETS, ENTRY_BYTES_MAX, EntryHead, GLOBAL_BUCKET, KEY_BYTES_MAX, Settings, users};
 use crate::coherence::{bucket_of, entry_id, settled};
 use crate::command::{Class, Info, NAME_BYTES, Name};
+use crate::connection::user_of;
 use crate::handler::{KEY_ROOM, KvCache, Scratch, State, Tables};
 
 /// A page of one entry: aligned like those of the kernel.
@@ -30,6 +31,7 @@ pub struct World {
     foreign: AtomicU64,
     now_ns: AtomicU64,
     misses: Mutex<Vec<Miss>>,
+    readers: Mutex<HashSet<u32>>,
     secret: [u64; 2],
 }
 
@@ -88,9 +90,10 @@ impl World {
             foreign: AtomicU64::new(0),
             now_ns: AtomicU64::new(0),
             misses: Mutex::default(),
+            readers: Mutex::default(),
             secret: [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908],
         };
-        world.set(|settings| settings.coherent = 1);
+        world.set(|settings| (settings.coherent, settings.users) = (1, users::INITIAL));
         world
     }
 
@@ -103,7 +106,7 @@ impl World {
             settings.foreign_seen,
             settings.rechecks_seen,
             settings.rechecks,
-            u64::from(settings.miss_sample),
+            u64::from(settings.miss_sample) | u64::from(settings.users) << 32,
         ];
         for (shown, word) in self.shown_settings.0.iter().zip(words) {
             shown.store(word, Ordering::SeqCst);
@@ -114,6 +117,17 @@ impl World {
     #[must_use]
     pub fn settings_now(&self) -> Settings {
         *locked(&self.settings)
+    }
+
+    /// Allows a user, or takes that back.
+    pub fn set_reader(&self, name: &[u8], allowed: bool) {
+        let user = user_of(self.hash(name));
+        let mut readers = locked(&self.readers);
+        if allowed {
+            readers.insert(user);
+        } else {
+            readers.remove(&user);
+        }
     }
 
     /// Sets the count of foreign segments.
@@ -230,6 +244,10 @@ impl Tables for &World {
 
     fn settings(&self) -> Option<*const Settings> {
         Some(core::ptr::from_ref(&*self.shown_settings).cast())
+    }
+
+    fn may_read(&self, user: u32) -> bool {
+        locked(&self.readers).contains(&user)
     }
 
     fn foreign(&self) -> u64 {
@@ -421,8 +439,10 @@ fn some_commands() -> HashMap<Name, Info> {
         ("select", Class::Select, 0, 0, 0),
         ("subscribe", Class::Unpaired, 0, 0, 0),
         ("monitor", Class::Unpaired, 0, 0, 0),
-        ("auth", Class::Session, 0, 0, 0),
-        ("hello", Class::Session, 0, 0, 0),
+        ("auth", Class::Auth, 0, 0, 0),
+        ("hello", Class::Hello, 0, 0, 0),
+        ("quit", Class::Session, 0, 0, 0),
+        ("reset", Class::Session, 0, 0, 0),
     ];
     let info =
         |row: &(&str, Class, i8, i8, i8)| Info { class: row.1 as u8, first: row.2, last: row.3, step: row.4 };

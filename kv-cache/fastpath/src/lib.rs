@@ -10,6 +10,7 @@
 //! - [`response`]: streaming counter of replies (RESP2 and RESP3).
 //! - [`coherence`]: buckets, versions and pending writes (C1–C3).
 //! - [`argument`]: what becomes of a request's arguments.
+//! - [`choice`]: database, user and protocol of a connection.
 //! - [`connection`]: what a connection's commands mean for its hits (C7).
 //! - [`answer`]: hits from the table of entries.
 //! - [`handler`]: all of it as an [`xps_core::handler::Handler`].
@@ -19,6 +20,7 @@
 pub mod abi;
 pub mod answer;
 pub mod argument;
+pub mod choice;
 pub mod coherence;
 pub mod command;
 pub mod connection;

@@ -1,6 +1,6 @@
 //! The handler over tables in memory: what hits, what passes and why, what is held and for how long.
 
-use kv_fastpath::abi::{GLOBAL_BUCKET, KEY_BYTES_MAX};
+use kv_fastpath::abi::{GLOBAL_BUCKET, KEY_BYTES_MAX, users};
 use kv_fastpath::command::{Class, Info};
 use kv_fastpath::connection::WRITE_SLOTS;
 use kv_fastpath::handler::GETS_MAX;
@@ -337,16 +337,96 @@ fn subscribers_never_hit_and_hold_what_they_write() {
 }
 
 #[test]
-fn sessions_and_users_stop_hits() {
+fn only_users_that_may_read_every_key_get_hits() {
+    const OK: &str = "+OK\r\n";
+    const ERROR: &str = "-WRONGPASS\r\n";
     let world = World::new();
     fill(&world, b"a", 0, b"1");
-    let mut flow = Flow::new(&world);
-    ask(&mut flow, "AUTH x", "+OK\r\n");
-    assert!(!hits(&mut flow, b"a"));
-    pass(&mut flow, "SET b 1");
-    assert!(flow.response(b"+OK\r\n"));
+    world.set_reader(b"alice", true);
+    let both = users::INITIAL | users::DEFAULT;
+    // What is asked and answered in turn, which default users may read, and whether there are hits then.
+    type Case = (&'static [(&'static str, &'static str)], u32, bool);
+    let cases: [Case; 22] = [
+        (&[], users::INITIAL, true),
+        (&[], users::DEFAULT, false),
+        (&[("AUTH secret", OK)], users::DEFAULT, true),
+        (&[("AUTH secret", OK)], users::INITIAL, false),
+        (&[("AUTH secret", ERROR)], users::INITIAL, true),
+        (&[("AUTH alice secret", OK)], 0, true),
+        (&[("AUTH alice secret", ERROR)], 0, false),
+        (&[("AUTH alice secret", ERROR)], both, true),
+        (&[("AUTH bob secret", OK)], both, false),
+        (&[("AUTH bob secret", OK), ("AUTH alice secret", ERROR)], both, false),
+        (&[("AUTH alice secret", OK), ("AUTH bob secret", ERROR)], 0, true),
+        (&[("HELLO 3 AUTH alice secret", "%1\r\n+a\r\n:1\r\n")], 0, true),
+        (&[("HELLO 2 SETNAME x AUTH alice secret", "*2\r\n+a\r\n:1\r\n")], 0, true),
+        (&[("hello 3 auth alice secret setname x", "%1\r\n+a\r\n:1\r\n")], 0, true),
+        (&[("HELLO 3 AUTH bob secret SETNAME alice", "%1\r\n+a\r\n:1\r\n")], both, false),
+        (&[("HELLO 3 AUTH alice secret", ERROR)], 0, false),
+        (&[("HELLO 3", "%1\r\n+a\r\n:1\r\n")], users::INITIAL, true),
+        (&[("HELLO", "*2\r\n+a\r\n:1\r\n")], users::INITIAL, true),
+        (&[("HELLO 3 AUTH", "-ERR Syntax error in HELLO\r\n")], users::INITIAL, true),
+        (&[("AUTH bob secret", OK), ("RESET", "+RESET\r\n")], both, false),
+        (&[("MULTI", OK), ("AUTH alice secret", "+QUEUED\r\n"), ("EXEC", "*1\r\n+OK\r\n")], both, false),
+        (&[("AUTH", "-ERR wrong number of arguments\r\n")], users::INITIAL, true),
+    ];
+    for (exchange, allowed, expected) in cases {
+        world.set(|settings| settings.users = allowed);
+        for window in [256, 1] {
+            let mut flow = Flow::new(&world).with_windows_of(window);
+            for (request, answer) in exchange {
+                ask(&mut flow, request, answer);
+            }
+            assert_eq!(hits(&mut flow, b"a"), expected, "{exchange:?} with {allowed} in {window}");
+        }
+    }
     assert_eq!(world.pending(), []);
+    world.set(|settings| settings.users = both);
+    let mut flow = Flow::new(&world);
+    ask(&mut flow, "AUTH bob secret", OK);
+    assert_eq!(pass(&mut flow, "GET a"), Reason::NotPermitted);
+    assert!(flow.response(b"$1\r\n1\r\n"));
+    world.set_reader(b"bob", true);
+    assert!(hits(&mut flow, b"a"), "the agent has looked again");
+    // An answer that is still to come, a name that is too long, an inline command.
+    let long = format!("AUTH {} secret", "u".repeat(KEY_BYTES_MAX + 1));
+    ask(&mut flow, &long, OK);
+    assert!(!hits(&mut flow, b"a"));
+    ask(&mut flow, "AUTH alice secret", OK);
+    assert!(hits(&mut flow, b"a"));
+    flow.request(b"AUTH bob secret\r\n", true);
+    assert!(flow.response(b"+OK\r\n"));
+    assert!(!hits(&mut flow, b"a"));
+    let pipeline = [command("AUTH alice secret"), command("GET a")].concat();
+    assert_eq!(flow.request(&pipeline, true), Outcome::Pass(Reason::NotServed));
+    assert!(flow.response(b"-WRONGPASS\r\n$1\r\n1\r\n"));
+    assert!(!hits(&mut flow, b"a"));
+}
 
+#[test]
+fn a_key_that_does_not_exist_is_told_in_the_connections_protocol() {
+    let world = World::new();
+    let snapshot = world.snapshot(b"none").expect("nothing is pending");
+    assert!(world.insert(b"none", 0, b"", snapshot, FOR_EVER));
+    fill(&world, b"a", 0, b"1");
+    let mut flow = Flow::new(&world);
+    let both = [get(b"none"), get(b"a"), get(b"none")].concat();
+    assert_eq!(flow.request(&get(b"none"), true), Outcome::Reply(b"$-1\r\n".to_vec()));
+    ask(&mut flow, "HELLO 3", "%1\r\n+proto\r\n:3\r\n");
+    assert_eq!(flow.request(&both, true), Outcome::Reply(b"_\r\n$1\r\n1\r\n_\r\n".to_vec()));
+    ask(&mut flow, "HELLO 4", "-NOPROTO unsupported protocol version\r\n");
+    assert_eq!(flow.request(&get(b"none"), true), Outcome::Reply(b"_\r\n".to_vec()));
+    ask(&mut flow, "HELLO 2", "*2\r\n+proto\r\n:2\r\n");
+    assert_eq!(flow.request(&both, true), Outcome::Reply(b"$-1\r\n$1\r\n1\r\n$-1\r\n".to_vec()));
+    pass(&mut flow, "SET none 1");
+    assert!(flow.response(b"+OK\r\n"));
+    assert_eq!(pass(&mut flow, "GET none"), Reason::Miss);
+}
+
+#[test]
+fn changes_of_users_stop_hits() {
+    let world = World::new();
+    fill(&world, b"a", 0, b"1");
     let mut flow = Flow::new(&world);
     assert!(hits(&mut flow, b"a"));
     pass(&mut flow, "ACL SETUSER x");

@@ -15,4 +15,5 @@ mod link;
 mod load;
 mod sessions;
 mod streams;
+mod users;
 mod writes;

@@ -61,6 +61,7 @@ fn expected() -> BTreeMap<&'static str, Shape> {
         (kv::map::INDEX, hash(8, size_of::<Location>(), 262_144, 0)),
         (kv::map::PAGES, array(kv::PAGE_BYTES, 2048, MAPPABLE)),
         (kv::map::SETTINGS, array(size_of::<Settings>(), 1, MAPPABLE)),
+        (kv::map::USERS, hash(4, 4, kv::USERS_MAX, 0)),
     ])
 }
 
@@ -137,7 +138,7 @@ fn layouts() -> Vec<(&'static str, (usize, Fields))> {
         ),
         (
             "Settings",
-            layout!(Settings: version, coherent, foreign_seen, rechecks_seen, rechecks, miss_sample, padding),
+            layout!(Settings: version, coherent, foreign_seen, rechecks_seen, rechecks, miss_sample, users),
         ),
         ("Location", layout!(Location: page, offset_words, hits)),
         ("EntryHead", layout!(EntryHead: id, bucket, global, deadline_tai_ns, key_len, reply_len, database)),

@@ -39,6 +39,10 @@ static SERIAL: Mutex<()> = Mutex::new(());
 pub(crate) struct Options {
     /// Settings of kv-cache, as `section.key=value`.
     pub(crate) settings: Vec<&'static str>,
+    /// Variables of kv-cache.
+    pub(crate) environment: Vec<(&'static str, &'static str)>,
+    /// Further arguments of Redis.
+    pub(crate) redis: Vec<&'static str>,
     /// A namespace with a bridge between client and server, where the link can be made bad.
     pub(crate) wire: bool,
 }
@@ -122,7 +126,8 @@ impl Lab {
         let mut command = place.command("redis-server");
         command.args(["--port", &PLAIN.to_string(), "--save", "", "--appendonly", "no"]);
         command.args(["--protected-mode", "no", "--bind", "* -::*"]);
-        command.args(["--enable-debug-command", "yes"]).current_dir(self.folder.path());
+        command.args(["--enable-debug-command", "yes"]).args(&self.options.redis);
+        command.current_dir(self.folder.path());
         let mut redis = Process::start(&mut command, self.folder.path(), "redis")?;
         self.made.push(redis.id());
         redis.until(PATIENCE, || {
@@ -146,6 +151,7 @@ impl Lab {
         for setting in own.iter().chain(&self.options.settings) {
             command.args(["--set", setting]);
         }
+        command.envs(self.options.environment.iter().copied());
         let mut sidecar = Process::start(&mut command, self.folder.path(), "kv-cache")?;
         self.made.push(sidecar.id());
         let place = self.server.place();
@@ -264,13 +270,21 @@ impl Lab {
 
     /// Gets `key` until the stack answers; each value must be `value`.
     pub(crate) fn warm(&self, client: &mut Client, key: &str, value: impl AsRef<[u8]>) -> Result<()> {
-        let value = value.as_ref();
+        self.warm_with(client, key, Some(value.as_ref()))
+    }
+
+    /// Gets `key`, which does not exist, until the stack answers.
+    pub(crate) fn warm_missing(&self, client: &mut Client, key: &str) -> Result<()> {
+        self.warm_with(client, key, None)
+    }
+
+    fn warm_with(&self, client: &mut Client, key: &str, value: Option<&[u8]>) -> Result<()> {
         let mut before = self.hits()?;
         until(&format!("a hit on {key}"), || {
             let got = client.get(key)?;
-            if got.as_deref() != Some(value) {
-                let text = got.as_deref().map_or("nothing".to_owned(), shown);
-                bail!("{key} holds {text}, expected {}", shown(value));
+            if got.as_deref() != value {
+                let text = |value: Option<&[u8]>| value.map_or("nothing".to_owned(), shown);
+                bail!("{key} holds {}, expected {}", text(got.as_deref()), text(value));
             }
             let now = self.hits()?;
             let hit = now > before;

@@ -130,6 +130,19 @@ impl Reply {
         }
     }
 
+    /// Appends the first `len` bytes, at most 8, of a little-endian word whose other bytes are zero. Whether they fitted.
+    #[inline(always)]
+    pub fn append_word(&mut self, word: u64, len: u32) -> bool {
+        let start = crate::bound::unknown(self.len);
+        if start as usize > REPLY_MAX - 8 {
+            return false;
+        }
+        // SAFETY: eight bytes from there are within REPLY_MAX.
+        unsafe { store_u64(self.bytes.as_mut_ptr().add(start as usize), word.to_le()) };
+        self.len = start + len;
+        true
+    }
+
     /// Appends `len` bytes from `source`. Whether they fitted.
     ///
     /// # Safety

@@ -38,6 +38,8 @@ reasons! {
     Miss = "miss",
     /// The handler's state of this connection forbids answers.
     Suspended = "suspended",
+    /// The peer is not known to be allowed what it asks for.
+    NotPermitted = "not_permitted",
     /// The answer does not fit the segment size or the client's window.
     TooLarge = "too_large",
     /// The agent's lease has lapsed or answers are switched off (S12).

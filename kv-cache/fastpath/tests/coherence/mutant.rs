@@ -75,6 +75,10 @@ impl Tables for Tampered {
         (&*self.world).settings()
     }
 
+    fn may_read(&self, user: u32) -> bool {
+        (&*self.world).may_read(user)
+    }
+
     fn foreign(&self) -> u64 {
         (&*self.world).foreign()
     }
