@@ -131,8 +131,8 @@ pub struct Observation {
     pub user: String,
     /// `unixsocket`, if it was told.
     pub unixsocket: Option<String>,
-    /// Interfaces that may carry unseen traffic, with why they are not hooked.
-    pub blind: Vec<(String, String)>,
+    /// What of the path itself is not as strict coherence needs it.
+    pub path: Vec<Cause>,
     /// Connections that are not understood, or why that is not known.
     pub foreign: Result<usize, String>,
     /// Commands that are not themselves.
@@ -200,7 +200,7 @@ pub fn judge(seen: &Observation, mode: Mode) -> Judgement {
     if seen.info.maxmemory != 0 && seen.info.maxmemory_policy != "noeviction" {
         causes.push(Cause::Eviction(seen.info.maxmemory_policy.clone()));
     }
-    causes.extend(seen.blind.iter().map(|(name, cause)| Cause::Interface(name.clone(), cause.clone())));
+    causes.extend(seen.path.iter().cloned());
     if !seen.renamed.is_empty() {
         causes.push(Cause::Renamed(seen.renamed.clone()));
     }
@@ -238,7 +238,7 @@ mod tests {
             users: Some(users("user default on nopass ~* &* +@all")),
             user: "default".into(),
             unixsocket: Some(String::new()),
-            blind: Vec::new(),
+            path: Vec::new(),
             foreign: Ok(0),
             renamed: Vec::new(),
         }
@@ -262,7 +262,9 @@ mod tests {
             ("users", false, |seen| seen.users = Some(users("user default on nopass ~a* &* +@all"))),
             ("setting_unknown", false, |seen| seen.unixsocket = None),
             ("unix_socket", true, |seen| seen.unixsocket = Some("/run/redis.sock".into())),
-            ("interface_not_hooked", true, |seen| seen.blind.push(("tun0".into(), "no Ethernet".into()))),
+            ("interface_not_hooked", true, |seen| {
+                seen.path.push(Cause::Interface("tun0".into(), "no Ethernet".into()));
+            }),
             ("eviction", true, |seen| {
                 seen.info.maxmemory = 1;
                 seen.info.maxmemory_policy = "allkeys-lru".into();

@@ -25,8 +25,8 @@ use xps_runtime::control::{monotonic_ns, tai_ns};
 use xps_runtime::events::Events;
 
 use crate::credentials::Server;
-use crate::kernel::{Cache, Kernel, count, lock, now_ms};
 use crate::redis::{Connection, RedisError, retry_delay};
+use crate::shared::{Cache, Shared, count, lock, now_ms};
 use crate::store::key_hash;
 use crate::table::Admission;
 
@@ -74,7 +74,7 @@ struct Wanted {
 
 /// Reports of misses turned into work.
 struct Filler {
-    kernel: Arc<Kernel>,
+    shared: Arc<Shared>,
     settings: Settings,
     secret: [u64; 2],
     /// Keys to leave alone, until when in milliseconds.
@@ -114,14 +114,14 @@ impl Sample {
 
 /// Fills until `stop` turns true. The lease is renewed only while this runs.
 pub async fn run(
-    kernel: Arc<Kernel>,
+    shared: Arc<Shared>,
     settings: Settings,
     mut events: Events,
     mut stop: watch::Receiver<bool>,
 ) {
-    let secret = kernel.secret();
+    let secret = shared.secret;
     let mut filler = Filler {
-        kernel,
+        shared,
         settings,
         secret,
         uncacheable: HashMap::new(),
@@ -148,7 +148,7 @@ impl Filler {
             if connection.is_none() && Instant::now() >= next_attempt {
                 match self.beating(Connection::open(&self.settings.redis)).await {
                     Ok(opened) => {
-                        *lock(&self.kernel.fill_address) = opened.local_address().ok();
+                        *lock(&self.shared.fill_address) = opened.local_address().ok();
                         (connection, self.database, failures) = (Some(opened), 0, 0);
                     }
                     Err(error) => {
@@ -169,7 +169,7 @@ impl Filler {
     }
 
     fn beat(&self) {
-        self.kernel.fill_beat_ns.store(monotonic_ns(), Ordering::Release);
+        self.shared.fill_beat_ns.store(monotonic_ns(), Ordering::Release);
     }
 
     /// Waits for `work`, with signs of life.
@@ -197,10 +197,10 @@ impl Filler {
             sleep(BEAT).await;
         }
         if recheck {
-            self.kernel.recheck.notify_one();
+            self.shared.recheck.notify_one();
         }
-        self.kernel.counts.misses_reported.fetch_add(misses.len() as u64, Ordering::Relaxed);
-        let coherent = self.kernel.coherent.load(Ordering::Acquire);
+        self.shared.counts.misses_reported.fetch_add(misses.len() as u64, Ordering::Relaxed);
+        let coherent = self.shared.coherent.load(Ordering::Acquire);
         let weight = self.settings.miss_sample << self.sample.shift;
         let now_ms = now_ms();
         if self.uncacheable.len() > UNCACHEABLE_MAX {
@@ -208,7 +208,7 @@ impl Filler {
         }
         let mut taken = HashSet::new();
         let mut wanted = Vec::new();
-        let cache = &mut lock(&self.kernel.cache).table;
+        let cache = &mut lock(&self.shared.cache).table;
         for (id, database, key) in misses {
             let hash = key_hash(self.secret, &key);
             if entry_id(hash, database) != id {
@@ -220,7 +220,7 @@ impl Filler {
                 continue;
             }
             let bucket = bucket_of(hash);
-            let words = (self.kernel.buckets.read(bucket), self.kernel.buckets.read(GLOBAL_BUCKET));
+            let words = (self.shared.buckets.read(bucket), self.shared.buckets.read(GLOBAL_BUCKET));
             if settled(words.0) && settled(words.1) && !cache.valid(id, words, tai_ns()) {
                 wanted.push(Wanted { id, database, key, words, bucket });
             }
@@ -246,8 +246,8 @@ impl Filler {
         let answers = self.beating(connection.send()).await?;
         let mut answers = answers.into_iter();
         let now_ms = now_ms();
-        let kernel = Arc::clone(&self.kernel);
-        let mut cache = lock(&kernel.cache);
+        let shared = Arc::clone(&self.shared);
+        let mut cache = lock(&shared.cache);
         for (one, select) in wanted.into_iter().zip(selects) {
             if select && !matches!(answers.next(), Some(Frame::SimpleString(_))) {
                 return Err(RedisError::Protocol("SELECT was refused".to_owned()));
@@ -255,7 +255,7 @@ impl Filler {
             let (Some(ttl), Some(value)) = (answers.next(), answers.next()) else {
                 return Err(RedisError::Protocol("answers are missing".to_owned()));
             };
-            count(&kernel.counts.fills);
+            count(&shared.counts.fills);
             let useful = match self.answer(asked_tai_ns, &ttl, value) {
                 // One that nobody has asked for again within a second or so is not worth an entry: a flood of keys that
                 // do not exist must not push others out.
@@ -266,13 +266,13 @@ impl Filler {
                 }
                 Answer::Value { deadline, reply } => self.admit(&mut cache, now_ms, &one, deadline, &reply),
                 Answer::Missing | Answer::Uncacheable => {
-                    count(&kernel.counts.uncacheable);
+                    count(&shared.counts.uncacheable);
                     self.uncacheable.insert(one.id, now_ms + UNCACHEABLE_MS);
                     false
                 }
             };
             if let Some(shift) = self.sample.outcome(useful) {
-                kernel.settings.set_miss_sample(self.settings.miss_sample << shift);
+                shared.settings.set_miss_sample(self.settings.miss_sample << shift);
             }
         }
         Ok(())
@@ -300,10 +300,10 @@ impl Filler {
         deadline_tai_ns: u64,
         reply: &[u8],
     ) -> bool {
-        let now = (self.kernel.buckets.read(one.bucket), self.kernel.buckets.read(GLOBAL_BUCKET));
+        let now = (self.shared.buckets.read(one.bucket), self.shared.buckets.read(GLOBAL_BUCKET));
         if now != one.words {
             // It would never be served.
-            count(&self.kernel.counts.overtaken);
+            count(&self.shared.counts.overtaken);
             return true;
         }
         let head = EntryHead {
@@ -318,16 +318,16 @@ impl Filler {
         let Cache { table, entries } = cache;
         match table.insert(entries, now_ms, &head, &one.key, reply) {
             Admission::Admitted => {
-                count(&self.kernel.counts.admitted);
+                count(&self.shared.counts.admitted);
                 true
             }
             // There is a place, only not now: bytes are in quarantine.
             Admission::NoRoom => {
-                count(&self.kernel.counts.refused);
+                count(&self.shared.counts.refused);
                 true
             }
             Admission::NotFrequent | Admission::TooLarge => {
-                count(&self.kernel.counts.refused);
+                count(&self.shared.counts.refused);
                 false
             }
         }

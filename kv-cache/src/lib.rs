@@ -23,7 +23,7 @@
 //! - [`commands`]: what the server's commands may change.
 //! - [`users`]: which users may read every key; pure.
 //! - [`redis`]: the agent's own connection, [`credentials`]: as whom.
-//! - [`kernel`]: what these share.
+//! - [`shared`]: what these share, and what a path offers them; [`kernel`]: the kernel path.
 //!
 //! Telling:
 //!
@@ -42,6 +42,7 @@ pub mod kernel;
 pub mod path;
 pub mod redis;
 pub mod report;
+pub mod shared;
 pub mod sidecar;
 pub mod sketch;
 pub mod status;

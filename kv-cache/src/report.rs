@@ -16,7 +16,8 @@ use xps_runtime::plan::{Path, Plan};
 use xps_runtime::relay::RelayCounts;
 
 use crate::coherence::Cause;
-use crate::kernel::{Counts, Kernel, lock};
+use crate::kernel::Kernel;
+use crate::shared::{Counts, lock};
 use crate::status::{Coherence, Flows, Interface, Memory, Status};
 use crate::sweep::census;
 
@@ -133,19 +134,19 @@ impl Report {
         status.flows.accelerated = census.accelerated;
         status.flows.observed = census.observed;
         status.flows.opaque = census.opaque;
-        let judgement = lock(&kernel.judgement).clone();
+        let judgement = lock(&kernel.shared.judgement).clone();
         status.coherence = Coherence {
             state: judgement.state().to_owned(),
             causes: judgement.causes.iter().map(|cause| format!("{}: {cause}", cause.label())).collect(),
             opaque_clients: census.opaque_clients.iter().map(ToString::to_string).collect(),
         };
         {
-            let table = &lock(&kernel.cache).table;
+            let table = &lock(&kernel.shared.cache).table;
             status.entries = table.len() as u64;
             status.entry_bytes = table.bytes() as u64;
             status.entry_bytes_max = table.capacity_bytes() as u64;
         }
-        let counts = named(&kernel.counts);
+        let counts = named(&kernel.shared.counts);
         status.agent =
             counts.iter().map(|(name, n)| ((*name).to_owned(), n.load(Ordering::Relaxed))).collect();
         let installed = lock(&kernel.installed);
@@ -186,18 +187,18 @@ impl Report {
         if let Some((kernel, _)) = &self.kernel {
             self.metrics.set_segments(&self.counters(), kernel.state.read().flows);
             {
-                let table = &lock(&kernel.cache).table;
+                let table = &lock(&kernel.shared.cache).table;
                 self.own.entries.set(i64::try_from(table.len()).unwrap_or(i64::MAX));
                 self.own.entry_bytes.set(i64::try_from(table.bytes()).unwrap_or(i64::MAX));
             }
-            let judgement = lock(&kernel.judgement).clone();
+            let judgement = lock(&kernel.shared.judgement).clone();
             self.own.coherent.set(judgement.coherent.into());
             self.own.opaque_flows.set(i64::try_from(census(kernel).opaque).unwrap_or(i64::MAX));
             self.own.causes.reset();
             for cause in &judgement.causes {
                 self.own.causes.with_label_values(&[cause.label()]).set(1);
             }
-            for (name, count) in named(&kernel.counts) {
+            for (name, count) in named(&kernel.shared.counts) {
                 let counter = self.own.events.with_label_values(&[name]);
                 counter.inc_by(count.load(Ordering::Relaxed).saturating_sub(counter.get()));
             }
@@ -208,7 +209,7 @@ impl Report {
     /// Why the sidecar is not ready to serve, if so: the server must answer, and the kernel path must have looked at it.
     pub async fn not_ready(&self) -> Option<String> {
         if let Some((kernel, _)) = &self.kernel {
-            let judgement = lock(&kernel.judgement).clone();
+            let judgement = lock(&kernel.shared.judgement).clone();
             let waiting = |cause: &&Cause| {
                 matches!(cause, Cause::Starting | Cause::Unreachable(_) | Cause::Loading | Cause::Draining)
             };

@@ -19,8 +19,9 @@ use xps_runtime::plan::{self, Wishes};
 use xps_runtime::relay::{Relay, RelaySettings};
 
 use crate::config::Config;
-use crate::kernel::{Kernel, lock};
+use crate::kernel::Kernel;
 use crate::report::Report;
+use crate::shared::lock;
 use crate::{admin, fill, path, sweep, watch as watcher};
 
 /// How often the lease is renewed during its time.
@@ -72,7 +73,7 @@ pub async fn run(config: Config) -> Result<()> {
     tracing::info!("stopping: no new connections, no more hits; waiting for connections to end");
     let _ = drain.send(true);
     if let Some(kernel) = &kernel {
-        kernel.draining.store(true, Ordering::Release);
+        kernel.shared.draining.store(true, Ordering::Release);
         kernel.control.set_answer(false);
         kernel.control.set_accept(false);
     }
@@ -122,8 +123,8 @@ fn start_kernel(
         mode: config.coherence,
         kill_older_connections: config.kill_older_connections,
     };
-    tasks.spawn(fill::run(Arc::clone(kernel), filling, events, stop.clone()));
-    tasks.spawn(watcher::run(Arc::clone(kernel), watching, stop.clone()));
+    tasks.spawn(fill::run(Arc::clone(&kernel.shared), filling, events, stop.clone()));
+    tasks.spawn(watcher::run(Arc::<Kernel>::clone(kernel), watching, stop.clone()));
     tasks.spawn(sweep::run(Arc::clone(kernel), config.redis.clone(), stop.clone()));
     let devices = Devices::watch(interfaces).context("interfaces cannot be watched")?;
     tasks.spawn(follow_devices(Arc::clone(kernel), config.wishes.clone(), devices, stop.clone()));
@@ -170,8 +171,8 @@ async fn follow_devices(
                 let known: Vec<Interface> = devices.known().cloned().collect();
                 tokio::task::block_in_place(|| follow(&kernel, &wishes, &known, &event));
                 // What was checked is no longer so.
-                kernel.settings.ask_recheck();
-                kernel.recheck.notify_one();
+                kernel.shared.settings.ask_recheck();
+                kernel.shared.recheck.notify_one();
             }
             Err(error) => {
                 tracing::error!(%error, "interfaces can no longer be watched");
@@ -227,9 +228,10 @@ impl Lease {
         let stop = Arc::clone(&stopping);
         let renew = move || {
             while !stop.load(Ordering::Acquire) {
-                let silent_ns = monotonic_ns().saturating_sub(kernel.fill_beat_ns.load(Ordering::Acquire));
+                let silent_ns =
+                    monotonic_ns().saturating_sub(kernel.shared.fill_beat_ns.load(Ordering::Acquire));
                 let alive = Duration::from_nanos(silent_ns) < duration.max(Duration::from_secs(1));
-                if alive && !kernel.draining.load(Ordering::Acquire) {
+                if alive && !kernel.shared.draining.load(Ordering::Acquire) {
                     kernel.control.renew_lease(duration);
                 }
                 thread::sleep(duration / RENEWALS);

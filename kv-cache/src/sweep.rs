@@ -21,8 +21,9 @@ use xps_runtime::ended::{Ended, flow_key};
 use xps_runtime::sockets::{self, Socket, SocketState};
 
 use crate::credentials::Server;
-use crate::kernel::{Cache, Kernel, client_address, count, lock, now_ms};
+use crate::kernel::{Kernel, client_address};
 use crate::redis::{Connection, RedisError};
+use crate::shared::{Cache, count, lock, now_ms};
 
 /// Time between two looks, at least.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -41,7 +42,7 @@ pub async fn run(kernel: Arc<Kernel>, redis: Server, mut stop: watch::Receiver<b
             _ = stop.wait_for(|stop| *stop) => return,
         }
         tokio::task::block_in_place(|| {
-            let Cache { table, entries } = &mut *lock(&kernel.cache);
+            let Cache { table, entries } = &mut *lock(&kernel.shared.cache);
             // All pages within ten seconds, and at least some of a small table.
             let pages = table.capacity_bytes() / kv_fastpath::abi::PAGE_BYTES / 10 + 64;
             table.sweep(entries, now_ms(), tai_ns(), pages);
@@ -96,15 +97,15 @@ async fn collect(kernel: &Kernel, redis: &Server, ended: &mut Ended) -> Result<(
             flow.handler.connection.each_hold(|bucket| {
                 if !released {
                     // What it did unseen may have changed users or settings: no hits before the agent has looked.
-                    kernel.settings.ask_recheck();
+                    kernel.shared.settings.ask_recheck();
                     released = true;
                 }
-                kernel.buckets.add(bucket, REPLY_LEAVES);
+                kernel.shared.buckets.add(bucket, REPLY_LEAVES);
             });
             if released {
-                kernel.recheck.notify_one();
+                kernel.shared.recheck.notify_one();
             }
-            count(&kernel.counts.flows_collected);
+            count(&kernel.shared.counts.flows_collected);
         }
     }
     Ok(())
