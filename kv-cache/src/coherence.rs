@@ -18,7 +18,7 @@ pub enum Mode {
     /// Never a value that a finished write has replaced.
     #[default]
     Strict,
-    /// Writes that cannot be seen in the stack may go unnoticed until a value's deadline or the next write that is seen.
+    /// Writes that cannot be seen in the stack may go unnoticed for `coherence.max_staleness`.
     Bounded,
 }
 
@@ -45,6 +45,8 @@ pub enum Cause {
     Interface(String, String),
     /// The server evicts keys by itself.
     Eviction(String),
+    /// Modules are loaded, which may change keys by themselves.
+    Modules(Vec<String>),
     /// Commands that the handler treats by name are not themselves.
     Renamed(Vec<String>),
     /// Connections that are older than the hooks.
@@ -72,6 +74,7 @@ impl Cause {
             Self::UnixSocket(_) => "unix_socket",
             Self::Interface(..) => "interface_not_hooked",
             Self::Eviction(_) => "eviction",
+            Self::Modules(_) => "modules",
             Self::Renamed(_) => "renamed_commands",
             Self::Foreign(_) => "foreign_connections",
             Self::SocketsUnknown(_) => "sockets_unknown",
@@ -83,7 +86,10 @@ impl Cause {
     /// Whether bounded mode serves in spite of it.
     #[must_use]
     pub const fn tolerable(&self) -> bool {
-        matches!(self, Self::Replica | Self::UnixSocket(_) | Self::Interface(..) | Self::Eviction(_))
+        matches!(
+            self,
+            Self::Replica | Self::UnixSocket(_) | Self::Interface(..) | Self::Eviction(_) | Self::Modules(_)
+        )
     }
 }
 
@@ -105,6 +111,9 @@ impl fmt::Display for Cause {
             Self::Interface(name, cause) => write!(f, "interface {name} is not hooked: {cause}"),
             Self::Eviction(policy) => {
                 write!(f, "Redis may evict keys (maxmemory-policy {policy}): set noeviction or no maxmemory")
+            }
+            Self::Modules(names) => {
+                write!(f, "modules may change keys without a command: {}", names.join(", "))
             }
             Self::Renamed(names) => write!(f, "commands are renamed or missing: {}", names.join(", ")),
             Self::Foreign(count) => write!(
@@ -200,6 +209,9 @@ pub fn judge(seen: &Observation, mode: Mode) -> Judgement {
     if seen.info.maxmemory != 0 && seen.info.maxmemory_policy != "noeviction" {
         causes.push(Cause::Eviction(seen.info.maxmemory_policy.clone()));
     }
+    if !seen.info.modules.is_empty() {
+        causes.push(Cause::Modules(seen.info.modules.clone()));
+    }
     causes.extend(seen.path.iter().cloned());
     if !seen.renamed.is_empty() {
         causes.push(Cause::Renamed(seen.renamed.clone()));
@@ -234,6 +246,7 @@ mod tests {
                 loading: false,
                 maxmemory: 0,
                 maxmemory_policy: "noeviction".into(),
+                modules: Vec::new(),
             },
             users: Some(users("user default on nopass ~* &* +@all")),
             user: "default".into(),
@@ -254,7 +267,7 @@ mod tests {
     #[test]
     fn each_condition_is_named_and_only_some_are_tolerated() {
         type Change = fn(&mut Observation);
-        let cases: [(&str, bool, Change); 11] = [
+        let cases: [(&str, bool, Change); 12] = [
             ("loading", false, |seen| seen.info.loading = true),
             ("replica", true, |seen| seen.info.role = "slave".into()),
             ("cluster", false, |seen| seen.info.mode = "cluster".into()),
@@ -269,6 +282,7 @@ mod tests {
                 seen.info.maxmemory = 1;
                 seen.info.maxmemory_policy = "allkeys-lru".into();
             }),
+            ("modules", true, |seen| seen.info.modules.push("bf".into())),
             ("foreign_connections", false, |seen| seen.foreign = Ok(2)),
             ("renamed_commands", false, |seen| seen.renamed.push("get".into())),
         ];

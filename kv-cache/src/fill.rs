@@ -231,7 +231,8 @@ impl Filler {
     /// Asks the server for all of `wanted` in one batch, and makes entries of the answers.
     async fn fill(&mut self, connection: &mut Connection, wanted: Vec<Wanted>) -> Result<(), RedisError> {
         let end = self.settings.value_bytes_max.to_string();
-        let asked_tai_ns = tai_ns();
+        // Before the server is asked: what is fetched while there is no tracking is capped, whatever comes later.
+        let asked = Asked { tai_ns: tai_ns(), cap_ns: self.shared.freshness.cap_ns() };
         let mut selects = Vec::with_capacity(wanted.len());
         for one in &wanted {
             let select = one.database != self.database;
@@ -256,13 +257,13 @@ impl Filler {
                 return Err(RedisError::Protocol("answers are missing".to_owned()));
             };
             count(&shared.counts.fills);
-            let useful = match self.answer(asked_tai_ns, &ttl, value) {
+            let useful = match self.answer(asked, &ttl, value) {
                 // One that nobody has asked for again within a second or so is not worth an entry: a flood of keys that
                 // do not exist must not push others out.
                 Answer::Missing
                     if self.settings.missing_keys && self.uncacheable.remove(&one.id).is_some() =>
                 {
-                    self.admit(&mut cache, now_ms, &one, u64::MAX, &[])
+                    self.admit(&mut cache, now_ms, &one, asked.capped(u64::MAX), &[])
                 }
                 Answer::Value { deadline, reply } => self.admit(&mut cache, now_ms, &one, deadline, &reply),
                 Answer::Missing | Answer::Uncacheable => {
@@ -278,12 +279,12 @@ impl Filler {
         Ok(())
     }
 
-    fn answer(&self, asked_tai_ns: u64, ttl: &Frame, value: Frame) -> Answer {
+    fn answer(&self, asked: Asked, ttl: &Frame, value: Frame) -> Answer {
         let Frame::BulkString(value) = value else { return Answer::Uncacheable };
         if matches!(ttl, Frame::Integer(-2)) && value.is_empty() {
             return Answer::Missing;
         }
-        match deadline(asked_tai_ns, ttl) {
+        match deadline(asked, ttl) {
             Some(deadline) if value.len() <= self.settings.value_bytes_max as usize => {
                 Answer::Value { deadline, reply: reply_of(&value) }
             }
@@ -355,12 +356,25 @@ fn parse(record: &[u8]) -> Option<(u64, u32, Vec<u8>)> {
     Some((id, database, key.to_vec()))
 }
 
+/// When the server was asked, and how long what it says may be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Asked {
+    tai_ns: u64,
+    cap_ns: u64,
+}
+
+impl Asked {
+    fn capped(self, deadline: u64) -> u64 {
+        deadline.min(self.tai_ns.saturating_add(self.cap_ns))
+    }
+}
+
 /// Until when a value may be served, from `PTTL`'s answer; `None` if the key is not there any more.
-fn deadline(asked_tai_ns: u64, ttl: &Frame) -> Option<u64> {
+fn deadline(asked: Asked, ttl: &Frame) -> Option<u64> {
     match ttl {
-        Frame::Integer(-1) => Some(u64::MAX),
+        Frame::Integer(-1) => Some(asked.capped(u64::MAX)),
         Frame::Integer(ms @ 1..) => {
-            Some(asked_tai_ns.saturating_add(ms.unsigned_abs().saturating_mul(1_000_000)))
+            Some(asked.capped(asked.tai_ns.saturating_add(ms.unsigned_abs().saturating_mul(1_000_000))))
         }
         _ => None,
     }
@@ -380,11 +394,15 @@ mod tests {
 
     #[test]
     fn deadlines_count_from_the_question() {
-        assert_eq!(deadline(1_000, &Frame::Integer(-1)), Some(u64::MAX));
-        assert_eq!(deadline(1_000, &Frame::Integer(2)), Some(2_001_000));
-        assert_eq!(deadline(1_000, &Frame::Integer(-2)), None);
-        assert_eq!(deadline(1_000, &Frame::Integer(0)), None);
-        assert_eq!(deadline(1_000, &Frame::Error("ERR".into())), None);
+        let asked = Asked { tai_ns: 1_000, cap_ns: u64::MAX };
+        assert_eq!(deadline(asked, &Frame::Integer(-1)), Some(u64::MAX));
+        assert_eq!(deadline(asked, &Frame::Integer(2)), Some(2_001_000));
+        assert_eq!(deadline(asked, &Frame::Integer(-2)), None);
+        assert_eq!(deadline(asked, &Frame::Integer(0)), None);
+        assert_eq!(deadline(asked, &Frame::Error("ERR".into())), None);
+        let capped = Asked { cap_ns: 1_000_000, ..asked };
+        assert_eq!(deadline(capped, &Frame::Integer(-1)), Some(1_001_000));
+        assert_eq!(deadline(capped, &Frame::Integer(2)), Some(1_001_000));
     }
 
     #[test]

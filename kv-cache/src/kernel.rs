@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use kv_fastpath::abi::map;
 use kv_fastpath::handler::State as HandlerState;
@@ -43,6 +44,7 @@ impl Kernel {
     pub fn of(
         installed: Installed,
         miss_sample: u32,
+        max_staleness: Duration,
         skipped: Vec<Skipped>,
     ) -> Result<Arc<Self>, InstallError> {
         let entries = Entries::of(&installed)?;
@@ -53,8 +55,9 @@ impl Kernel {
         let buckets = Buckets::of(&installed)?;
         let settings = SettingsMap::of(&installed, miss_sample)?;
         let control = installed.control();
+        let secret = control.read().secret;
         Ok(Arc::new(Self {
-            shared: Arc::new(Shared::new(control.read().secret, buckets, settings, entries, entries_max)),
+            shared: Arc::new(Shared::new(secret, buckets, settings, entries, entries_max, max_staleness)),
             control,
             state: installed.state(),
             flows: Mutex::new(flows),

@@ -20,6 +20,7 @@
 //!
 //! - [`watch`]: looks at the server and its connections.
 //! - [`coherence`]: decides from what was seen; pure.
+//! - [`freshness`], [`tracking`]: how old a value may be where not every write is seen.
 //! - [`commands`]: what the server's commands may change.
 //! - [`users`]: which users may read every key; pure.
 //! - [`redis`]: the agent's own connection, [`credentials`]: as whom.
@@ -38,6 +39,7 @@ pub mod commands;
 pub mod config;
 pub mod credentials;
 pub mod fill;
+pub mod freshness;
 pub mod kernel;
 pub mod path;
 pub mod redis;
@@ -49,5 +51,6 @@ pub mod status;
 pub mod store;
 pub mod sweep;
 pub mod table;
+pub mod tracking;
 pub mod users;
 pub mod watch;

@@ -45,7 +45,7 @@ struct Own {
 }
 
 /// A counter and its name.
-fn named(counts: &Counts) -> [(&'static str, &AtomicU64); 9] {
+fn named(counts: &Counts) -> [(&'static str, &AtomicU64); 11] {
     [
         ("misses_reported", &counts.misses_reported),
         ("fills", &counts.fills),
@@ -54,6 +54,8 @@ fn named(counts: &Counts) -> [(&'static str, &AtomicU64); 9] {
         ("refused", &counts.refused),
         ("uncacheable", &counts.uncacheable),
         ("flushes", &counts.flushes),
+        ("invalidations_tracked", &counts.invalidations_tracked),
+        ("invalidations_all", &counts.invalidations_all),
         ("flows_collected", &counts.flows_collected),
         ("connections_killed", &counts.connections_killed),
     ]
@@ -123,7 +125,7 @@ impl Report {
             coherence: Coherence {
                 state: "off".to_owned(),
                 causes: vec!["user_path: on the user path nothing is cached".to_owned()],
-                opaque_clients: Vec::new(),
+                ..Coherence::default()
             },
             ..Status::default()
         };
@@ -139,6 +141,11 @@ impl Report {
             state: judgement.state().to_owned(),
             causes: judgement.causes.iter().map(|cause| format!("{}: {cause}", cause.label())).collect(),
             opaque_clients: census.opaque_clients.iter().map(ToString::to_string).collect(),
+            tracking: {
+                let state = kernel.shared.freshness.state();
+                format!("{}: {state}", state.label())
+            },
+            max_staleness_ms: kernel.shared.freshness.bound().as_millis() as u64,
         };
         {
             let table = &lock(&kernel.shared.cache).table;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use xps_runtime::control::monotonic_ns;
@@ -10,6 +11,7 @@ use xps_runtime::install::InstallError;
 
 use crate::coherence::{Cause, Judgement};
 use crate::commands::Commands;
+use crate::freshness::Freshness;
 use crate::store::{Buckets, Entries, SettingsMap};
 use crate::table::Table;
 use crate::users::Users;
@@ -41,6 +43,8 @@ pub struct Shared {
     pub draining: AtomicBool,
     /// The users that the handler knows.
     pub users: Mutex<Option<Users>>,
+    /// How old a value may be.
+    pub freshness: Freshness,
 }
 
 /// The entries, and the store they lie in.
@@ -69,6 +73,10 @@ pub struct Counts {
     pub uncacheable: AtomicU64,
     /// Times all entries were made invalid.
     pub flushes: AtomicU64,
+    /// Keys that the tracking connection named.
+    pub invalidations_tracked: AtomicU64,
+    /// Times it told that any key may have changed.
+    pub invalidations_all: AtomicU64,
     /// Flows forgotten since their socket was gone.
     pub flows_collected: AtomicU64,
     /// Connections killed since they were older than the hooks.
@@ -100,6 +108,7 @@ impl Shared {
         settings: SettingsMap,
         entries: Entries,
         entries_max: usize,
+        max_staleness: Duration,
     ) -> Self {
         // A former agent's entries, and what was written while no agent was there.
         buckets.invalidate_all();
@@ -117,6 +126,7 @@ impl Shared {
             fill_beat_ns: AtomicU64::new(monotonic_ns()),
             draining: AtomicBool::new(false),
             users: Mutex::new(None),
+            freshness: Freshness::new(max_staleness),
         }
     }
 

@@ -19,10 +19,11 @@ use xps_runtime::plan::{self, Wishes};
 use xps_runtime::relay::{Relay, RelaySettings};
 
 use crate::config::Config;
+use crate::freshness::State;
 use crate::kernel::Kernel;
 use crate::report::Report;
 use crate::shared::lock;
-use crate::{admin, fill, path, sweep, watch as watcher};
+use crate::{admin, fill, path, sweep, tracking, watch as watcher};
 
 /// How often the lease is renewed during its time.
 const RENEWALS: u32 = 4;
@@ -123,6 +124,8 @@ fn start_kernel(
         mode: config.coherence,
         kill_older_connections: config.kill_older_connections,
     };
+    let tracked = tracking::Settings { redis: config.redis.clone(), enabled: config.tracking };
+    tasks.spawn(tracking::run(Arc::clone(&kernel.shared), tracked, stop.clone()));
     tasks.spawn(fill::run(Arc::clone(&kernel.shared), filling, events, stop.clone()));
     tasks.spawn(watcher::run(Arc::<Kernel>::clone(kernel), watching, stop.clone()));
     tasks.spawn(sweep::run(Arc::clone(kernel), config.redis.clone(), stop.clone()));
@@ -227,14 +230,23 @@ impl Lease {
         let stopping = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&stopping);
         let renew = move || {
+            let freshness = &kernel.shared.freshness;
             while !stop.load(Ordering::Acquire) {
                 let silent_ns =
                     monotonic_ns().saturating_sub(kernel.shared.fill_beat_ns.load(Ordering::Acquire));
                 let alive = Duration::from_nanos(silent_ns) < duration.max(Duration::from_secs(1));
+                // A lease from before the first beat of tracking must not outlast the bound either.
+                let strict = freshness.state() == State::Strict;
+                let (lease, pause) = if strict {
+                    (duration, duration / RENEWALS)
+                } else {
+                    let lease = duration.min(freshness.bound());
+                    (lease, lease / (2 * RENEWALS))
+                };
                 if alive && !kernel.shared.draining.load(Ordering::Acquire) {
-                    kernel.control.renew_lease(duration);
+                    kernel.control.renew_lease(lease, freshness.until_ns());
                 }
-                thread::sleep(duration / RENEWALS);
+                thread::sleep(pause);
             }
         };
         let thread = thread::Builder::new()

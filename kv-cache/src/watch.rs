@@ -131,6 +131,7 @@ async fn check(
     seen: Option<Seen>,
     run_id: &str,
 ) -> Result<bool, RedisError> {
+    let shared = place.shared();
     let info = connection.info().await?;
     if info.run_id != run_id {
         return Err(RedisError::Protocol("another server answers on the same connection".to_owned()));
@@ -150,35 +151,40 @@ async fn check(
         info,
     };
     let mut judgement = judge(&observation, settings.mode);
-    let global = place.shared().buckets.read(kv_fastpath::abi::GLOBAL_BUCKET);
+    let global = shared.buckets.read(kv_fastpath::abi::GLOBAL_BUCKET);
     if seen.is_none_or(|seen| seen.rechecks != now.rechecks) && !settled(global) {
         // The command that asked for this check may not have been carried out yet. Its reply asks again.
         judgement.causes.push(Cause::RecheckPending);
         judgement.coherent = false;
     }
-    if place.shared().draining.load(Ordering::Acquire) {
+    if shared.draining.load(Ordering::Acquire) {
         judgement = Judgement::refused(Cause::Draining);
     }
-    let before = std::mem::replace(&mut *lock(&place.shared().judgement), judgement.clone());
+    let before = std::mem::replace(&mut *lock(&shared.judgement), judgement.clone());
     if before != judgement {
         let causes: Vec<_> = judgement.causes.iter().map(ToString::to_string).collect();
         tracing::info!(state = judgement.state(), causes = causes.join("; "), "coherence");
     }
     if !judgement.coherent {
-        place.shared().settings.set_coherent(false);
-        place.shared().coherent.store(false, Ordering::Release);
+        shared.settings.set_coherent(false);
+        shared.coherent.store(false, Ordering::Release);
         return Ok(false);
     }
     if let Some(users) = &observation.users {
         allow(place, users)?;
     }
-    if seen != Some(now) || !before.coherent {
-        // Something may have been written unseen. After this point it cannot.
-        tokio::task::block_in_place(|| place.shared().flush());
+    let strict = judgement.causes.is_empty();
+    let newly_bound = !strict && shared.freshness.bind();
+    if seen != Some(now) || !before.coherent || newly_bound || before.state() != judgement.state() {
+        // Something may have been written unseen. After this point it cannot, or the bound holds.
+        tokio::task::block_in_place(|| shared.flush());
     }
-    place.shared().settings.set_seen(now.foreign, now.rechecks);
-    place.shared().settings.set_coherent(true);
-    place.shared().coherent.store(true, Ordering::Release);
+    if strict {
+        shared.freshness.unbind();
+    }
+    shared.settings.set_seen(now.foreign, now.rechecks);
+    shared.settings.set_coherent(true);
+    shared.coherent.store(true, Ordering::Release);
     Ok(true)
 }
 

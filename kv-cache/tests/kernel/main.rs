@@ -8,6 +8,7 @@
 mod support;
 
 mod addresses;
+mod bounded;
 mod ends;
 mod hits;
 mod life;

@@ -35,7 +35,7 @@ const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PL
 static SERIAL: Mutex<()> = Mutex::new(());
 
 /// What a test wants to be different.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
     /// Settings of kv-cache, as `section.key=value`.
     pub(crate) settings: Vec<&'static str>,
@@ -45,6 +45,20 @@ pub(crate) struct Options {
     pub(crate) redis: Vec<&'static str>,
     /// A namespace with a bridge between client and server, where the link can be made bad.
     pub(crate) wire: bool,
+    /// The state of coherence that kv-cache must reach before the test begins.
+    pub(crate) state: &'static str,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            settings: Vec::new(),
+            environment: Vec::new(),
+            redis: Vec::new(),
+            wire: false,
+            state: "strict",
+        }
+    }
 }
 
 /// One end of the link.
@@ -142,7 +156,8 @@ impl Lab {
         self.redis.take().context("no Redis runs")?.kill()
     }
 
-    /// Starts kv-cache and waits until it serves on the kernel path, with strict coherence.
+    /// Starts kv-cache and waits until it serves on the kernel path, with the coherence that the test
+    /// asks for.
     pub(crate) fn start_sidecar(&mut self) -> Result<()> {
         let pins = format!("path.pin_directory={}", self.pins().display());
         let mut command = self.server.place().command(env!("CARGO_BIN_EXE_kv-cache"));
@@ -154,10 +169,10 @@ impl Lab {
         command.envs(self.options.environment.iter().copied());
         let mut sidecar = Process::start(&mut command, self.folder.path(), "kv-cache")?;
         self.made.push(sidecar.id());
-        let place = self.server.place();
+        let (place, state) = (self.server.place(), self.options.state);
         sidecar.until(PATIENCE, || {
             let status = place.run(|| admin::ask(ADMIN)).ok()?;
-            (status.path == "kernel" && status.coherence.state == "strict").then_some(())
+            (status.path == "kernel" && status.coherence.state == state).then_some(())
         })?;
         self.sidecar = Some(sidecar);
         Ok(())
@@ -236,6 +251,11 @@ impl Lab {
     /// The namespace between, where the link can be made bad.
     pub(crate) fn wire(&self) -> Result<&Place> {
         Ok(self.wire.as_ref().context("the test did not ask for a wire")?.place())
+    }
+
+    /// Where Redis runs and what it writes lies.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Redis's process id.
