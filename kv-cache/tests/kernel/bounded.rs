@@ -61,8 +61,8 @@ fn unseen_writes_show_within_the_bound() {
         becomes(lab, "key", None, bound, "SWAPDB 0 1")?;
         // A write that is seen is never late.
         for round in 0..200 {
-            client.set("key", &round.to_string())?;
-            client.holds("key", &round.to_string())?;
+            client.set("key", round.to_string())?;
+            client.holds("key", round.to_string())?;
         }
         lab.warm(&mut client, "key", "199")
     });
