@@ -39,6 +39,8 @@ pub enum Cause {
     Users(String),
     /// The server does not tell a setting that must be known.
     SettingUnknown(&'static str),
+    /// The user path serves: what does not come through it is not seen.
+    UserPath,
     /// Clients may come by a unix socket.
     UnixSocket(String),
     /// Writes may come through an interface that is not hooked.
@@ -71,6 +73,7 @@ impl Cause {
             Self::Cluster(_) => "cluster",
             Self::Users(_) => "users",
             Self::SettingUnknown(_) => "setting_unknown",
+            Self::UserPath => "user_path",
             Self::UnixSocket(_) => "unix_socket",
             Self::Interface(..) => "interface_not_hooked",
             Self::Eviction(_) => "eviction",
@@ -88,7 +91,12 @@ impl Cause {
     pub const fn tolerable(&self) -> bool {
         matches!(
             self,
-            Self::Replica | Self::UnixSocket(_) | Self::Interface(..) | Self::Eviction(_) | Self::Modules(_)
+            Self::UserPath
+                | Self::Replica
+                | Self::UnixSocket(_)
+                | Self::Interface(..)
+                | Self::Eviction(_)
+                | Self::Modules(_)
         )
     }
 }
@@ -105,6 +113,10 @@ impl fmt::Display for Cause {
             Self::SettingUnknown(name) => {
                 write!(f, "Redis does not tell its setting {name} (CONFIG GET is refused)")
             }
+            Self::UserPath => write!(
+                f,
+                "on the user path writes on the plain port are known by tracking only: coherence.mode = \"bounded\" allows that"
+            ),
             Self::UnixSocket(path) => {
                 write!(f, "clients may come by the unix socket {path}: set `unixsocket \"\"`")
             }

@@ -1,4 +1,4 @@
-//! Fills the table: from misses that the programs report, to entries (C3, C4).
+//! Fills the table: from misses that the handler reports, to entries (C3, C4).
 //!
 //! For each key the bucket's and the global word are read first, nothing pending; then the server is asked for the time to
 //! live and the value. No transaction is needed around these two: a write to the key, however it comes, passes the stack
@@ -16,16 +16,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kv_fastpath::abi::{EntryHead, GLOBAL_BUCKET, KEY_BYTES_MAX, Miss, event};
+use kv_fastpath::abi::{EntryHead, GLOBAL_BUCKET};
 use kv_fastpath::coherence::{bucket_of, entry_id, settled};
 use redis_protocol::resp2::types::OwnedFrame as Frame;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use xps_runtime::control::{monotonic_ns, tai_ns};
-use xps_runtime::events::Events;
 
 use crate::credentials::Server;
 use crate::redis::{Connection, RedisError, retry_delay};
+use crate::reports::{Miss, Reports};
 use crate::shared::{Cache, Shared, count, lock, now_ms};
 use crate::store::key_hash;
 use crate::table::Admission;
@@ -116,7 +116,7 @@ impl Sample {
 pub async fn run(
     shared: Arc<Shared>,
     settings: Settings,
-    mut events: Events,
+    mut reports: Reports,
     mut stop: watch::Receiver<bool>,
 ) {
     let secret = shared.secret;
@@ -129,19 +129,19 @@ pub async fn run(
         database: 0,
     };
     tokio::select! {
-        () = filler.run(&mut events) => {}
+        () = filler.run(&mut reports) => {}
         _ = stop.wait_for(|stop| *stop) => {}
     }
 }
 
 impl Filler {
-    async fn run(&mut self, events: &mut Events) {
+    async fn run(&mut self, reports: &mut Reports) {
         let mut connection: Option<Connection> = None;
         let mut failures = 0;
         let mut next_attempt = Instant::now();
         loop {
             self.beat();
-            let wanted = self.gather(events).await;
+            let wanted = self.gather(reports).await;
             if wanted.is_empty() {
                 continue;
             }
@@ -184,17 +184,16 @@ impl Filler {
     }
 
     /// Reads reports, as many as are there, and keeps those that are worth a question.
-    async fn gather(&mut self, events: &mut Events) -> Vec<Wanted> {
-        let mut misses: Vec<(u64, u32, Vec<u8>)> = Vec::new();
+    async fn gather(&mut self, reports: &mut Reports) -> Vec<Wanted> {
+        let mut misses: Vec<Miss> = Vec::new();
         let mut recheck = false;
-        let read = events.read(BATCH, |kind, record| match kind {
-            event::MISS => misses.extend(parse(record)),
-            event::RECHECK => recheck = true,
-            _ => {}
-        });
-        if let Ok(Err(error)) = timeout(BEAT, read).await {
-            tracing::error!(%error, "the programs' events cannot be read");
-            sleep(BEAT).await;
+        match timeout(BEAT, reports.read(BATCH, &mut misses)).await {
+            Ok(Ok(asked)) => recheck = asked,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "no reports can be read");
+                sleep(BEAT).await;
+            }
+            Err(_) => {}
         }
         if recheck {
             self.shared.recheck.notify_one();
@@ -209,7 +208,7 @@ impl Filler {
         let mut taken = HashSet::new();
         let mut wanted = Vec::new();
         let cache = &mut lock(&self.shared.cache).table;
-        for (id, database, key) in misses {
+        for Miss { id, database, key } in misses {
             let hash = key_hash(self.secret, &key);
             if entry_id(hash, database) != id {
                 continue;
@@ -345,17 +344,6 @@ enum Answer {
     Uncacheable,
 }
 
-/// The key of a report, with its id and database.
-fn parse(record: &[u8]) -> Option<(u64, u32, Vec<u8>)> {
-    let word = |at: usize| Some(u32::from_ne_bytes(*record.get(at..)?.first_chunk()?));
-    let id = u64::from_ne_bytes(*record.get(std::mem::offset_of!(Miss, id)..)?.first_chunk()?);
-    let database = word(std::mem::offset_of!(Miss, database))?;
-    let length = word(std::mem::offset_of!(Miss, key_len))? as usize;
-    let key_at = std::mem::offset_of!(Miss, key);
-    let key = record.get(key_at..key_at + length).filter(|key| key.len() <= KEY_BYTES_MAX)?;
-    Some((id, database, key.to_vec()))
-}
-
 /// When the server was asked, and how long what it says may be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Asked {
@@ -408,20 +396,6 @@ mod tests {
     #[test]
     fn replies_are_bulk_strings() {
         assert_eq!(reply_of(b"a\r\nb"), b"$4\r\na\r\nb\r\n");
-    }
-
-    #[test]
-    fn a_report_is_read_within_its_bounds() {
-        let mut record = vec![0u8; size_of::<Miss>()];
-        let key_at = std::mem::offset_of!(Miss, key);
-        record[8..16].copy_from_slice(&7u64.to_ne_bytes());
-        record[16..20].copy_from_slice(&3u32.to_ne_bytes());
-        record[20..24].copy_from_slice(&2u32.to_ne_bytes());
-        record[key_at..key_at + 2].copy_from_slice(b"ab");
-        assert_eq!(parse(&record), Some((7, 3, b"ab".to_vec())));
-        assert_eq!(parse(&record[..key_at + 1]), None);
-        record[20..24].copy_from_slice(&251u32.to_ne_bytes());
-        assert_eq!(parse(&record), None);
     }
 
     #[test]

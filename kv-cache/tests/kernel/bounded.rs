@@ -31,7 +31,13 @@ fn tracking(lab: &Lab, state: &str) -> Result<()> {
 }
 
 /// `change` happens unseen; `value` must be served within the bound, and from the cache again.
-fn becomes(lab: &Lab, key: &str, value: Option<&str>, bound: Duration, change: &str) -> Result<()> {
+pub(crate) fn becomes(
+    lab: &Lab,
+    key: &str,
+    value: Option<&str>,
+    bound: Duration,
+    change: &str,
+) -> Result<()> {
     let mut client = lab.client(ACCELERATED)?;
     unseen(lab, change)?;
     let changed = Instant::now();

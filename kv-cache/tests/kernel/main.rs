@@ -15,5 +15,6 @@ mod link;
 mod load;
 mod sessions;
 mod streams;
+mod user;
 mod users;
 mod writes;

@@ -45,8 +45,18 @@ pub(crate) struct Options {
     pub(crate) redis: Vec<&'static str>,
     /// A namespace with a bridge between client and server, where the link can be made bad.
     pub(crate) wire: bool,
+    /// The path that kv-cache takes.
+    pub(crate) path: &'static str,
     /// The state of coherence that kv-cache must reach before the test begins.
     pub(crate) state: &'static str,
+}
+
+impl Options {
+    /// The user path with its cache.
+    pub(crate) fn user() -> Self {
+        let settings = vec!["coherence.mode=bounded"];
+        Self { settings, path: "user", state: "bounded", ..Self::default() }
+    }
 }
 
 impl Default for Options {
@@ -56,6 +66,7 @@ impl Default for Options {
             environment: Vec::new(),
             redis: Vec::new(),
             wire: false,
+            path: "kernel",
             state: "strict",
         }
     }
@@ -156,23 +167,24 @@ impl Lab {
         self.redis.take().context("no Redis runs")?.kill()
     }
 
-    /// Starts kv-cache and waits until it serves on the kernel path, with the coherence that the test
+    /// Starts kv-cache and waits until it serves on the path and with the coherence that the test
     /// asks for.
     pub(crate) fn start_sidecar(&mut self) -> Result<()> {
         let pins = format!("path.pin_directory={}", self.pins().display());
         let mut command = self.server.place().command(env!("CARGO_BIN_EXE_kv-cache"));
         command.arg("run");
-        let own = ["path.mode=kernel", "cache.miss_sample=1", "lease.drain_timeout=10s", &pins];
+        let mode = format!("path.mode={}", self.options.path);
+        let own = [&mode, "cache.miss_sample=1", "lease.drain_timeout=10s", &pins];
         for setting in own.iter().chain(&self.options.settings) {
             command.args(["--set", setting]);
         }
         command.envs(self.options.environment.iter().copied());
         let mut sidecar = Process::start(&mut command, self.folder.path(), "kv-cache")?;
         self.made.push(sidecar.id());
-        let (place, state) = (self.server.place(), self.options.state);
+        let (place, path, state) = (self.server.place(), self.options.path, self.options.state);
         sidecar.until(PATIENCE, || {
             let status = place.run(|| admin::ask(ADMIN)).ok()?;
-            (status.path == "kernel" && status.coherence.state == state).then_some(())
+            (status.path == path && status.coherence.state == state).then_some(())
         })?;
         self.sidecar = Some(sidecar);
         Ok(())
