@@ -7,7 +7,7 @@
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -48,11 +48,12 @@ pub struct Plain;
 
 impl Serve for Plain {
     async fn serve(&self, client: &mut TcpStream, server: &mut TcpStream, counts: &RelayCounts) -> End {
-        let up = Direction { from: client, to: server, bytes: &counts.bytes_to_server };
-        let down = Direction { from: server, to: client, bytes: &counts.bytes_to_client };
+        let refused = &AtomicBool::new(false);
+        let up = Direction { from: client, to: server, bytes: &counts.bytes_to_server, refused };
+        let down = Direction { from: server, to: client, bytes: &counts.bytes_to_client, refused };
         match tokio::try_join!(pump(up), pump(down)) {
-            Ok(_) => End::Closed,
-            Err(_) => End::Reset,
+            Ok(_) if !refused.load(Ordering::Relaxed) => End::Closed,
+            _ => End::Reset,
         }
     }
 }

@@ -9,7 +9,8 @@
 //! Memory is bounded: a direction is read only while nothing of it waits to be written, and a segment is answered only
 //! while nothing waits for the client.
 //!
-//! If the client vanishes, the server's replies are still read to their end: until then the server may be at work for it,
+//! A server that resets may have said something before, such as why: the client still gets that. If the client vanishes,
+//! the server's replies are still read to their end: until then the server may be at work for it,
 //! and the handler may hold something on its behalf.
 
 use std::any::Any;
@@ -181,6 +182,8 @@ pub struct Session<'a, H: InProcess> {
     up: Lane,
     down: Lane,
     client_gone: bool,
+    /// The server has reset the connection: once the client has what came before, its end is a reset too.
+    torn: bool,
 }
 
 impl<H: InProcess> Drop for Session<'_, H> {
@@ -194,7 +197,7 @@ impl<'a, H: InProcess> Session<'a, H> {
     #[must_use]
     pub fn new(service: &'a H, counts: &'a SegmentCounts) -> Self {
         let (up, down) = (Lane::default(), Lane::default());
-        Self { service, counts, state: service.start(), up, down, client_gone: false }
+        Self { service, counts, state: service.start(), up, down, client_gone: false, torn: false }
     }
 
     /// Serves until the end. Gives bytes to the server and to the client, too.
@@ -223,13 +226,28 @@ impl<'a, H: InProcess> Session<'a, H> {
         {
             match fault {
                 Fault::Client => self.lose_client(),
-                Fault::Server => return Poll::Ready(End::Reset),
+                Fault::Server => self.tear(),
+                Fault::Refused => return Poll::Ready(End::Reset),
             }
         }
-        match self.poll_down(client.as_mut(), server.as_mut(), cx) {
-            Poll::Ready(Err(Fault::Server)) => return Poll::Ready(End::Reset),
-            Poll::Ready(Err(Fault::Client)) => self.lose_client(),
-            _ => {}
+        if let Poll::Ready(Err(fault)) = self.poll_down(client.as_mut(), server.as_mut(), cx) {
+            match fault {
+                Fault::Client => self.lose_client(),
+                Fault::Server | Fault::Refused => {
+                    self.tear();
+                    self.down.ended = true;
+                }
+            }
+        }
+        if self.torn && !self.client_gone {
+            if !self.down.ended {
+                return Poll::Pending;
+            }
+            // Nothing more comes: what waits for the client goes out first.
+            return match self.down.flush(client, cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(_) => Poll::Ready(End::Reset),
+            };
         }
         if self.client_gone {
             // What was asked for completely is carried out; the server's end of stream tells when.
@@ -247,6 +265,13 @@ impl<'a, H: InProcess> Session<'a, H> {
             };
         }
         if self.up.closed && self.down.closed { Poll::Ready(End::Closed) } else { Poll::Pending }
+    }
+
+    /// The server takes nothing more.
+    fn tear(&mut self) {
+        self.torn = true;
+        (self.up.ended, self.up.closed) = (true, true);
+        (self.up.pending, self.up.at) = (Vec::new(), 0);
     }
 
     fn lose_client(&mut self) {
@@ -326,7 +351,7 @@ impl<'a, H: InProcess> Session<'a, H> {
             Verdict::Drop(reason) | Verdict::Close(reason) => {
                 // A stream has no packet that could come again: there is only the whole connection.
                 self.counts.add(reason, 1);
-                Err(Fault::Server)
+                Err(Fault::Refused)
             }
         }
     }
@@ -341,7 +366,7 @@ impl<'a, H: InProcess> Session<'a, H> {
         loop {
             ready!(self.down.flush(client.as_mut(), cx)).map_err(|_| Fault::Client)?;
             if self.down.ended {
-                if !self.down.closed && !self.client_gone {
+                if !self.down.closed && !self.client_gone && !self.torn {
                     ready!(client.as_mut().poll_shutdown(cx)).map_err(|_| Fault::Client)?;
                     self.down.closed = true;
                 }
@@ -425,6 +450,8 @@ enum Side {
 enum Fault {
     Client,
     Server,
+    /// The handler wants it to end.
+    Refused,
 }
 
 fn fill(

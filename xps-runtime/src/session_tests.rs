@@ -225,3 +225,35 @@ async fn what_is_not_understood_passes_from_then_on() {
     assert_eq!(setup.lines.opaque.load(Ordering::Relaxed), 1);
     assert_eq!(counted(&setup, Reason::Opaque), 2);
 }
+
+#[tokio::test]
+async fn what_a_server_says_before_its_reset_reaches_the_client() {
+    use socket2::SockRef;
+    use tokio::net::{TcpListener, TcpStream};
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connected = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (connected, listener.accept().await.unwrap().0)
+    }
+
+    let (mut client, mut near) = pair().await;
+    let (mut far, mut server) = pair().await;
+    far.write_all(b"not understood").await.unwrap();
+    server.readable().await.unwrap();
+    server.write_all(b"why\n").await.unwrap();
+    // With something unread, a close is a reset.
+    drop(server);
+    far.readable().await.unwrap();
+    client.write_all(b"more\n").await.unwrap();
+    near.readable().await.unwrap();
+    let (lines, counts) = (Lines::default(), SegmentCounts::default());
+    let mut session = Session::new(&lines, &counts);
+    session.state.outstanding = 1;
+    assert!(matches!(session.run(&mut near, &mut far).await, End::Reset));
+    SockRef::from(&near).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    drop(near);
+    let mut got = Vec::new();
+    assert!(client.read_to_end(&mut got).await.is_err());
+    assert_eq!(got, b"why\n");
+}

@@ -11,6 +11,8 @@
 # The note in the server's log that the suite makes at the beginning of each test is left out: it is a DEBUG command, and
 # after one of these kv-cache looks at the server again before it answers anything.
 #
+# While a test has switched active expiry off it is left alone: a GET would expire what it wants to see expired by itself.
+#
 # Run on Redis's own port, the client does the same and finds no difference.
 namespace eval provoking {
     # Enough for an agent to fetch a value.
@@ -31,6 +33,7 @@ namespace eval provoking {
     }
 
     variable is_busy 0
+    variable is_expiring 1
     variable test ""
     variable commands 0
     # The database that a client has selected, by its id.
@@ -60,6 +63,9 @@ proc ::redis::__dispatch__raw__ {id method argv} {
     if {!$::redis::blocking($id) || $::redis::deferred($id) || $::redis::readraw($id)} {
         return $reply
     }
+    if {$command eq {debug} && [string equal -nocase [lindex $argv 0] set-active-expire]} {
+        set ::provoking::is_expiring [lindex $argv 1]
+    }
     if {$command eq {select} || $command eq {reset}} {
         set ::provoking::database($id) [expr {$command eq {select} ? [lindex $argv 0] : 0}]
     }
@@ -83,7 +89,7 @@ proc ::redis::__dispatch__raw__ {id method argv} {
 proc ::provoking::is_wanted {command} {
     variable test
     variable commands
-    if {$command in $::provoking::left_alone} {
+    if {!$::provoking::is_expiring || $command in $::provoking::left_alone} {
         return 0
     }
     if {$test ne $::cur_test} {
