@@ -19,7 +19,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(40);
 pub(crate) enum Mode {
     /// The kernel path where it can be had.
     Auto,
-    /// The user path.
+    /// The user path, with its cache (`coherence.mode = "bounded"`).
     User,
 }
 
@@ -68,14 +68,16 @@ impl Sidecar {
 
 fn configuration(lab: &Lab, mode: Mode, admin: SocketAddr) -> String {
     let ports = lab.ports();
-    let mode = match mode {
-        Mode::Auto => "auto",
-        Mode::User => "user",
+    // On the user path only bounded coherence caches.
+    let (mode, coherence) = match mode {
+        Mode::Auto => ("auto", "strict"),
+        Mode::User => ("user", "bounded"),
     };
     let addresses = if lab.has_namespaces() { r#"["0.0.0.0", "::"]"# } else { r#"["127.0.0.1"]"# };
     format!(
         "[redis]\naddress = \"127.0.0.1:{}\"\n\n[listen]\naccelerated_port = {}\naddresses = {addresses}\n\
-         admin = \"{admin}\"\n\n[path]\nmode = \"{mode}\"\npin_directory = \"{}\"\n",
+         admin = \"{admin}\"\n\n[path]\nmode = \"{mode}\"\npin_directory = \"{}\"\n\n\
+         [coherence]\nmode = \"{coherence}\"\n",
         ports.plain,
         ports.accelerated,
         lab.bpf_folder().join("kv-cache").display()
