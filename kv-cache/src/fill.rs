@@ -45,6 +45,9 @@ const SAMPLE_SHIFT_MAX: u32 = 5;
 /// Outcomes after which the sampling is looked at again.
 const OUTCOMES: u32 = 256;
 
+/// Times a key is asked for again at once because a write was faster.
+const OVERTAKEN_MAX: u32 = 4;
+
 /// Longest time without a sign of life.
 const BEAT: Duration = Duration::from_millis(50);
 
@@ -70,6 +73,8 @@ struct Wanted {
     /// Words of its bucket and of the global one, read before the server is asked.
     words: (u64, u64),
     bucket: u32,
+    /// Times that a write was faster.
+    overtaken: u32,
 }
 
 /// Reports of misses turned into work.
@@ -82,6 +87,8 @@ struct Filler {
     sample: Sample,
     /// Database that the connection has selected.
     database: u32,
+    /// Keys whose value was overtaken by a write, with how often: they are asked for again at once.
+    again: Vec<(Miss, u32)>,
 }
 
 /// Adapts how many misses are reported to how many lead to an entry: a flood of keys that do not exist must cost the
@@ -127,6 +134,7 @@ pub async fn run(
         uncacheable: HashMap::new(),
         sample: Sample::default(),
         database: 0,
+        again: Vec::new(),
     };
     tokio::select! {
         () = filler.run(&mut reports) => {}
@@ -185,9 +193,12 @@ impl Filler {
 
     /// Reads reports, as many as are there, and keeps those that are worth a question.
     async fn gather(&mut self, reports: &mut Reports) -> Vec<Wanted> {
+        let again = std::mem::take(&mut self.again);
         let mut misses: Vec<Miss> = Vec::new();
         let mut recheck = false;
-        match timeout(BEAT, reports.read(BATCH, &mut misses)).await {
+        // With something to do, what has come by now is enough.
+        let patience = if again.is_empty() { BEAT } else { Duration::ZERO };
+        match timeout(patience, reports.read(BATCH, &mut misses)).await {
             Ok(Ok(asked)) => recheck = asked,
             Ok(Err(error)) => {
                 tracing::error!(%error, "no reports can be read");
@@ -208,12 +219,15 @@ impl Filler {
         let mut taken = HashSet::new();
         let mut wanted = Vec::new();
         let cache = &mut lock(&self.shared.cache).table;
-        for Miss { id, database, key } in misses {
+        let misses = misses.into_iter().map(|miss| (miss, 0));
+        for (Miss { id, database, key }, overtaken) in again.into_iter().chain(misses) {
             let hash = key_hash(self.secret, &key);
             if entry_id(hash, database) != id {
                 continue;
             }
-            cache.asked(id, weight);
+            if overtaken == 0 {
+                cache.asked(id, weight);
+            }
             let left_alone = self.uncacheable.get(&id).is_some_and(|until| *until > now_ms);
             if !coherent || left_alone || cache.hopeless(id) || !taken.insert(id) {
                 continue;
@@ -221,7 +235,7 @@ impl Filler {
             let bucket = bucket_of(hash);
             let words = (self.shared.buckets.read(bucket), self.shared.buckets.read(GLOBAL_BUCKET));
             if settled(words.0) && settled(words.1) && !cache.valid(id, words, tai_ns()) {
-                wanted.push(Wanted { id, database, key, words, bucket });
+                wanted.push(Wanted { id, database, key, words, bucket, overtaken });
             }
         }
         wanted
@@ -293,7 +307,7 @@ impl Filler {
 
     /// Whether an entry was made, or a write was faster, which says nothing against the key.
     fn admit(
-        &self,
+        &mut self,
         cache: &mut Cache,
         now_ms: u64,
         one: &Wanted,
@@ -304,6 +318,10 @@ impl Filler {
         if now != one.words {
             // It would never be served.
             count(&self.shared.counts.overtaken);
+            if one.overtaken < OVERTAKEN_MAX {
+                let miss = Miss { id: one.id, database: one.database, key: one.key.clone() };
+                self.again.push((miss, one.overtaken + 1));
+            }
             return true;
         }
         let head = EntryHead {

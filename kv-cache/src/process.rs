@@ -149,9 +149,13 @@ impl Tables for InMemory {
         tai_ns()
     }
 
-    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32) {
+    fn worth_refilling(&self, id: u64) -> bool {
+        self.0.entries.worth_refilling(id)
+    }
+
+    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32, urgent: bool) {
         let sample = self.0.shared.settings.miss_sample().max(1);
-        if !self.0.missed.fetch_add(1, Ordering::Relaxed).is_multiple_of(sample) {
+        if !urgent && !self.0.missed.fetch_add(1, Ordering::Relaxed).is_multiple_of(sample) {
             return;
         }
         let key = key[..(key_len as usize).min(KEY_BYTES_MAX)].to_vec();

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use aya::maps::{HashMap, Map, MapData, MapError};
 use dashmap::DashMap;
 use kv_fastpath::abi::{
-    BUCKETS, EntryHead, GLOBAL_BUCKET, Location, PAGE_BYTES, Settings, VERSION, map, users,
+    BUCKETS, EntryHead, GLOBAL_BUCKET, Location, MISSED, PAGE_BYTES, Settings, VERSION, map, users,
 };
 use kv_fastpath::coherence::PENDING_BITS;
 use kv_fastpath::command::{Info, NAME_BYTES, Name};
@@ -190,13 +190,26 @@ impl EntryReader {
         let word = {
             let place = self.index.locations.get(&id)?;
             let word = place.load(Ordering::Relaxed);
-            if hits_of(word) != u16::MAX {
+            if hits_of(word) < HITS_ENOUGH {
                 // Two at once may count one: it is a hint.
                 place.store(with_hits(word, hits_of(word) + 1), Ordering::Relaxed);
             }
             word
         };
         Some(self.pages.pointer(start_of(&self.pages, location_of(word))))
+    }
+
+    /// Whether an entry that is not current had a hit while it was, and was not asked about here since.
+    #[must_use]
+    pub fn worth_refilling(&self, id: u64) -> bool {
+        let Some(place) = self.index.locations.get(&id) else { return false };
+        let word = place.load(Ordering::Relaxed);
+        // The lookup that found it not current is counted too.
+        let worth = hits_of(word) > 1 && hits_of(word) != MISSED;
+        if worth {
+            place.store(with_hits(word, MISSED), Ordering::Relaxed);
+        }
+        worth
     }
 }
 
@@ -260,6 +273,16 @@ fn start_of(pages: &Mapping, location: Location) -> usize {
     location.page as usize * pages.element_bytes() + usize::from(location.offset_words) * 8
 }
 
+/// Hits beyond which an entry's count is not raised any more, until it is taken.
+const HITS_ENOUGH: u16 = 255;
+
+/// Hits as eviction takes them: of an entry that is not current any more they are not known.
+fn hits_taken(word: u64) -> u16 {
+    let hits = hits_of(word);
+    if hits == MISSED { 1 } else { hits }
+}
+
+/// What was counted, or [`MISSED`].
 fn hits_of(word: u64) -> u16 {
     let bytes = word.to_ne_bytes();
     u16::from_ne_bytes([bytes[6], bytes[7]])
@@ -270,7 +293,7 @@ impl Store for Entries {
         match &mut self.index {
             Index::Programs(index) => {
                 let Ok(word) = index.get(&id, 0) else { return 0 };
-                let hits = hits_of(word);
+                let hits = hits_taken(word);
                 if hits != 0 {
                     // The programs stop counting at some point: they start again from zero. Hits in between are lost, and
                     // if this fails some are counted twice; it is a hint.
@@ -282,7 +305,7 @@ impl Store for Entries {
                 let Some(place) = index.locations.get(&id) else { return 0 };
                 let word = place.load(Ordering::Relaxed);
                 place.store(with_hits(word, 0), Ordering::Relaxed);
-                hits_of(word)
+                hits_taken(word)
             }
         }
     }

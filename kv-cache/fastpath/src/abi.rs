@@ -52,9 +52,12 @@ pub struct Location {
     pub page: u32,
     /// Offset in the page, in units of 8 bytes.
     pub offset_words: u16,
-    /// Counts hits, wrapping; what eviction goes by. Written by the programs, not atomically.
+    /// Counts hits up to some limit; what eviction goes by. Written by the programs, not atomically.
     pub hits: u16,
 }
+
+/// In [`Location::hits`]: the entry is not current any more, and the agent was told.
+pub const MISSED: u16 = u16::MAX;
 
 /// Head of an entry; never changed while `INDEX` leads to it.
 #[repr(C)]

@@ -97,13 +97,20 @@ pub fn one<T: Tables + ?Sized>(
     // SAFETY: a key's place in the scratch.
     let room = unsafe { &*key.cast::<[u8; KEY_ROOM]>() };
     let id = entry_id(get.hash, database);
+    let bucket = bucket_of(get.hash);
     let Some(entry) = tables.locate(id) else {
-        tables.report_miss(id, database, room, get.key_len);
+        tables.report_miss(id, database, room, get.key_len, false);
         return MISSED;
     };
     let head = entry.cast::<EntryHead>();
-    if !is_entry_of(head, id, database, key, get.key_len) || !is_current(tables, head, bucket_of(get.hash)) {
-        tables.report_miss(id, database, room, get.key_len);
+    if !is_entry_of(head, id, database, key, get.key_len) {
+        tables.report_miss(id, database, room, get.key_len, false);
+        return MISSED;
+    }
+    if !is_current(tables, head, bucket) {
+        // A key that is worth an entry waits for its new value: unless a write is under way, the agent hears of it now.
+        let stale = settled(tables.bucket(bucket)) && settled(tables.bucket(GLOBAL_BUCKET));
+        tables.report_miss(id, database, room, get.key_len, stale && tables.worth_refilling(id));
         return MISSED;
     }
     // SAFETY: an entry's ENTRY_BYTES_MAX bytes are readable; the reply begins at most 40 + 256 bytes behind its start,

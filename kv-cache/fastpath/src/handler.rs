@@ -40,8 +40,12 @@ pub trait Tables {
     fn secret(&self) -> [u64; 2];
     /// `CLOCK_TAI` in nanoseconds.
     fn tai_ns(&self) -> u64;
-    /// Reports a miss, or does not, as [`Settings::miss_sample`] says. Of the key only `..key_len` counts.
-    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32);
+    /// Whether an entry that is not current had a hit while it was, and was not asked about here since: one that is written
+    /// more often than it is read is not worth the server's answer.
+    fn worth_refilling(&self, id: u64) -> bool;
+    /// Reports a miss: at once if `urgent`, else it may not, as [`Settings::miss_sample`] says. Of the key only
+    /// `..key_len` counts.
+    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32, urgent: bool);
     /// Counts in [`Settings::rechecks`] and tells the agent.
     fn ask_recheck(&self);
     /// [`answer::one`] for these tables. In the kernel a function of its own, so that its loops are verified once and not

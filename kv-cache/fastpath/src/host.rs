@@ -43,6 +43,8 @@ struct SharedSettings([AtomicU64; 5]);
 #[derive(Debug, Default)]
 struct Entries {
     by_id: HashMap<u64, Page>,
+    /// Entries that were missed since they were made.
+    missed: HashSet<u64>,
     /// Removed entries: somebody may still read them.
     removed: Vec<Page>,
 }
@@ -262,7 +264,11 @@ impl Tables for &World {
         self.now_ns.load(Ordering::SeqCst)
     }
 
-    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32) {
+    fn worth_refilling(&self, id: u64) -> bool {
+        locked(&self.entries).missed.insert(id)
+    }
+
+    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32, _: bool) {
         let key = &key[..(key_len as usize).min(KEY_BYTES_MAX)];
         locked(&self.misses).push(Miss { id, database, key: key.to_vec() });
     }
