@@ -20,7 +20,7 @@
 //!
 //! - [`watch`]: looks at the server and its connections.
 //! - [`coherence`]: decides from what was seen; pure.
-//! - [`freshness`], [`tracking`]: how old a value may be where not every write is seen.
+//! - [`freshness`], [`tracking`], [`clock`]: how old a value may be where not every write is seen.
 //! - [`commands`]: what the server's commands may change.
 //! - [`users`]: which users may read every key; pure.
 //! - [`redis`]: the agent's own connection, [`credentials`]: as whom.
@@ -35,6 +35,7 @@
 //! What is deliberately absent: keys and values in logs.
 
 pub mod admin;
+pub mod clock;
 pub mod coherence;
 pub mod commands;
 pub mod config;

@@ -27,7 +27,7 @@ use crate::process::{Cached, Process};
 use crate::report::{Report, Source};
 use crate::reports::Reports;
 use crate::shared::{Place, Shared, lock};
-use crate::{admin, fill, path, sweep, tracking, watch as watcher};
+use crate::{admin, clock, fill, path, sweep, tracking, watch as watcher};
 
 /// How often the lease is renewed during its time.
 const RENEWALS: u32 = 4;
@@ -186,6 +186,7 @@ fn start_cache(
     tasks.spawn(fill::run(Arc::clone(shared), filling, reports, stop.clone()));
     tasks.spawn(watcher::run(place, watching, stop.clone()));
     tasks.spawn(sweep::entries(Arc::clone(shared), stop.clone()));
+    tasks.spawn(clock::run(Arc::clone(shared), stop.clone()));
 }
 
 /// Waits until no connection needs the programs or the relay any more, at most `timeout`, which is the relay's too.
