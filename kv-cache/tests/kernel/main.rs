@@ -4,7 +4,7 @@
 //! They need root and run with `XPS_KERNEL_TESTS=1`; see `support`.
 
 #[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "shared with the other test program; each uses a part")]
+#[allow(dead_code, unused_imports, reason = "shared with the other test programs; each uses a part")]
 mod support;
 
 mod addresses;

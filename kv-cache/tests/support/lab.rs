@@ -43,6 +43,8 @@ pub(crate) struct Options {
     pub(crate) environment: Vec<(&'static str, &'static str)>,
     /// Further arguments of Redis.
     pub(crate) redis: Vec<&'static str>,
+    /// The user path instead of the kernel path.
+    pub(crate) user_path: bool,
     /// A namespace with a bridge between client and server, where the link can be made bad.
     pub(crate) wire: bool,
 }
@@ -142,22 +144,27 @@ impl Lab {
         self.redis.take().context("no Redis runs")?.kill()
     }
 
-    /// Starts kv-cache and waits until it serves on the kernel path, with strict coherence.
+    /// Starts kv-cache and waits until it serves: on the kernel path with strict coherence, or on the user path.
     pub(crate) fn start_sidecar(&mut self) -> Result<()> {
         let pins = format!("path.pin_directory={}", self.pins().display());
         let mut command = self.server.place().command(env!("CARGO_BIN_EXE_kv-cache"));
         command.arg("run");
-        let own = ["path.mode=kernel", "cache.miss_sample=1", "lease.drain_timeout=10s", &pins];
+        let mode = if self.options.user_path { "path.mode=user" } else { "path.mode=kernel" };
+        let own = [mode, "cache.miss_sample=1", "lease.drain_timeout=10s", &pins];
         for setting in own.iter().chain(&self.options.settings) {
             command.args(["--set", setting]);
         }
         command.envs(self.options.environment.iter().copied());
         let mut sidecar = Process::start(&mut command, self.folder.path(), "kv-cache")?;
         self.made.push(sidecar.id());
-        let place = self.server.place();
+        let (place, user_path) = (self.server.place(), self.options.user_path);
         sidecar.until(PATIENCE, || {
             let status = place.run(|| admin::ask(ADMIN)).ok()?;
-            (status.path == "kernel" && status.coherence.state == "strict").then_some(())
+            let ready = match status.path.as_str() {
+                "kernel" => !user_path && status.coherence.state == "strict",
+                _ => user_path,
+            };
+            ready.then_some(())
         })?;
         self.sidecar = Some(sidecar);
         Ok(())
@@ -241,6 +248,11 @@ impl Lab {
     /// Redis's process id.
     pub(crate) fn redis_id(&self) -> Result<u32> {
         Ok(self.redis.as_ref().context("no Redis runs")?.id())
+    }
+
+    /// kv-cache's process id.
+    pub(crate) fn sidecar_id(&self) -> Result<u32> {
+        Ok(self.sidecar.as_ref().context("no kv-cache runs")?.id())
     }
 
     /// A connection from the client's namespace by IPv4.
