@@ -4,6 +4,7 @@
 //! - [`setup`]: installs what the other commands need, and does nothing the second time.
 //! - [`lab`]: the test network: two namespaces, Redis, the sidecar, removed whatever happens.
 //! - [`demo`], [`bench`](mod@bench): plain and accelerated measured in one run, by turns.
+//! - [`linearizability`]: long tests of kv-cache, run by [`trial`].
 //! - [`check`]: everything that must hold before a change lands (`cargo xtask test`).
 //! - [`workspace`], [`machine`], [`cleanup`]: where things are, what the machine spends, what must go at the end.
 
@@ -12,8 +13,10 @@ mod check;
 mod cleanup;
 mod demo;
 mod lab;
+mod linearizability;
 mod machine;
 mod setup;
+mod trial;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -44,6 +47,11 @@ enum Command {
     /// Measure a service in full: every workload on both ports by turns, medians and ratios.
     #[command(subcommand)]
     Bench(Bench),
+    /// Let many clients read and write on both ports while the agent is killed, packets are lost and connections are
+    /// cut, and check that Redis alone could have answered so (root).
+    ///
+    /// Prints operations, hits among them, faults and violations; there must be none.
+    Linearizability(linearizability::Options),
     /// Run every check: formatting, clippy, tests, kernel tests in namespaces (root), fuzz targets, cargo-deny.
     ///
     /// Ends with `N passed, N failed`. With CI=true the kernel tests are mandatory.
@@ -66,6 +74,7 @@ fn main() -> ExitCode {
         Command::Setup(options) => setup::run(&options).map(|_| true),
         Command::Demo(options) => demo::run(&options).map(|()| true),
         Command::Bench(Bench::Kv(options)) => bench::run(&options).map(|()| true),
+        Command::Linearizability(options) => linearizability::run(&options),
         Command::Test(options) => check::run(&options),
     };
     match result {

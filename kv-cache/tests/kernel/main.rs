@@ -9,6 +9,7 @@ mod support;
 
 mod addresses;
 mod ends;
+mod expiry;
 mod hits;
 mod life;
 mod link;
