@@ -18,7 +18,7 @@ pub enum Mode {
     /// Never a value that a finished write has replaced.
     #[default]
     Strict,
-    /// Writes that cannot be seen in the stack may go unnoticed until a value's deadline or the next write that is seen.
+    /// Writes that cannot be seen in the stack may go unnoticed for `coherence.max_staleness`.
     Bounded,
 }
 
@@ -39,12 +39,16 @@ pub enum Cause {
     Users(String),
     /// The server does not tell a setting that must be known.
     SettingUnknown(&'static str),
+    /// The user path serves: what does not come through it is not seen.
+    UserPath,
     /// Clients may come by a unix socket.
     UnixSocket(String),
     /// Writes may come through an interface that is not hooked.
     Interface(String, String),
     /// The server evicts keys by itself.
     Eviction(String),
+    /// Modules are loaded, which may change keys by themselves.
+    Modules(Vec<String>),
     /// Commands that the handler treats by name are not themselves.
     Renamed(Vec<String>),
     /// Connections that are older than the hooks.
@@ -69,9 +73,11 @@ impl Cause {
             Self::Cluster(_) => "cluster",
             Self::Users(_) => "users",
             Self::SettingUnknown(_) => "setting_unknown",
+            Self::UserPath => "user_path",
             Self::UnixSocket(_) => "unix_socket",
             Self::Interface(..) => "interface_not_hooked",
             Self::Eviction(_) => "eviction",
+            Self::Modules(_) => "modules",
             Self::Renamed(_) => "renamed_commands",
             Self::Foreign(_) => "foreign_connections",
             Self::SocketsUnknown(_) => "sockets_unknown",
@@ -83,7 +89,15 @@ impl Cause {
     /// Whether bounded mode serves in spite of it.
     #[must_use]
     pub const fn tolerable(&self) -> bool {
-        matches!(self, Self::Replica | Self::UnixSocket(_) | Self::Interface(..) | Self::Eviction(_))
+        matches!(
+            self,
+            Self::UserPath
+                | Self::Replica
+                | Self::UnixSocket(_)
+                | Self::Interface(..)
+                | Self::Eviction(_)
+                | Self::Modules(_)
+        )
     }
 }
 
@@ -99,12 +113,19 @@ impl fmt::Display for Cause {
             Self::SettingUnknown(name) => {
                 write!(f, "Redis does not tell its setting {name} (CONFIG GET is refused)")
             }
+            Self::UserPath => write!(
+                f,
+                "on the user path writes on the plain port are known by tracking only: coherence.mode = \"bounded\" allows that"
+            ),
             Self::UnixSocket(path) => {
                 write!(f, "clients may come by the unix socket {path}: set `unixsocket \"\"`")
             }
             Self::Interface(name, cause) => write!(f, "interface {name} is not hooked: {cause}"),
             Self::Eviction(policy) => {
                 write!(f, "Redis may evict keys (maxmemory-policy {policy}): set noeviction or no maxmemory")
+            }
+            Self::Modules(names) => {
+                write!(f, "modules may change keys without a command: {}", names.join(", "))
             }
             Self::Renamed(names) => write!(f, "commands are renamed or missing: {}", names.join(", ")),
             Self::Foreign(count) => write!(
@@ -131,8 +152,8 @@ pub struct Observation {
     pub user: String,
     /// `unixsocket`, if it was told.
     pub unixsocket: Option<String>,
-    /// Interfaces that may carry unseen traffic, with why they are not hooked.
-    pub blind: Vec<(String, String)>,
+    /// What of the path itself is not as strict coherence needs it.
+    pub path: Vec<Cause>,
     /// Connections that are not understood, or why that is not known.
     pub foreign: Result<usize, String>,
     /// Commands that are not themselves.
@@ -200,7 +221,10 @@ pub fn judge(seen: &Observation, mode: Mode) -> Judgement {
     if seen.info.maxmemory != 0 && seen.info.maxmemory_policy != "noeviction" {
         causes.push(Cause::Eviction(seen.info.maxmemory_policy.clone()));
     }
-    causes.extend(seen.blind.iter().map(|(name, cause)| Cause::Interface(name.clone(), cause.clone())));
+    if !seen.info.modules.is_empty() {
+        causes.push(Cause::Modules(seen.info.modules.clone()));
+    }
+    causes.extend(seen.path.iter().cloned());
     if !seen.renamed.is_empty() {
         causes.push(Cause::Renamed(seen.renamed.clone()));
     }
@@ -234,11 +258,12 @@ mod tests {
                 loading: false,
                 maxmemory: 0,
                 maxmemory_policy: "noeviction".into(),
+                modules: Vec::new(),
             },
             users: Some(users("user default on nopass ~* &* +@all")),
             user: "default".into(),
             unixsocket: Some(String::new()),
-            blind: Vec::new(),
+            path: Vec::new(),
             foreign: Ok(0),
             renamed: Vec::new(),
         }
@@ -254,7 +279,7 @@ mod tests {
     #[test]
     fn each_condition_is_named_and_only_some_are_tolerated() {
         type Change = fn(&mut Observation);
-        let cases: [(&str, bool, Change); 11] = [
+        let cases: [(&str, bool, Change); 12] = [
             ("loading", false, |seen| seen.info.loading = true),
             ("replica", true, |seen| seen.info.role = "slave".into()),
             ("cluster", false, |seen| seen.info.mode = "cluster".into()),
@@ -262,11 +287,14 @@ mod tests {
             ("users", false, |seen| seen.users = Some(users("user default on nopass ~a* &* +@all"))),
             ("setting_unknown", false, |seen| seen.unixsocket = None),
             ("unix_socket", true, |seen| seen.unixsocket = Some("/run/redis.sock".into())),
-            ("interface_not_hooked", true, |seen| seen.blind.push(("tun0".into(), "no Ethernet".into()))),
+            ("interface_not_hooked", true, |seen| {
+                seen.path.push(Cause::Interface("tun0".into(), "no Ethernet".into()));
+            }),
             ("eviction", true, |seen| {
                 seen.info.maxmemory = 1;
                 seen.info.maxmemory_policy = "allkeys-lru".into();
             }),
+            ("modules", true, |seen| seen.info.modules.push("bf".into())),
             ("foreign_connections", false, |seen| seen.foreign = Ok(2)),
             ("renamed_commands", false, |seen| seen.renamed.push("get".into())),
         ];

@@ -58,6 +58,10 @@ pub struct Config {
     pub flows_max: u32,
     /// How much staleness is allowed.
     pub coherence: Mode,
+    /// How long ago a value that bounded mode serves may have been replaced, at most.
+    pub max_staleness: Duration,
+    /// Whether bounded mode asks Redis for invalidations.
+    pub tracking: bool,
     /// Whether connections that are older than the hooks are closed.
     pub kill_older_connections: bool,
     /// How long the stack answers without a sign of life from the agent.
@@ -140,6 +144,9 @@ impl Config {
         let mut section = reader.section("coherence");
         let coherence =
             section.choice("mode", Mode::Strict, &[("strict", Mode::Strict), ("bounded", Mode::Bounded)]);
+        let max_staleness =
+            section.duration("max_staleness", seconds(1), Duration::from_millis(20)..=seconds(3600));
+        let tracking = section.choice("tracking", true, &[("auto", true), ("off", false)]);
         let kill_older_connections = section.boolean("kill_older_connections", false);
         let mut section = reader.section("lease");
         let lease = section.duration("duration", seconds(2), Duration::from_millis(200)..=seconds(60));
@@ -163,6 +170,8 @@ impl Config {
             missing_keys,
             flows_max,
             coherence,
+            max_staleness,
+            tracking,
             kill_older_connections,
             lease,
             drain_timeout,

@@ -1,4 +1,4 @@
-//! Fills the table: from misses that the programs report, to entries (C3, C4).
+//! Fills the table: from misses that the handler reports, to entries (C3, C4).
 //!
 //! For each key the bucket's and the global word are read first, nothing pending; then the server is asked for the time to
 //! live and the value. No transaction is needed around these two: a write to the key, however it comes, passes the stack
@@ -16,17 +16,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kv_fastpath::abi::{EntryHead, GLOBAL_BUCKET, KEY_BYTES_MAX, Miss, event};
+use kv_fastpath::abi::{EntryHead, GLOBAL_BUCKET};
 use kv_fastpath::coherence::{bucket_of, entry_id, settled};
 use redis_protocol::resp2::types::OwnedFrame as Frame;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use xps_runtime::control::{monotonic_ns, tai_ns};
-use xps_runtime::events::Events;
 
 use crate::credentials::Server;
-use crate::kernel::{Cache, Kernel, count, lock, now_ms};
 use crate::redis::{Connection, RedisError, retry_delay};
+use crate::reports::{Miss, Reports};
+use crate::shared::{Cache, Shared, count, lock, now_ms};
 use crate::store::key_hash;
 use crate::table::Admission;
 
@@ -74,7 +74,7 @@ struct Wanted {
 
 /// Reports of misses turned into work.
 struct Filler {
-    kernel: Arc<Kernel>,
+    shared: Arc<Shared>,
     settings: Settings,
     secret: [u64; 2],
     /// Keys to leave alone, until when in milliseconds.
@@ -114,14 +114,14 @@ impl Sample {
 
 /// Fills until `stop` turns true. The lease is renewed only while this runs.
 pub async fn run(
-    kernel: Arc<Kernel>,
+    shared: Arc<Shared>,
     settings: Settings,
-    mut events: Events,
+    mut reports: Reports,
     mut stop: watch::Receiver<bool>,
 ) {
-    let secret = kernel.secret();
+    let secret = shared.secret;
     let mut filler = Filler {
-        kernel,
+        shared,
         settings,
         secret,
         uncacheable: HashMap::new(),
@@ -129,26 +129,26 @@ pub async fn run(
         database: 0,
     };
     tokio::select! {
-        () = filler.run(&mut events) => {}
+        () = filler.run(&mut reports) => {}
         _ = stop.wait_for(|stop| *stop) => {}
     }
 }
 
 impl Filler {
-    async fn run(&mut self, events: &mut Events) {
+    async fn run(&mut self, reports: &mut Reports) {
         let mut connection: Option<Connection> = None;
         let mut failures = 0;
         let mut next_attempt = Instant::now();
         loop {
             self.beat();
-            let wanted = self.gather(events).await;
+            let wanted = self.gather(reports).await;
             if wanted.is_empty() {
                 continue;
             }
             if connection.is_none() && Instant::now() >= next_attempt {
                 match self.beating(Connection::open(&self.settings.redis)).await {
                     Ok(opened) => {
-                        *lock(&self.kernel.fill_address) = opened.local_address().ok();
+                        *lock(&self.shared.fill_address) = opened.local_address().ok();
                         (connection, self.database, failures) = (Some(opened), 0, 0);
                     }
                     Err(error) => {
@@ -169,7 +169,7 @@ impl Filler {
     }
 
     fn beat(&self) {
-        self.kernel.fill_beat_ns.store(monotonic_ns(), Ordering::Release);
+        self.shared.fill_beat_ns.store(monotonic_ns(), Ordering::Release);
     }
 
     /// Waits for `work`, with signs of life.
@@ -184,23 +184,22 @@ impl Filler {
     }
 
     /// Reads reports, as many as are there, and keeps those that are worth a question.
-    async fn gather(&mut self, events: &mut Events) -> Vec<Wanted> {
-        let mut misses: Vec<(u64, u32, Vec<u8>)> = Vec::new();
+    async fn gather(&mut self, reports: &mut Reports) -> Vec<Wanted> {
+        let mut misses: Vec<Miss> = Vec::new();
         let mut recheck = false;
-        let read = events.read(BATCH, |kind, record| match kind {
-            event::MISS => misses.extend(parse(record)),
-            event::RECHECK => recheck = true,
-            _ => {}
-        });
-        if let Ok(Err(error)) = timeout(BEAT, read).await {
-            tracing::error!(%error, "the programs' events cannot be read");
-            sleep(BEAT).await;
+        match timeout(BEAT, reports.read(BATCH, &mut misses)).await {
+            Ok(Ok(asked)) => recheck = asked,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "no reports can be read");
+                sleep(BEAT).await;
+            }
+            Err(_) => {}
         }
         if recheck {
-            self.kernel.recheck.notify_one();
+            self.shared.recheck.notify_one();
         }
-        self.kernel.counts.misses_reported.fetch_add(misses.len() as u64, Ordering::Relaxed);
-        let coherent = self.kernel.coherent.load(Ordering::Acquire);
+        self.shared.counts.misses_reported.fetch_add(misses.len() as u64, Ordering::Relaxed);
+        let coherent = self.shared.coherent.load(Ordering::Acquire);
         let weight = self.settings.miss_sample << self.sample.shift;
         let now_ms = now_ms();
         if self.uncacheable.len() > UNCACHEABLE_MAX {
@@ -208,8 +207,8 @@ impl Filler {
         }
         let mut taken = HashSet::new();
         let mut wanted = Vec::new();
-        let cache = &mut lock(&self.kernel.cache).table;
-        for (id, database, key) in misses {
+        let cache = &mut lock(&self.shared.cache).table;
+        for Miss { id, database, key } in misses {
             let hash = key_hash(self.secret, &key);
             if entry_id(hash, database) != id {
                 continue;
@@ -220,7 +219,7 @@ impl Filler {
                 continue;
             }
             let bucket = bucket_of(hash);
-            let words = (self.kernel.buckets.read(bucket), self.kernel.buckets.read(GLOBAL_BUCKET));
+            let words = (self.shared.buckets.read(bucket), self.shared.buckets.read(GLOBAL_BUCKET));
             if settled(words.0) && settled(words.1) && !cache.valid(id, words, tai_ns()) {
                 wanted.push(Wanted { id, database, key, words, bucket });
             }
@@ -231,7 +230,8 @@ impl Filler {
     /// Asks the server for all of `wanted` in one batch, and makes entries of the answers.
     async fn fill(&mut self, connection: &mut Connection, wanted: Vec<Wanted>) -> Result<(), RedisError> {
         let end = self.settings.value_bytes_max.to_string();
-        let asked_tai_ns = tai_ns();
+        // Before the server is asked: what is fetched while there is no tracking is capped, whatever comes later.
+        let asked = Asked { tai_ns: tai_ns(), cap_ns: self.shared.freshness.cap_ns() };
         let mut selects = Vec::with_capacity(wanted.len());
         for one in &wanted {
             let select = one.database != self.database;
@@ -246,8 +246,8 @@ impl Filler {
         let answers = self.beating(connection.send()).await?;
         let mut answers = answers.into_iter();
         let now_ms = now_ms();
-        let kernel = Arc::clone(&self.kernel);
-        let mut cache = lock(&kernel.cache);
+        let shared = Arc::clone(&self.shared);
+        let mut cache = lock(&shared.cache);
         for (one, select) in wanted.into_iter().zip(selects) {
             if select && !matches!(answers.next(), Some(Frame::SimpleString(_))) {
                 return Err(RedisError::Protocol("SELECT was refused".to_owned()));
@@ -255,35 +255,35 @@ impl Filler {
             let (Some(ttl), Some(value)) = (answers.next(), answers.next()) else {
                 return Err(RedisError::Protocol("answers are missing".to_owned()));
             };
-            count(&kernel.counts.fills);
-            let useful = match self.answer(asked_tai_ns, &ttl, value) {
+            count(&shared.counts.fills);
+            let useful = match self.answer(asked, &ttl, value) {
                 // One that nobody has asked for again within a second or so is not worth an entry: a flood of keys that
                 // do not exist must not push others out.
                 Answer::Missing
                     if self.settings.missing_keys && self.uncacheable.remove(&one.id).is_some() =>
                 {
-                    self.admit(&mut cache, now_ms, &one, u64::MAX, &[])
+                    self.admit(&mut cache, now_ms, &one, asked.capped(u64::MAX), &[])
                 }
                 Answer::Value { deadline, reply } => self.admit(&mut cache, now_ms, &one, deadline, &reply),
                 Answer::Missing | Answer::Uncacheable => {
-                    count(&kernel.counts.uncacheable);
+                    count(&shared.counts.uncacheable);
                     self.uncacheable.insert(one.id, now_ms + UNCACHEABLE_MS);
                     false
                 }
             };
             if let Some(shift) = self.sample.outcome(useful) {
-                kernel.settings.set_miss_sample(self.settings.miss_sample << shift);
+                shared.settings.set_miss_sample(self.settings.miss_sample << shift);
             }
         }
         Ok(())
     }
 
-    fn answer(&self, asked_tai_ns: u64, ttl: &Frame, value: Frame) -> Answer {
+    fn answer(&self, asked: Asked, ttl: &Frame, value: Frame) -> Answer {
         let Frame::BulkString(value) = value else { return Answer::Uncacheable };
         if matches!(ttl, Frame::Integer(-2)) && value.is_empty() {
             return Answer::Missing;
         }
-        match deadline(asked_tai_ns, ttl) {
+        match deadline(asked, ttl) {
             Some(deadline) if value.len() <= self.settings.value_bytes_max as usize => {
                 Answer::Value { deadline, reply: reply_of(&value) }
             }
@@ -300,10 +300,10 @@ impl Filler {
         deadline_tai_ns: u64,
         reply: &[u8],
     ) -> bool {
-        let now = (self.kernel.buckets.read(one.bucket), self.kernel.buckets.read(GLOBAL_BUCKET));
+        let now = (self.shared.buckets.read(one.bucket), self.shared.buckets.read(GLOBAL_BUCKET));
         if now != one.words {
             // It would never be served.
-            count(&self.kernel.counts.overtaken);
+            count(&self.shared.counts.overtaken);
             return true;
         }
         let head = EntryHead {
@@ -318,16 +318,16 @@ impl Filler {
         let Cache { table, entries } = cache;
         match table.insert(entries, now_ms, &head, &one.key, reply) {
             Admission::Admitted => {
-                count(&self.kernel.counts.admitted);
+                count(&self.shared.counts.admitted);
                 true
             }
             // There is a place, only not now: bytes are in quarantine.
             Admission::NoRoom => {
-                count(&self.kernel.counts.refused);
+                count(&self.shared.counts.refused);
                 true
             }
             Admission::NotFrequent | Admission::TooLarge => {
-                count(&self.kernel.counts.refused);
+                count(&self.shared.counts.refused);
                 false
             }
         }
@@ -344,23 +344,25 @@ enum Answer {
     Uncacheable,
 }
 
-/// The key of a report, with its id and database.
-fn parse(record: &[u8]) -> Option<(u64, u32, Vec<u8>)> {
-    let word = |at: usize| Some(u32::from_ne_bytes(*record.get(at..)?.first_chunk()?));
-    let id = u64::from_ne_bytes(*record.get(std::mem::offset_of!(Miss, id)..)?.first_chunk()?);
-    let database = word(std::mem::offset_of!(Miss, database))?;
-    let length = word(std::mem::offset_of!(Miss, key_len))? as usize;
-    let key_at = std::mem::offset_of!(Miss, key);
-    let key = record.get(key_at..key_at + length).filter(|key| key.len() <= KEY_BYTES_MAX)?;
-    Some((id, database, key.to_vec()))
+/// When the server was asked, and how long what it says may be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Asked {
+    tai_ns: u64,
+    cap_ns: u64,
+}
+
+impl Asked {
+    fn capped(self, deadline: u64) -> u64 {
+        deadline.min(self.tai_ns.saturating_add(self.cap_ns))
+    }
 }
 
 /// Until when a value may be served, from `PTTL`'s answer; `None` if the key is not there any more.
-fn deadline(asked_tai_ns: u64, ttl: &Frame) -> Option<u64> {
+fn deadline(asked: Asked, ttl: &Frame) -> Option<u64> {
     match ttl {
-        Frame::Integer(-1) => Some(u64::MAX),
+        Frame::Integer(-1) => Some(asked.capped(u64::MAX)),
         Frame::Integer(ms @ 1..) => {
-            Some(asked_tai_ns.saturating_add(ms.unsigned_abs().saturating_mul(1_000_000)))
+            Some(asked.capped(asked.tai_ns.saturating_add(ms.unsigned_abs().saturating_mul(1_000_000))))
         }
         _ => None,
     }
@@ -380,30 +382,20 @@ mod tests {
 
     #[test]
     fn deadlines_count_from_the_question() {
-        assert_eq!(deadline(1_000, &Frame::Integer(-1)), Some(u64::MAX));
-        assert_eq!(deadline(1_000, &Frame::Integer(2)), Some(2_001_000));
-        assert_eq!(deadline(1_000, &Frame::Integer(-2)), None);
-        assert_eq!(deadline(1_000, &Frame::Integer(0)), None);
-        assert_eq!(deadline(1_000, &Frame::Error("ERR".into())), None);
+        let asked = Asked { tai_ns: 1_000, cap_ns: u64::MAX };
+        assert_eq!(deadline(asked, &Frame::Integer(-1)), Some(u64::MAX));
+        assert_eq!(deadline(asked, &Frame::Integer(2)), Some(2_001_000));
+        assert_eq!(deadline(asked, &Frame::Integer(-2)), None);
+        assert_eq!(deadline(asked, &Frame::Integer(0)), None);
+        assert_eq!(deadline(asked, &Frame::Error("ERR".into())), None);
+        let capped = Asked { cap_ns: 1_000_000, ..asked };
+        assert_eq!(deadline(capped, &Frame::Integer(-1)), Some(1_001_000));
+        assert_eq!(deadline(capped, &Frame::Integer(2)), Some(1_001_000));
     }
 
     #[test]
     fn replies_are_bulk_strings() {
         assert_eq!(reply_of(b"a\r\nb"), b"$4\r\na\r\nb\r\n");
-    }
-
-    #[test]
-    fn a_report_is_read_within_its_bounds() {
-        let mut record = vec![0u8; size_of::<Miss>()];
-        let key_at = std::mem::offset_of!(Miss, key);
-        record[8..16].copy_from_slice(&7u64.to_ne_bytes());
-        record[16..20].copy_from_slice(&3u32.to_ne_bytes());
-        record[20..24].copy_from_slice(&2u32.to_ne_bytes());
-        record[key_at..key_at + 2].copy_from_slice(b"ab");
-        assert_eq!(parse(&record), Some((7, 3, b"ab".to_vec())));
-        assert_eq!(parse(&record[..key_at + 1]), None);
-        record[20..24].copy_from_slice(&251u32.to_ne_bytes());
-        assert_eq!(parse(&record), None);
     }
 
     #[test]

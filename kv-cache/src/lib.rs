@@ -10,27 +10,29 @@
 //!
 //! Filling the table (C3, C4):
 //!
-//! - [`fill`]: from misses that the programs report to entries.
+//! - [`reports`]: misses that the handler tells of; [`fill`]: from them to entries.
 //! - [`table`]: where entries lie and which one makes room; pure.
 //! - [`sketch`]: how often keys were asked for.
-//! - [`store`]: the programs' maps.
+//! - [`store`]: the handler's tables.
 //! - [`sweep`]: flows and entries whose time is over.
 //!
 //! Allowing hits (C5, C8, C9):
 //!
 //! - [`watch`]: looks at the server and its connections.
 //! - [`coherence`]: decides from what was seen; pure.
+//! - [`freshness`], [`tracking`]: how old a value may be where not every write is seen.
 //! - [`commands`]: what the server's commands may change.
 //! - [`users`]: which users may read every key; pure.
 //! - [`redis`]: the agent's own connection, [`credentials`]: as whom.
-//! - [`kernel`]: what these share.
+//! - [`shared`]: what these share, and what a path offers them; [`kernel`], [`process`]: the
+//!   kernel path and the user path.
 //!
 //! Telling:
 //!
 //! - [`status`], [`report`]: what the sidecar says about itself, and where it comes from.
 //! - [`admin`]: by HTTP.
 //!
-//! What is deliberately absent: keys and values in logs, and a cache on the user path.
+//! What is deliberately absent: keys and values in logs.
 
 pub mod admin;
 pub mod coherence;
@@ -38,15 +40,20 @@ pub mod commands;
 pub mod config;
 pub mod credentials;
 pub mod fill;
+pub mod freshness;
 pub mod kernel;
 pub mod path;
+pub mod process;
 pub mod redis;
 pub mod report;
+pub mod reports;
+pub mod shared;
 pub mod sidecar;
 pub mod sketch;
 pub mod status;
 pub mod store;
 pub mod sweep;
 pub mod table;
+pub mod tracking;
 pub mod users;
 pub mod watch;

@@ -89,6 +89,6 @@ fn install(config: &Config, plan: &Plan) -> Result<(Arc<Kernel>, Stats), Install
     }
     let stats = installed.stats()?;
     // On an error the links stay, answering nothing; the next start takes them over or removes them.
-    let kernel = Kernel::of(installed, config.miss_sample, plan.skipped.clone())?;
+    let kernel = Kernel::of(installed, config.miss_sample, config.max_staleness, plan.skipped.clone())?;
     Ok((kernel, stats))
 }

@@ -41,8 +41,8 @@ pub enum RedisError {
     #[error("the connection to Redis broke: {0}")]
     Broken(#[from] std::io::Error),
     /// No answer in time.
-    #[error("Redis did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
-    Timeout,
+    #[error("Redis did not answer within {0:?}")]
+    Timeout(Duration),
     /// An answer that is not RESP2, or too large.
     #[error("Redis's answer was not understood: {0}")]
     Protocol(String),
@@ -121,7 +121,7 @@ impl Connection {
     /// # Errors
     /// If the connection breaks or the server is silent; the connection is then of no more use.
     pub async fn send(&mut self) -> Result<Vec<Frame>, RedisError> {
-        timeout(ANSWER_TIMEOUT, self.exchange()).await.map_err(|_| RedisError::Timeout)?
+        timeout(ANSWER_TIMEOUT, self.exchange()).await.map_err(|_| RedisError::Timeout(ANSWER_TIMEOUT))?
     }
 
     async fn exchange(&mut self) -> Result<Vec<Frame>, RedisError> {
@@ -216,7 +216,7 @@ impl Connection {
 }
 
 /// Appends a request in RESP.
-fn encode(outgoing: &mut Vec<u8>, arguments: &[&[u8]]) {
+pub(crate) fn encode(outgoing: &mut Vec<u8>, arguments: &[&[u8]]) {
     outgoing.extend_from_slice(format!("*{}\r\n", arguments.len()).as_bytes());
     for argument in arguments {
         outgoing.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
@@ -264,6 +264,8 @@ pub struct Info {
     pub maxmemory: u64,
     /// `maxmemory_policy`.
     pub maxmemory_policy: String,
+    /// Names of the modules that are loaded.
+    pub modules: Vec<String>,
 }
 
 impl Info {
@@ -283,6 +285,10 @@ impl Info {
             loading: field("loading") == "1",
             maxmemory: field("maxmemory").parse().unwrap_or(0),
             maxmemory_policy: field("maxmemory_policy"),
+            modules: {
+                let modules = text.lines().filter_map(|line| line.strip_prefix("module:name="));
+                modules.map(|rest| rest.split(',').next().unwrap_or_default().to_owned()).collect()
+            },
         };
         let major: u32 = info.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
         if major < VERSION_MIN { Err(RedisError::TooOld(info.version)) } else { Ok(info) }
@@ -301,9 +307,9 @@ mod tests {
 
     #[test]
     fn info_is_read() {
-        let info = Info::parse("# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nrun_id:abc\r\nloading:0\r\nmaxmemory:5\r\nmaxmemory_policy:noeviction\r\nrole:master\r\n").expect("it");
+        let info = Info::parse("# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nrun_id:abc\r\nloading:0\r\nmaxmemory:5\r\nmaxmemory_policy:noeviction\r\nrole:master\r\n# Modules\r\nmodule:name=bf,ver=20612,api=1\r\n").expect("it");
         assert_eq!((info.role.as_str(), info.run_id.as_str(), info.maxmemory), ("master", "abc", 5));
-        assert_eq!(info.maxmemory_policy, "noeviction");
+        assert_eq!((info.maxmemory_policy.as_str(), info.modules), ("noeviction", vec!["bf".to_owned()]));
     }
 
     #[test]

@@ -14,20 +14,62 @@ use xps_runtime::install::Stats;
 use xps_runtime::metrics::Metrics;
 use xps_runtime::plan::{Path, Plan};
 use xps_runtime::relay::RelayCounts;
+use xps_runtime::session::SegmentCounts;
 
 use crate::coherence::Cause;
-use crate::kernel::{Counts, Kernel, lock};
+use crate::kernel::Kernel;
+use crate::process::Process;
+use crate::shared::{Counts, Shared, lock};
 use crate::status::{Coherence, Flows, Interface, Memory, Status};
-use crate::sweep::census;
+use crate::sweep::{Census, census};
 
 /// Bytes that the kernel's hash table adds to a key and value of 8 bytes each: its element's head.
 const INDEX_BYTES: u64 = 64;
+
+/// Where the cache is, and who counts what becomes of segments.
+pub enum Source {
+    /// In the stack.
+    Kernel(Arc<Kernel>, Mutex<Stats>),
+    /// In this process.
+    Process(Arc<Process>, Arc<SegmentCounts>),
+}
+
+impl Source {
+    fn shared(&self) -> &Shared {
+        match self {
+            Self::Kernel(kernel, _) => &kernel.shared,
+            Self::Process(process, _) => &process.shared,
+        }
+    }
+
+    fn counters(&self) -> [u64; Reason::COUNT] {
+        match self {
+            Self::Kernel(_, stats) => lock(stats).read().unwrap_or([0; Reason::COUNT]),
+            Self::Process(_, counts) => counts.read(),
+        }
+    }
+
+    /// Flows in the stack.
+    fn flows(&self) -> u64 {
+        match self {
+            Self::Kernel(kernel, _) => kernel.state.read().flows,
+            Self::Process(..) => 0,
+        }
+    }
+
+    fn census(&self) -> Census {
+        match self {
+            Self::Kernel(kernel, _) => census(kernel),
+            Self::Process(..) => Census::default(),
+        }
+    }
+}
 
 /// Everything that can be reported on.
 pub struct Report {
     plan: Plan,
     redis: SocketAddr,
-    kernel: Option<(Arc<Kernel>, Mutex<Stats>)>,
+    source: Source,
     relay: Arc<RelayCounts>,
     metrics: Metrics,
     own: Own,
@@ -44,7 +86,7 @@ struct Own {
 }
 
 /// A counter and its name.
-fn named(counts: &Counts) -> [(&'static str, &AtomicU64); 9] {
+fn named(counts: &Counts) -> [(&'static str, &AtomicU64); 11] {
     [
         ("misses_reported", &counts.misses_reported),
         ("fills", &counts.fills),
@@ -53,6 +95,8 @@ fn named(counts: &Counts) -> [(&'static str, &AtomicU64); 9] {
         ("refused", &counts.refused),
         ("uncacheable", &counts.uncacheable),
         ("flushes", &counts.flushes),
+        ("invalidations_tracked", &counts.invalidations_tracked),
+        ("invalidations_all", &counts.invalidations_all),
         ("flows_collected", &counts.flows_collected),
         ("connections_killed", &counts.connections_killed),
     ]
@@ -66,7 +110,7 @@ impl Report {
     pub fn new(
         plan: Plan,
         redis: SocketAddr,
-        kernel: Option<(Arc<Kernel>, Stats)>,
+        source: Source,
         relay: Arc<RelayCounts>,
     ) -> prometheus::Result<Self> {
         let metrics = Metrics::new(Registry::new(), "kv-cache", env!("CARGO_PKG_VERSION"))?;
@@ -96,19 +140,13 @@ impl Report {
         registry.register(Box::new(own.opaque_flows.clone()))?;
         registry.register(Box::new(own.causes.clone()))?;
         registry.register(Box::new(own.events.clone()))?;
-        let kernel = kernel.map(|(kernel, stats)| (kernel, Mutex::new(stats)));
-        Ok(Self { plan, redis, kernel, relay, metrics, own })
-    }
-
-    fn counters(&self) -> [u64; Reason::COUNT] {
-        let read = self.kernel.as_ref().and_then(|(_, stats)| lock(stats).read().ok());
-        read.unwrap_or([0; Reason::COUNT])
+        Ok(Self { plan, redis, source, relay, metrics, own })
     }
 
     /// The status now.
     #[must_use]
     pub fn status(&self) -> Status {
-        let counters = self.counters();
+        let counters = self.source.counters();
         let counted = |reason: Reason| counters[reason as usize];
         let relay = self.relay.read();
         let mut status = Status {
@@ -119,35 +157,35 @@ impl Report {
             misses_total: counted(Reason::Miss),
             requests_total: counted(Reason::Requests),
             flows: Flows { relayed: relay.open, relayed_total: relay.connections, ..Flows::default() },
-            coherence: Coherence {
-                state: "off".to_owned(),
-                causes: vec!["user_path: on the user path nothing is cached".to_owned()],
-                opaque_clients: Vec::new(),
-            },
+            passes: Reason::ALL.iter().map(|reason| (reason.label().to_owned(), counted(*reason))).collect(),
             ..Status::default()
         };
-        let Some((kernel, _)) = &self.kernel else { return status };
-        status.passes =
-            Reason::ALL.iter().map(|reason| (reason.label().to_owned(), counted(*reason))).collect();
-        let census = census(kernel);
+        let shared = self.source.shared();
+        let census = self.source.census();
         status.flows.accelerated = census.accelerated;
         status.flows.observed = census.observed;
         status.flows.opaque = census.opaque;
-        let judgement = lock(&kernel.judgement).clone();
+        let judgement = lock(&shared.judgement).clone();
         status.coherence = Coherence {
             state: judgement.state().to_owned(),
             causes: judgement.causes.iter().map(|cause| format!("{}: {cause}", cause.label())).collect(),
             opaque_clients: census.opaque_clients.iter().map(ToString::to_string).collect(),
+            tracking: {
+                let state = shared.freshness.state();
+                format!("{}: {state}", state.label())
+            },
+            max_staleness_ms: shared.freshness.bound().as_millis() as u64,
         };
         {
-            let table = &lock(&kernel.cache).table;
+            let table = &lock(&shared.cache).table;
             status.entries = table.len() as u64;
             status.entry_bytes = table.bytes() as u64;
             status.entry_bytes_max = table.capacity_bytes() as u64;
         }
-        let counts = named(&kernel.counts);
+        let counts = named(&shared.counts);
         status.agent =
             counts.iter().map(|(name, n)| ((*name).to_owned(), n.load(Ordering::Relaxed))).collect();
+        let Source::Kernel(kernel, _) = &self.source else { return status };
         let installed = lock(&kernel.installed);
         let Some(installed) = &*installed else { return status };
         let hooked = installed.devices().map(|(_, name)| Interface {
@@ -183,36 +221,38 @@ impl Report {
     /// If they cannot be written as text.
     pub fn metrics(&self) -> prometheus::Result<String> {
         self.metrics.set_relay(&self.relay.read());
-        if let Some((kernel, _)) = &self.kernel {
-            self.metrics.set_segments(&self.counters(), kernel.state.read().flows);
-            {
-                let table = &lock(&kernel.cache).table;
-                self.own.entries.set(i64::try_from(table.len()).unwrap_or(i64::MAX));
-                self.own.entry_bytes.set(i64::try_from(table.bytes()).unwrap_or(i64::MAX));
-            }
-            let judgement = lock(&kernel.judgement).clone();
-            self.own.coherent.set(judgement.coherent.into());
-            self.own.opaque_flows.set(i64::try_from(census(kernel).opaque).unwrap_or(i64::MAX));
-            self.own.causes.reset();
-            for cause in &judgement.causes {
-                self.own.causes.with_label_values(&[cause.label()]).set(1);
-            }
-            for (name, count) in named(&kernel.counts) {
-                let counter = self.own.events.with_label_values(&[name]);
-                counter.inc_by(count.load(Ordering::Relaxed).saturating_sub(counter.get()));
-            }
+        self.metrics.set_segments(&self.source.counters(), self.source.flows());
+        let shared = self.source.shared();
+        {
+            let table = &lock(&shared.cache).table;
+            self.own.entries.set(i64::try_from(table.len()).unwrap_or(i64::MAX));
+            self.own.entry_bytes.set(i64::try_from(table.bytes()).unwrap_or(i64::MAX));
+        }
+        let judgement = lock(&shared.judgement).clone();
+        self.own.coherent.set(judgement.coherent.into());
+        self.own.opaque_flows.set(i64::try_from(self.source.census().opaque).unwrap_or(i64::MAX));
+        self.own.causes.reset();
+        for cause in &judgement.causes {
+            self.own.causes.with_label_values(&[cause.label()]).set(1);
+        }
+        for (name, count) in named(&shared.counts) {
+            let counter = self.own.events.with_label_values(&[name]);
+            counter.inc_by(count.load(Ordering::Relaxed).saturating_sub(counter.get()));
         }
         self.metrics.text()
     }
 
-    /// Why the sidecar is not ready to serve, if so: the server must answer, and the kernel path must have looked at it.
+    /// Why the sidecar is not ready to serve, if so: the server must answer, and the watch must have looked at it.
     pub async fn not_ready(&self) -> Option<String> {
-        if let Some((kernel, _)) = &self.kernel {
-            let judgement = lock(&kernel.judgement).clone();
-            let waiting = |cause: &&Cause| {
-                matches!(cause, Cause::Starting | Cause::Unreachable(_) | Cause::Loading | Cause::Draining)
-            };
-            return judgement.causes.iter().find(waiting).map(ToString::to_string);
+        let judgement = lock(&self.source.shared().judgement).clone();
+        let waiting = |cause: &&Cause| {
+            matches!(cause, Cause::Starting | Cause::Unreachable(_) | Cause::Loading | Cause::Draining)
+        };
+        if let Some(cause) = judgement.causes.iter().find(waiting) {
+            return Some(cause.to_string());
+        }
+        if matches!(self.source, Source::Kernel(..)) {
+            return None;
         }
         let connecting = tokio::net::TcpStream::connect(self.redis);
         match tokio::time::timeout(Duration::from_secs(1), connecting).await {

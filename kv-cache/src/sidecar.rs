@@ -1,8 +1,8 @@
 //! The sidecar from its start to its orderly end (S12).
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -16,12 +16,18 @@ use xps_runtime::devices::{DeviceEvent, Devices};
 use xps_runtime::events::Events;
 use xps_runtime::interface::Interface;
 use xps_runtime::plan::{self, Wishes};
-use xps_runtime::relay::{Relay, RelaySettings};
+use xps_runtime::relay::{Plain, Relay, RelaySettings, Through};
+use xps_runtime::session::SegmentCounts;
 
+use crate::coherence::Mode;
 use crate::config::Config;
-use crate::kernel::{Kernel, lock};
-use crate::report::Report;
-use crate::{admin, fill, path, sweep, watch as watcher};
+use crate::freshness::State;
+use crate::kernel::Kernel;
+use crate::process::{Cached, Process};
+use crate::report::{Report, Source};
+use crate::reports::Reports;
+use crate::shared::{Place, Shared, lock};
+use crate::{admin, fill, path, sweep, tracking, watch as watcher};
 
 /// How often the lease is renewed during its time.
 const RENEWALS: u32 = 4;
@@ -55,15 +61,39 @@ pub async fn run(config: Config) -> Result<()> {
     let causes = causes.join("; ");
     tracing::info!(path = taken.plan.path.label(), causes, redis = %config.redis.address, port = config.accelerated_port, "started");
 
-    let (kernel, stats) = taken.kernel.map_or((None, None), |(kernel, stats)| (Some(kernel), Some(stats)));
-    let report = Report::new(taken.plan, config.redis.address, kernel.clone().zip(stats), relay_counts)?;
+    let segments = Arc::new(SegmentCounts::default());
+    // While the kernel path is up, what it leaves to the relay is not cached: its writes are seen in the stack.
+    let (kernel, process, source) = match taken.kernel {
+        Some((kernel, stats)) => {
+            let source = Source::Kernel(Arc::clone(&kernel), Mutex::new(stats));
+            (Some(kernel), None, source)
+        }
+        None => {
+            let (process, reports) = Process::new(&config).context("no memory for the cache")?;
+            let source = Source::Process(Arc::clone(&process), Arc::clone(&segments));
+            (None, Some((process, reports)), source)
+        }
+    };
+    let report = Report::new(taken.plan, config.redis.address, source, relay_counts)?;
     let mut tasks = JoinSet::new();
     let serving = tokio::spawn(admin::serve(admin_listener, Arc::new(report), stop.clone()));
-    let mut relaying = tokio::spawn(relay.run(draining, config.drain_timeout));
+    let mut relaying = match &process {
+        Some((process, _)) if config.coherence == Mode::Bounded => {
+            let through = Through { service: Cached::new(Arc::clone(process)), counts: segments };
+            tokio::spawn(relay.run(through, draining, config.drain_timeout))
+        }
+        // In strict mode there are no hits on the user path: then nothing needs to be read either.
+        _ => tokio::spawn(relay.run(Plain, draining, config.drain_timeout)),
+    };
     let lease = match &kernel {
         Some(kernel) => Some(start_kernel(kernel, &config, taken.interfaces, &mut tasks, &stop)?),
         None => None,
     };
+    let process = process.map(|(process, reports)| {
+        let place = Arc::<Process>::clone(&process);
+        start_cache(&process.shared, place, reports, &config, &mut tasks, &stop);
+        process
+    });
 
     tokio::select! {
         _ = terminate.recv() => {}
@@ -71,8 +101,11 @@ pub async fn run(config: Config) -> Result<()> {
     }
     tracing::info!("stopping: no new connections, no more hits; waiting for connections to end");
     let _ = drain.send(true);
+    if let Some(process) = &process {
+        process.shared.draining.store(true, Ordering::Release);
+    }
     if let Some(kernel) = &kernel {
-        kernel.draining.store(true, Ordering::Release);
+        kernel.shared.draining.store(true, Ordering::Release);
         kernel.control.set_answer(false);
         kernel.control.set_accept(false);
     }
@@ -111,6 +144,25 @@ fn start_kernel(
         let installed = installed.as_ref().context("the installation is gone")?;
         Events::of(installed.map(xps_core::abi::map::EVENTS)?)?
     };
+    start_cache(&kernel.shared, Arc::<Kernel>::clone(kernel), Reports::Ring(Box::new(events)), config, tasks, stop);
+    tasks.spawn(sweep::flows(Arc::clone(kernel), config.redis.clone(), stop.clone()));
+    let devices = Devices::watch(interfaces).context("interfaces cannot be watched")?;
+    tasks.spawn(follow_devices(Arc::clone(kernel), config.wishes.clone(), devices, stop.clone()));
+    let lease = Lease::start(Arc::clone(kernel), config.lease)?;
+    kernel.control.set_accept(true);
+    kernel.control.set_answer(true);
+    Ok(lease)
+}
+
+/// Starts what either path's cache needs.
+fn start_cache(
+    shared: &Arc<Shared>,
+    place: Arc<dyn Place>,
+    reports: Reports,
+    config: &Config,
+    tasks: &mut JoinSet<()>,
+    stop: &watch::Receiver<bool>,
+) {
     let filling = fill::Settings {
         redis: config.redis.clone(),
         missing_keys: config.missing_keys,
@@ -122,15 +174,11 @@ fn start_kernel(
         mode: config.coherence,
         kill_older_connections: config.kill_older_connections,
     };
-    tasks.spawn(fill::run(Arc::clone(kernel), filling, events, stop.clone()));
-    tasks.spawn(watcher::run(Arc::clone(kernel), watching, stop.clone()));
-    tasks.spawn(sweep::run(Arc::clone(kernel), config.redis.clone(), stop.clone()));
-    let devices = Devices::watch(interfaces).context("interfaces cannot be watched")?;
-    tasks.spawn(follow_devices(Arc::clone(kernel), config.wishes.clone(), devices, stop.clone()));
-    let lease = Lease::start(Arc::clone(kernel), config.lease)?;
-    kernel.control.set_accept(true);
-    kernel.control.set_answer(true);
-    Ok(lease)
+    let tracked = tracking::Settings { redis: config.redis.clone(), enabled: config.tracking };
+    tasks.spawn(tracking::run(Arc::clone(shared), tracked, stop.clone()));
+    tasks.spawn(fill::run(Arc::clone(shared), filling, reports, stop.clone()));
+    tasks.spawn(watcher::run(place, watching, stop.clone()));
+    tasks.spawn(sweep::entries(Arc::clone(shared), stop.clone()));
 }
 
 /// Waits until no connection needs the programs or the relay any more, at most `timeout`, which is the relay's too.
@@ -170,8 +218,8 @@ async fn follow_devices(
                 let known: Vec<Interface> = devices.known().cloned().collect();
                 tokio::task::block_in_place(|| follow(&kernel, &wishes, &known, &event));
                 // What was checked is no longer so.
-                kernel.settings.ask_recheck();
-                kernel.recheck.notify_one();
+                kernel.shared.settings.ask_recheck();
+                kernel.shared.recheck.notify_one();
             }
             Err(error) => {
                 tracing::error!(%error, "interfaces can no longer be watched");
@@ -226,13 +274,23 @@ impl Lease {
         let stopping = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&stopping);
         let renew = move || {
+            let freshness = &kernel.shared.freshness;
             while !stop.load(Ordering::Acquire) {
-                let silent_ns = monotonic_ns().saturating_sub(kernel.fill_beat_ns.load(Ordering::Acquire));
+                let silent_ns =
+                    monotonic_ns().saturating_sub(kernel.shared.fill_beat_ns.load(Ordering::Acquire));
                 let alive = Duration::from_nanos(silent_ns) < duration.max(Duration::from_secs(1));
-                if alive && !kernel.draining.load(Ordering::Acquire) {
-                    kernel.control.renew_lease(duration);
+                // A lease from before the first beat of tracking must not outlast the bound either.
+                let strict = freshness.state() == State::Strict;
+                let (lease, pause) = if strict {
+                    (duration, duration / RENEWALS)
+                } else {
+                    let lease = duration.min(freshness.bound());
+                    (lease, lease / (2 * RENEWALS))
+                };
+                if alive && !kernel.shared.draining.load(Ordering::Acquire) {
+                    kernel.control.renew_lease(lease, freshness.until_ns());
                 }
-                thread::sleep(duration / RENEWALS);
+                thread::sleep(pause);
             }
         };
         let thread = thread::Builder::new()

@@ -81,6 +81,10 @@ pub struct Coherence {
     pub causes: Vec<String>,
     /// Clients of the first few connections whose stream is not understood.
     pub opaque_clients: Vec<String>,
+    /// Whether Redis tells of changed keys: `not_needed`, `connected`, or `unavailable` with the reason.
+    pub tracking: String,
+    /// In the state `bounded`: how long ago a value that is served may have been replaced, in milliseconds.
+    pub max_staleness_ms: u64,
 }
 
 /// Memory, in bytes.
@@ -113,6 +117,10 @@ impl fmt::Display for Status {
         row(f, "coherence", self.coherence.state.clone())?;
         for cause in &self.coherence.causes {
             row(f, "", cause.clone())?;
+        }
+        if self.coherence.state == "bounded" {
+            row(f, "", format!("no value is older than {} ms", self.coherence.max_staleness_ms))?;
+            row(f, "tracking", self.coherence.tracking.clone())?;
         }
         if self.flows.opaque != 0 {
             let text = format!(

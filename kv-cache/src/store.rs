@@ -1,8 +1,11 @@
-//! The maps of kv-cache's programs, as the agent uses them.
+//! The handler's tables, as the agent uses them: the maps of the programs, or memory of this process in the same form.
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aya::maps::{HashMap, Map, MapData, MapError};
+use dashmap::DashMap;
 use kv_fastpath::abi::{
     BUCKETS, EntryHead, GLOBAL_BUCKET, Location, PAGE_BYTES, Settings, VERSION, map, users,
 };
@@ -16,9 +19,9 @@ use crate::commands::Commands;
 use crate::table::Store;
 
 /// Buckets (C1) as shared memory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Buckets {
-    memory: Mapping,
+    memory: Arc<Mapping>,
 }
 
 impl Buckets {
@@ -28,7 +31,15 @@ impl Buckets {
     /// If the map is missing, too small or not mappable.
     pub fn of(installed: &Installed) -> Result<Self, InstallError> {
         let memory = sized(installed, map::BUCKETS, BUCKETS as usize + 1, size_of::<u64>())?;
-        Ok(Self { memory })
+        Ok(Self { memory: Arc::new(memory) })
+    }
+
+    /// Buckets in this process.
+    ///
+    /// # Errors
+    /// If there is not so much memory.
+    pub fn in_process() -> io::Result<Self> {
+        Ok(Self { memory: Arc::new(Mapping::in_process(BUCKETS + 1, size_of::<u64>())?) })
     }
 
     fn word(&self, bucket: u32) -> &AtomicU64 {
@@ -38,12 +49,12 @@ impl Buckets {
     /// A bucket's word now. What the agent asks the server afterwards was not written before this version.
     #[must_use]
     pub fn read(&self, bucket: u32) -> u64 {
-        self.word(bucket).load(Ordering::Acquire)
+        self.word(bucket).load(Ordering::SeqCst)
     }
 
     /// Adds to a bucket's word.
     pub fn add(&self, bucket: u32, delta: u64) {
-        self.word(bucket).fetch_add(delta, Ordering::AcqRel);
+        self.word(bucket).fetch_add(delta, Ordering::SeqCst);
     }
 
     /// Makes all entries invalid: a new global version.
@@ -53,9 +64,9 @@ impl Buckets {
 }
 
 /// The agent's side of `SETTINGS`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SettingsMap {
-    memory: Mapping,
+    memory: Arc<Mapping>,
 }
 
 /// Offset of a field of [`Settings`].
@@ -71,11 +82,35 @@ impl SettingsMap {
     /// # Errors
     /// If the map is missing, too small or not mappable.
     pub fn of(installed: &Installed, miss_sample: u32) -> Result<Self, InstallError> {
-        let settings = Self { memory: sized(installed, map::SETTINGS, 1, size_of::<Settings>())? };
+        Ok(Self::over(sized(installed, map::SETTINGS, 1, size_of::<Settings>())?, miss_sample))
+    }
+
+    /// Settings in this process, with hits forbidden.
+    ///
+    /// # Errors
+    /// If there is not so much memory.
+    pub fn in_process(miss_sample: u32) -> io::Result<Self> {
+        Ok(Self::over(Mapping::in_process(1, size_of::<Settings>())?, miss_sample))
+    }
+
+    fn over(memory: Mapping, miss_sample: u32) -> Self {
+        let settings = Self { memory: Arc::new(memory) };
         settings.set_coherent(false);
         settings.memory.u32(at!(miss_sample)).store(miss_sample, Ordering::Release);
         settings.memory.u32(at!(version)).store(VERSION, Ordering::Release);
-        Ok(settings)
+        settings
+    }
+
+    /// Where the handler reads them; words change one at a time.
+    #[must_use]
+    pub fn pointer(&self) -> *const Settings {
+        self.memory.pointer(0).cast()
+    }
+
+    /// One of how many misses is reported.
+    #[must_use]
+    pub fn miss_sample(&self) -> u32 {
+        self.memory.u32(at!(miss_sample)).load(Ordering::Relaxed)
     }
 
     /// One of how many misses is reported from now on.
@@ -115,8 +150,54 @@ impl SettingsMap {
 /// `PAGES` and `INDEX`.
 #[derive(Debug)]
 pub struct Entries {
-    pages: Mapping,
-    index: HashMap<MapData, u64, u64>,
+    pages: Arc<Mapping>,
+    index: Index,
+}
+
+/// Which entry lies where.
+#[derive(Debug)]
+enum Index {
+    Programs(HashMap<MapData, u64, u64>),
+    Process(Arc<EntryIndex>),
+}
+
+/// The index of the user path.
+#[derive(Debug, Default)]
+pub struct EntryIndex {
+    locations: DashMap<u64, AtomicU64>,
+    /// Read while an entry's bytes are read, written while they are written. Programs need no such thing: none of them
+    /// takes as long as the quarantine. A thread may.
+    bytes: RwLock<()>,
+}
+
+/// Entries of the user path, as the handler reads them.
+#[derive(Clone, Debug)]
+pub struct EntryReader {
+    pages: Arc<Mapping>,
+    index: Arc<EntryIndex>,
+}
+
+impl EntryReader {
+    /// Calls `read` while no entry's bytes are written.
+    pub fn steady<T>(&self, read: impl FnOnce() -> T) -> T {
+        let _steady = self.index.bytes.read().unwrap_or_else(PoisonError::into_inner);
+        read()
+    }
+
+    /// Where an entry's bytes lie, within [`steady`](Self::steady). Counts a hit.
+    #[must_use]
+    pub fn locate(&self, id: u64) -> Option<*const u8> {
+        let word = {
+            let place = self.index.locations.get(&id)?;
+            let word = place.load(Ordering::Relaxed);
+            if hits_of(word) != u16::MAX {
+                // Two at once may count one: it is a hint.
+                place.store(with_hits(word, hits_of(word) + 1), Ordering::Relaxed);
+            }
+            word
+        };
+        Some(self.pages.pointer(start_of(&self.pages, location_of(word))))
+    }
 }
 
 impl Entries {
@@ -125,8 +206,19 @@ impl Entries {
     /// # Errors
     /// If a map is missing or has other sizes.
     pub fn of(installed: &Installed) -> Result<Self, InstallError> {
-        let pages = sized(installed, map::PAGES, 1, PAGE_BYTES)?;
-        Ok(Self { pages, index: hash(installed, map::INDEX)? })
+        let pages = Arc::new(sized(installed, map::PAGES, 1, PAGE_BYTES)?);
+        Ok(Self { pages, index: Index::Programs(hash(installed, map::INDEX)?) })
+    }
+
+    /// Entries in this process, and who reads them.
+    ///
+    /// # Errors
+    /// If there is not so much memory.
+    pub fn in_process(pages: u32) -> io::Result<(Self, EntryReader)> {
+        let pages = Arc::new(Mapping::in_process(pages, PAGE_BYTES)?);
+        let index = Arc::new(EntryIndex::default());
+        let reader = EntryReader { pages: Arc::clone(&pages), index: Arc::clone(&index) };
+        Ok((Self { pages, index: Index::Process(index) }, reader))
     }
 
     /// Number of pages.
@@ -147,10 +239,25 @@ fn word_of(location: Location) -> u64 {
     u64::from_ne_bytes([p0, p1, p2, p3, o0, o1, h0, h1])
 }
 
-/// The same place, with no hits counted.
-fn without_hits(word: u64) -> u64 {
+/// The same place, with this count of hits.
+fn with_hits(word: u64, hits: u16) -> u64 {
     let [p0, p1, p2, p3, o0, o1, ..] = word.to_ne_bytes();
-    u64::from_ne_bytes([p0, p1, p2, p3, o0, o1, 0, 0])
+    let [h0, h1] = hits.to_ne_bytes();
+    u64::from_ne_bytes([p0, p1, p2, p3, o0, o1, h0, h1])
+}
+
+fn location_of(word: u64) -> Location {
+    let [p0, p1, p2, p3, o0, o1, ..] = word.to_ne_bytes();
+    Location {
+        page: u32::from_ne_bytes([p0, p1, p2, p3]),
+        offset_words: u16::from_ne_bytes([o0, o1]),
+        hits: hits_of(word),
+    }
+}
+
+/// Where an entry starts in the pages, in bytes.
+fn start_of(pages: &Mapping, location: Location) -> usize {
+    location.page as usize * pages.element_bytes() + usize::from(location.offset_words) * 8
 }
 
 fn hits_of(word: u64) -> u16 {
@@ -160,30 +267,53 @@ fn hits_of(word: u64) -> u16 {
 
 impl Store for Entries {
     fn take_hits(&mut self, id: u64) -> u16 {
-        let Ok(word) = self.index.get(&id, 0) else { return 0 };
-        let hits = hits_of(word);
-        if hits != 0 {
-            // The programs stop counting at some point: they start again from zero. Hits in between are lost, and if this
-            // fails some are counted twice; it is a hint.
-            let _ = self.index.insert(id, without_hits(word), BPF_EXIST);
+        match &mut self.index {
+            Index::Programs(index) => {
+                let Ok(word) = index.get(&id, 0) else { return 0 };
+                let hits = hits_of(word);
+                if hits != 0 {
+                    // The programs stop counting at some point: they start again from zero. Hits in between are lost, and
+                    // if this fails some are counted twice; it is a hint.
+                    let _ = index.insert(id, with_hits(word, 0), BPF_EXIST);
+                }
+                hits
+            }
+            Index::Process(index) => {
+                let Some(place) = index.locations.get(&id) else { return 0 };
+                let word = place.load(Ordering::Relaxed);
+                place.store(with_hits(word, 0), Ordering::Relaxed);
+                hits_of(word)
+            }
         }
-        hits
     }
 
     fn publish(&mut self, id: u64, location: Location) -> bool {
         // Whoever finds the location finds the entry's bytes.
         fence(Ordering::SeqCst);
-        self.index.insert(id, word_of(location), 0).is_ok()
+        match &mut self.index {
+            Index::Programs(index) => index.insert(id, word_of(location), 0).is_ok(),
+            Index::Process(index) => {
+                index.locations.insert(id, AtomicU64::new(word_of(location)));
+                true
+            }
+        }
     }
 
     fn withdraw(&mut self, id: u64) {
-        // The kernel says nothing but that it was not there.
-        let _ = self.index.remove(&id);
+        match &mut self.index {
+            // The kernel says nothing but that it was not there.
+            Index::Programs(index) => drop(index.remove(&id)),
+            Index::Process(index) => drop(index.locations.remove(&id)),
+        }
     }
 
     fn write(&mut self, location: Location, head: &EntryHead, key: &[u8], reply: &[u8]) {
-        let page = location.page as usize * self.pages.element_bytes();
-        let start = page + usize::from(location.offset_words) * 8;
+        let index = match &self.index {
+            Index::Programs(_) => None,
+            Index::Process(index) => Some(Arc::clone(index)),
+        };
+        let _unread = index.as_ref().map(|index| index.bytes.write().unwrap_or_else(PoisonError::into_inner));
+        let start = start_of(&self.pages, location);
         // A program that read a former entry here longer than the quarantine finds that it is no more.
         self.pages.u64(start).store(0, Ordering::SeqCst);
         fence(Ordering::SeqCst);
@@ -204,10 +334,15 @@ impl Store for Entries {
     }
 
     fn clear(&mut self) {
-        // A key that is removed while it is the cursor makes the kernel start again: so all keys first.
-        let ids: Vec<u64> = self.index.keys().filter_map(Result::ok).collect();
-        for id in ids {
-            let _ = self.index.remove(&id);
+        match &mut self.index {
+            Index::Programs(index) => {
+                // A key that is removed while it is the cursor makes the kernel start again: so all keys first.
+                let ids: Vec<u64> = index.keys().filter_map(Result::ok).collect();
+                for id in ids {
+                    let _ = index.remove(&id);
+                }
+            }
+            Index::Process(index) => index.locations.clear(),
         }
     }
 }
@@ -303,6 +438,7 @@ mod tests {
         let word: u64 = unsafe { std::mem::transmute(location) };
         assert_eq!(word_of(location), word);
         assert_eq!(hits_of(word), 0x0708);
-        assert_eq!(without_hits(word), word_of(Location { hits: 0, ..location }));
+        assert_eq!(with_hits(word, 0), word_of(Location { hits: 0, ..location }));
+        assert_eq!(location_of(word), location);
     }
 }

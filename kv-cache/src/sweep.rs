@@ -21,16 +21,35 @@ use xps_runtime::ended::{Ended, flow_key};
 use xps_runtime::sockets::{self, Socket, SocketState};
 
 use crate::credentials::Server;
-use crate::kernel::{Cache, Kernel, client_address, count, lock, now_ms};
+use crate::kernel::{Kernel, client_address};
 use crate::redis::{Connection, RedisError};
+use crate::shared::{Cache, Shared, count, lock, now_ms};
 
 /// Time between two looks, at least.
 const PERIOD: Duration = Duration::from_secs(1);
 /// How much longer than a look the time between two is: the kernel walks over all its sockets, whosever they are.
 const SHARE: u32 = 300;
 
-/// Sweeps until `stop` turns true.
-pub async fn run(kernel: Arc<Kernel>, redis: Server, mut stop: watch::Receiver<bool>) {
+/// Sweeps entries until `stop` turns true.
+pub async fn entries(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+    let mut ticks = interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        tokio::task::block_in_place(|| {
+            let Cache { table, entries } = &mut *lock(&shared.cache);
+            // All pages within ten seconds, and at least some of a small table.
+            let pages = table.capacity_bytes() / kv_fastpath::abi::PAGE_BYTES / 10 + 64;
+            table.sweep(entries, now_ms(), tai_ns(), pages);
+        });
+    }
+}
+
+/// Sweeps flows until `stop` turns true.
+pub async fn flows(kernel: Arc<Kernel>, redis: Server, mut stop: watch::Receiver<bool>) {
     let mut ended = Ended::default();
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -40,12 +59,6 @@ pub async fn run(kernel: Arc<Kernel>, redis: Server, mut stop: watch::Receiver<b
             _ = ticks.tick() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        tokio::task::block_in_place(|| {
-            let Cache { table, entries } = &mut *lock(&kernel.cache);
-            // All pages within ten seconds, and at least some of a small table.
-            let pages = table.capacity_bytes() / kv_fastpath::abi::PAGE_BYTES / 10 + 64;
-            table.sweep(entries, now_ms(), tai_ns(), pages);
-        });
         let start = Instant::now();
         if start < due {
             continue;
@@ -96,15 +109,15 @@ async fn collect(kernel: &Kernel, redis: &Server, ended: &mut Ended) -> Result<(
             flow.handler.connection.each_hold(|bucket| {
                 if !released {
                     // What it did unseen may have changed users or settings: no hits before the agent has looked.
-                    kernel.settings.ask_recheck();
+                    kernel.shared.settings.ask_recheck();
                     released = true;
                 }
-                kernel.buckets.add(bucket, REPLY_LEAVES);
+                kernel.shared.buckets.add(bucket, REPLY_LEAVES);
             });
             if released {
-                kernel.recheck.notify_one();
+                kernel.shared.recheck.notify_one();
             }
-            count(&kernel.counts.flows_collected);
+            count(&kernel.shared.counts.flows_collected);
         }
     }
     Ok(())

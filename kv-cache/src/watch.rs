@@ -6,8 +6,6 @@
 //! invalid if anything was in doubt, and only then the counts that were read are declared seen. What happens in between
 //! raises a count, and the next check begins.
 
-use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,15 +13,12 @@ use std::time::Duration;
 use kv_fastpath::coherence::settled;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
-use xps_runtime::ended::flow_key;
-use xps_runtime::sockets::{self, Socket, SocketState};
 
 use crate::coherence::{Cause, Judgement, Mode, Observation, judge};
 use crate::commands::{self, Commands};
 use crate::credentials::Server;
-use crate::kernel::{Kernel, count, lock};
 use crate::redis::{Connection, RedisError, retry_delay};
-use crate::store::{store_commands, store_users};
+use crate::shared::{Place, count, lock};
 use crate::users::Users;
 
 /// How often the counts are looked at.
@@ -54,12 +49,12 @@ struct Seen {
 }
 
 /// Watches until `stop` turns true.
-pub async fn run(kernel: Arc<Kernel>, settings: Settings, mut stop: watch::Receiver<bool>) {
+pub async fn run(place: Arc<dyn Place>, settings: Settings, mut stop: watch::Receiver<bool>) {
     let mut failures = 0;
     loop {
         let watching = async {
-            let error = connected(&kernel, &settings, &mut failures).await;
-            kernel.refuse(Judgement::refused(Cause::Unreachable(error.to_string())));
+            let error = connected(&*place, &settings, &mut failures).await;
+            place.shared().refuse(Judgement::refused(Cause::Unreachable(error.to_string())));
             if failures < 3 || failures % 16 == 0 {
                 tracing::warn!(%error, "no hits while Redis cannot be watched; trying again");
             }
@@ -71,15 +66,15 @@ pub async fn run(kernel: Arc<Kernel>, settings: Settings, mut stop: watch::Recei
             _ = stop.wait_for(|stop| *stop) => break,
         }
     }
-    kernel.refuse(Judgement::refused(Cause::Draining));
+    place.shared().refuse(Judgement::refused(Cause::Draining));
 }
 
 /// Watches as long as the connection lasts; gives what ended it.
-async fn connected(kernel: &Kernel, settings: &Settings, failures: &mut u32) -> RedisError {
+async fn connected(place: &dyn Place, settings: &Settings, failures: &mut u32) -> RedisError {
     let attempt = async {
         let mut connection = Connection::open(&settings.redis).await?;
         let run_id = connection.info().await?.run_id;
-        let commands = learn(&mut connection, kernel).await?;
+        let commands = learn(&mut connection, place).await?;
         Ok((connection, run_id, commands))
     };
     let (mut connection, run_id, mut commands) = match attempt.await {
@@ -91,16 +86,16 @@ async fn connected(kernel: &Kernel, settings: &Settings, failures: &mut u32) -> 
     let mut seen = None;
     let mut last: Option<(Seen, Instant)> = None;
     loop {
-        let now = Seen { foreign: kernel.state.read().foreign, rechecks: kernel.settings.rechecks() };
+        let now = Seen { foreign: place.foreign(), rechecks: place.shared().settings.rechecks() };
         let pause = if seen.is_some() { LOOK } else { CHECK_REFUSED };
         let due = last.is_none_or(|(counts, at)| at.elapsed() >= if counts == now { CHECK } else { pause });
         if due {
             last = Some((now, Instant::now()));
             let again = async {
                 if seen.is_some_and(|seen: Seen| seen.rechecks != now.rechecks) {
-                    commands = learn(&mut connection, kernel).await?;
+                    commands = learn(&mut connection, place).await?;
                 }
-                check(kernel, settings, &mut connection, &commands, now, seen, &run_id).await
+                check(place, settings, &mut connection, &commands, now, seen, &run_id).await
             };
             match again.await {
                 Ok(done) => seen = done.then_some(now),
@@ -109,28 +104,26 @@ async fn connected(kernel: &Kernel, settings: &Settings, failures: &mut u32) -> 
         }
         tokio::select! {
             () = connection.closed() => return RedisError::Broken(std::io::ErrorKind::UnexpectedEof.into()),
-            () = kernel.recheck.notified() => {}
+            () = place.shared().recheck.notified() => {}
             () = sleep(LOOK) => {}
         }
     }
 }
 
 /// Asks the server for its commands and puts them into the programs' table.
-async fn learn(connection: &mut Connection, kernel: &Kernel) -> Result<Commands, RedisError> {
+async fn learn(connection: &mut Connection, place: &dyn Place) -> Result<Commands, RedisError> {
     let understood = |error: commands::CommandsError| RedisError::Protocol(error.to_string());
     let names = commands::names(&connection.ask(&[b"COMMAND"]).await?).map_err(understood)?;
     let mut question: Vec<&[u8]> = vec![b"COMMAND", b"INFO"];
     question.extend(names.iter().map(String::as_bytes));
     let learnt = Commands::learn(&names, &connection.ask(&question).await?).map_err(understood)?;
-    if let Some(installed) = &*lock(&kernel.installed) {
-        store_commands(installed, &learnt).map_err(|error| RedisError::Protocol(error.to_string()))?;
-    }
+    place.store_commands(&learnt).map_err(|error| RedisError::Protocol(error.to_string()))?;
     Ok(learnt)
 }
 
 /// Looks at everything. Whether the counts in `now` may be taken as seen from here on.
 async fn check(
-    kernel: &Kernel,
+    place: &dyn Place,
     settings: &Settings,
     connection: &mut Connection,
     commands: &Commands,
@@ -138,6 +131,7 @@ async fn check(
     seen: Option<Seen>,
     run_id: &str,
 ) -> Result<bool, RedisError> {
+    let shared = place.shared();
     let info = connection.info().await?;
     if info.run_id != run_id {
         return Err(RedisError::Protocol("another server answers on the same connection".to_owned()));
@@ -151,59 +145,59 @@ async fn check(
         },
         user: connection.user().await?,
         unixsocket: connection.setting("unixsocket").await?,
-        blind: {
-            let skipped = lock(&kernel.skipped);
-            let blind = skipped.iter().filter(|skipped| skipped.blind);
-            blind.map(|skipped| (skipped.name.clone(), skipped.cause.to_string())).collect()
-        },
-        foreign: foreign(kernel, settings, connection).await?,
+        path: place.causes(),
+        foreign: foreign(place, settings, connection).await?,
         renamed: commands.renamed().to_vec(),
         info,
     };
     let mut judgement = judge(&observation, settings.mode);
-    let global = kernel.buckets.read(kv_fastpath::abi::GLOBAL_BUCKET);
+    let global = shared.buckets.read(kv_fastpath::abi::GLOBAL_BUCKET);
     if seen.is_none_or(|seen| seen.rechecks != now.rechecks) && !settled(global) {
         // The command that asked for this check may not have been carried out yet. Its reply asks again.
         judgement.causes.push(Cause::RecheckPending);
         judgement.coherent = false;
     }
-    if kernel.draining.load(Ordering::Acquire) {
+    if shared.draining.load(Ordering::Acquire) {
         judgement = Judgement::refused(Cause::Draining);
     }
-    let before = std::mem::replace(&mut *lock(&kernel.judgement), judgement.clone());
+    let before = std::mem::replace(&mut *lock(&shared.judgement), judgement.clone());
     if before != judgement {
         let causes: Vec<_> = judgement.causes.iter().map(ToString::to_string).collect();
         tracing::info!(state = judgement.state(), causes = causes.join("; "), "coherence");
     }
     if !judgement.coherent {
-        kernel.settings.set_coherent(false);
-        kernel.coherent.store(false, Ordering::Release);
+        shared.settings.set_coherent(false);
+        shared.coherent.store(false, Ordering::Release);
         return Ok(false);
     }
     if let Some(users) = &observation.users {
-        allow(kernel, users)?;
+        allow(place, users)?;
     }
-    if seen != Some(now) || !before.coherent {
-        // Something may have been written unseen. After this point it cannot.
-        tokio::task::block_in_place(|| kernel.flush());
+    let strict = judgement.causes.is_empty();
+    let newly_bound = !strict && shared.freshness.bind();
+    if seen != Some(now) || !before.coherent || newly_bound || before.state() != judgement.state() {
+        // Something may have been written unseen. After this point it cannot, or the bound holds.
+        tokio::task::block_in_place(|| shared.flush());
     }
-    kernel.settings.set_seen(now.foreign, now.rechecks);
-    kernel.settings.set_coherent(true);
-    kernel.coherent.store(true, Ordering::Release);
+    if strict {
+        shared.freshness.unbind();
+    }
+    shared.settings.set_seen(now.foreign, now.rechecks);
+    shared.settings.set_coherent(true);
+    shared.coherent.store(true, Ordering::Release);
     Ok(true)
 }
 
 /// Tells the programs which users may read every key.
-fn allow(kernel: &Kernel, users: &Users) -> Result<(), RedisError> {
-    let mut known = lock(&kernel.users);
+fn allow(place: &dyn Place, users: &Users) -> Result<(), RedisError> {
+    let shared = place.shared();
+    let mut known = lock(&shared.users);
     if known.as_ref() == Some(users) {
         return Ok(());
     }
-    if let Some(installed) = &*lock(&kernel.installed) {
-        let numbers = users.numbers(kernel.secret());
-        store_users(installed, &numbers).map_err(|error| RedisError::Protocol(error.to_string()))?;
-    }
-    kernel.settings.set_users(users.initial, users.default);
+    let numbers = users.numbers(shared.secret);
+    place.store_users(&numbers).map_err(|error| RedisError::Protocol(error.to_string()))?;
+    shared.settings.set_users(users.initial, users.default);
     tracing::info!(users = users.count, readers = users.readers(), initial = users.initial, "users");
     *known = Some(users.clone());
     Ok(())
@@ -211,22 +205,22 @@ fn allow(kernel: &Kernel, users: &Users) -> Result<(), RedisError> {
 
 /// How many connections to the server the programs do not understand.
 async fn foreign(
-    kernel: &Kernel,
+    place: &dyn Place,
     settings: &Settings,
     connection: &mut Connection,
 ) -> Result<Result<usize, String>, RedisError> {
-    let found = tokio::task::block_in_place(|| unknown_peers(kernel, settings.redis.address.port()));
+    let found = tokio::task::block_in_place(|| place.unknown_peers(settings.redis.address.port()));
     let peers = match found {
         Ok(peers) => peers,
         Err(error) => return Ok(Err(error)),
     };
     // The agent's own that found the flow table full: opened again they are understood, once there is room.
-    let own = [connection.local_address().ok(), *lock(&kernel.fill_address)];
+    let own = [connection.local_address().ok(), *lock(&place.shared().fill_address)];
     let mut closed = 0;
     for peer in &peers {
         if settings.kill_older_connections || own.contains(&Some(*peer)) {
             connection.push(&[b"CLIENT", b"KILL", b"ADDR", peer.to_string().as_bytes()]);
-            count(&kernel.counts.connections_killed);
+            count(&place.shared().counts.connections_killed);
             closed += 1;
         }
     }
@@ -235,25 +229,4 @@ async fn foreign(
         connection.send().await?;
     }
     Ok(Ok(peers.len()))
-}
-
-fn unknown_peers(kernel: &Kernel, port: u16) -> Result<Vec<SocketAddr>, String> {
-    // In the other states the server has closed the connection, or has not accepted it yet: its first payload counts.
-    let readable = || -> Result<Vec<Socket>, String> {
-        let mut sockets = sockets::of_port(port).map_err(|error| error.to_string())?;
-        sockets.retain(|socket| matches!(socket.state, SocketState::Established | SocketState::CloseWait));
-        Ok(sockets)
-    };
-    // The sockets first: a connection that is opened in between is in the flow table and not in the list.
-    let mut unknown = readable()?;
-    let flows: HashSet<_> =
-        lock(&kernel.flows).keys().map_err(|error| error.to_string())?.into_iter().collect();
-    unknown.retain(|socket| !flows.contains(&flow_key(socket.local, socket.remote)));
-    if unknown.is_empty() {
-        return Ok(Vec::new());
-    }
-    // One that ended in between is in the list and not in the table any more.
-    let still: HashSet<_> = readable()?.iter().map(|socket| flow_key(socket.local, socket.remote)).collect();
-    unknown.retain(|socket| still.contains(&flow_key(socket.local, socket.remote)));
-    Ok(unknown.into_iter().map(|socket| socket.remote).collect())
 }

@@ -27,10 +27,11 @@ impl Control {
         Self { memory: Arc::new(memory) }
     }
 
-    /// Vouches for the tables from now on for `duration` (S12). Handlers answer only while the lease stands.
-    pub fn renew_lease(&self, duration: Duration) {
+    /// Vouches for the tables from now on for `duration` (S12), but not beyond `until_ns` (`CLOCK_MONOTONIC`, `u64::MAX`
+    /// for no such limit). Handlers answer only while the lease stands.
+    pub fn renew_lease(&self, duration: Duration, until_ns: u64) {
         let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let deadline = monotonic_ns().saturating_add(nanoseconds);
+        let deadline = monotonic_ns().saturating_add(nanoseconds).min(until_ns);
         self.memory.u64(at!(lease_deadline_ns)).store(deadline, Ordering::Release);
     }
 

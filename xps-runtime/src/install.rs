@@ -275,7 +275,7 @@ impl Installed {
 
     /// Vouches for the tables for `duration` from now on (S12).
     pub fn renew_lease(&self, duration: Duration) {
-        self.control.renew_lease(duration);
+        self.control.renew_lease(duration, u64::MAX);
     }
 
     /// Whether new connections are taken.

@@ -21,7 +21,7 @@
 //! - [`devices`]: interfaces that come and go.
 //! - [`sockets`]: the kernel's own list of TCP connections.
 //! - [`ended`]: flows whose connection is gone.
-//! - [`relay`]: the user path.
+//! - [`relay`]: the user path; [`session`]: a connection of it with the handler in between.
 //! - [`metrics`]: counters for Prometheus.
 //!
 //! - [`netlink`], [`interface`]: the messages from which interfaces and sockets are read.
@@ -45,6 +45,7 @@ pub mod pins;
 pub mod plan;
 pub mod probe;
 pub mod relay;
+pub mod session;
 pub mod sockets;
 mod stream;
 mod table;

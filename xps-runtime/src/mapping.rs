@@ -1,4 +1,5 @@
-//! Array maps as memory: the agent reads and writes values without a system call.
+//! Array maps as memory: the agent reads and writes values without a system call. On the user path the same values lie in
+//! memory of the process ([`Mapping::in_process`]).
 //!
 //! Programs change the same memory at the same time, so every access here is an atomic of the width that is asked for;
 //! nothing is ever borrowed as a plain reference. Bytes are copied one by one as relaxed atomics: a reader of a value
@@ -96,6 +97,41 @@ impl Mapping {
             }
             _ => Err(MappingError::Refused { name, bytes, source: io::Error::last_os_error() }),
         }
+    }
+
+    /// Memory of this process alone in the form of a map, all zero.
+    ///
+    /// # Errors
+    /// If there is not so much memory.
+    pub fn in_process(elements: u32, value_bytes: usize) -> io::Result<Self> {
+        let element_bytes = value_bytes.next_multiple_of(8);
+        let bytes = (element_bytes * elements as usize).max(1);
+        // SAFETY: fresh anonymous memory at an address of the kernel's choice.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        match NonNull::new(base.cast::<u8>()) {
+            Some(base) if base.as_ptr().cast() != libc::MAP_FAILED => {
+                Ok(Self { base, bytes, element_bytes, elements })
+            }
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Where the bytes from `offset` on lie, for readers that bring a protocol of their own against concurrent writers.
+    ///
+    /// # Panics
+    /// If `offset` lies outside.
+    #[must_use]
+    pub fn pointer(&self, offset: usize) -> *const u8 {
+        self.at::<u8>(offset).as_ptr()
     }
 
     /// Bytes in all.
@@ -196,7 +232,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: mapped in `of_data` with this length, and nobody holds a reference that outlives `self`.
+        // SAFETY: mapped with this length, and nobody holds a reference that outlives `self`.
         unsafe {
             libc::munmap(self.base.as_ptr().cast(), self.bytes);
         }
@@ -207,21 +243,8 @@ impl Drop for Mapping {
 mod tests {
     use super::*;
 
-    /// A mapping of anonymous memory: what can be tested without a BPF map.
     fn memory(elements: u32) -> Mapping {
-        let bytes = 16 * elements as usize;
-        // SAFETY: fresh anonymous memory.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        Mapping { base: NonNull::new(base.cast()).unwrap(), bytes, element_bytes: 16, elements }
+        Mapping::in_process(elements, 16).unwrap()
     }
 
     #[test]

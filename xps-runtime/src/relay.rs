@@ -1,12 +1,13 @@
-//! The user path: connections to the accelerated port are relayed to the server, byte for byte.
+//! The user path: connections to the accelerated port are relayed to the server.
 //!
 //! It always runs. Where the kernel path takes a connection, the listener here never sees it; what comes is what the
-//! kernel path does not take. A half-close is passed on as a half-close, an abort as a reset.
+//! kernel path does not take. A half-close is passed on as a half-close, an abort as a reset. What lies between the two
+//! connections is a [`Serve`]: [`Plain`] relays byte for byte, [`Through`] has the service's handler answer what it can.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -14,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::session::{End, InProcess, SegmentCounts, Session};
 use crate::stream::{Direction, pump};
 
 /// How a relay works.
@@ -27,6 +29,53 @@ pub struct RelaySettings {
     pub connections_max: usize,
     /// How long connecting to the server may take.
     pub connect_timeout: Duration,
+}
+
+/// What happens between a client's connection and the one to the server that was opened for it.
+pub trait Serve: Clone + Send + Sync + 'static {
+    /// Serves until the end.
+    fn serve(
+        &self,
+        client: &mut TcpStream,
+        server: &mut TcpStream,
+        counts: &RelayCounts,
+    ) -> impl Future<Output = End> + Send;
+}
+
+/// Relays byte for byte.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain;
+
+impl Serve for Plain {
+    async fn serve(&self, client: &mut TcpStream, server: &mut TcpStream, counts: &RelayCounts) -> End {
+        let refused = &AtomicBool::new(false);
+        let up = Direction { from: client, to: server, bytes: &counts.bytes_to_server, refused };
+        let down = Direction { from: server, to: client, bytes: &counts.bytes_to_client, refused };
+        match tokio::try_join!(pump(up), pump(down)) {
+            Ok(_) if !refused.load(Ordering::Relaxed) => End::Closed,
+            _ => End::Reset,
+        }
+    }
+}
+
+/// Has a handler between, which answers what it can.
+#[derive(Clone, Debug)]
+pub struct Through<H> {
+    /// The service's handler.
+    pub service: H,
+    /// Counts what becomes of segments.
+    pub counts: Arc<SegmentCounts>,
+}
+
+impl<H: InProcess> Serve for Through<H> {
+    async fn serve(&self, client: &mut TcpStream, server: &mut TcpStream, counts: &RelayCounts) -> End {
+        let mut session = Session::new(&self.service, &self.counts);
+        let end = session.run(client, server).await;
+        let (up, down) = session.bytes();
+        counts.bytes_to_server.fetch_add(up, Ordering::Relaxed);
+        counts.bytes_to_client.fetch_add(down, Ordering::Relaxed);
+        end
+    }
 }
 
 /// Why the relay cannot listen.
@@ -137,14 +186,14 @@ impl Relay {
 
     /// Relays until `stop` turns true or its sender is gone; then accepts no more, lets connections end by themselves for
     /// at most `grace`, and resets the rest.
-    pub async fn run(self, mut stop: watch::Receiver<bool>, grace: Duration) {
+    pub async fn run(self, serve: impl Serve, mut stop: watch::Receiver<bool>, grace: Duration) {
         let places = Arc::new(Semaphore::new(self.settings.connections_max.max(1)));
         let (aborting, abort) = watch::channel(false);
         let mut acceptors = JoinSet::new();
         for listener in self.listeners {
             let (places, settings) = (Arc::clone(&places), self.settings.clone());
             let (counts, stop, abort) = (Arc::clone(&self.counts), stop.clone(), abort.clone());
-            acceptors.spawn(accept(listener, settings, counts, places, stop, abort));
+            acceptors.spawn(accept(listener, serve.clone(), settings, counts, places, stop, abort));
         }
         // A sender that is gone means stop as well.
         let _ = stop.wait_for(|stop| *stop).await;
@@ -159,6 +208,7 @@ impl Relay {
 /// Accepts until `stop`, then waits for the connections.
 async fn accept(
     listener: TcpListener,
+    serve: impl Serve,
     settings: RelaySettings,
     counts: Arc<RelayCounts>,
     places: Arc<Semaphore>,
@@ -180,12 +230,12 @@ async fn accept(
         match accepted {
             Ok((client, _)) => {
                 let (settings, counts) = (Arc::clone(&settings), Arc::clone(&counts));
-                let mut abort = abort.clone();
+                let (mut abort, serve) = (abort.clone(), serve.clone());
                 connections.spawn(async move {
                     let _place = place;
                     counts.connections.fetch_add(1, Ordering::Relaxed);
                     counts.open.fetch_add(1, Ordering::Relaxed);
-                    connection(client, &settings, &counts, &mut abort).await;
+                    connection(client, &serve, &settings, &counts, &mut abort).await;
                     counts.open.fetch_sub(1, Ordering::Relaxed);
                 });
             }
@@ -201,7 +251,8 @@ async fn accept(
 }
 
 async fn connection(
-    client: TcpStream,
+    mut client: TcpStream,
+    serve: &impl Serve,
     settings: &RelaySettings,
     counts: &RelayCounts,
     abort: &mut watch::Receiver<bool>,
@@ -211,7 +262,7 @@ async fn connection(
         connected = connecting => connected.map_err(io::Error::from).flatten(),
         _ = abort.wait_for(|abort| *abort) => return reset(&client),
     };
-    let server = match connected {
+    let mut server = match connected {
         Ok(server) => server,
         Err(error) => {
             counts.failed.fetch_add(1, Ordering::Relaxed);
@@ -225,13 +276,11 @@ async fn connection(
         let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(300));
         let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
     }
-    let up = Direction { from: &client, to: &server, bytes: &counts.bytes_to_server };
-    let down = Direction { from: &server, to: &client, bytes: &counts.bytes_to_client };
-    let relayed = tokio::select! {
-        relayed = async { tokio::try_join!(pump(up), pump(down)) } => relayed.is_ok(),
-        _ = abort.wait_for(|abort| *abort) => false,
+    let end = tokio::select! {
+        end = serve.serve(&mut client, &mut server, counts) => end,
+        _ = abort.wait_for(|abort| *abort) => End::Reset,
     };
-    if !relayed {
+    if matches!(end, End::Reset) {
         reset(&client);
         reset(&server);
     }

@@ -1,16 +1,18 @@
-//! What people type: `cargo xtask setup`, `demo`, `bench` and `test`.
+//! What people type: `cargo xtask setup`, `demo`, `bench`, `conformance` and `test`.
 //!
 //! # Layout
 //! - [`setup`]: installs what the other commands need, and does nothing the second time.
 //! - [`lab`]: the test network: two namespaces, Redis, the sidecar, removed whatever happens.
 //! - [`demo`], [`bench`](mod@bench): plain and accelerated measured in one run, by turns.
 //! - [`linearizability`]: long tests of kv-cache, run by [`trial`].
+//! - [`conformance`]: Redis's own test suite through kv-cache.
 //! - [`check`]: everything that must hold before a change lands (`cargo xtask test`).
 //! - [`workspace`], [`machine`], [`cleanup`]: where things are, what the machine spends, what must go at the end.
 
 mod bench;
 mod check;
 mod cleanup;
+mod conformance;
 mod demo;
 mod lab;
 mod linearizability;
@@ -33,7 +35,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Install what building and measuring need (Debian 12, root): Debian's BPF-capable rustc, bpf-linker,
-    /// redis-server, redis-benchmark, haproxy, iproute2, nftables.
+    /// redis-server, redis-benchmark, tclsh, haproxy, iproute2, nftables.
     ///
     /// Says what it installs. Starts no service. Does nothing when everything is there. Without root it lists
     /// what is missing and the commands that install it. The other commands call it themselves.
@@ -52,7 +54,13 @@ enum Command {
     ///
     /// Prints operations, hits among them, faults and violations; there must be none.
     Linearizability(linearizability::Options),
-    /// Run every check: formatting, clippy, tests, kernel tests in namespaces (root), fuzz targets, cargo-deny.
+    /// Run Redis's own test suite on Redis directly and through kv-cache, on the kernel path and on the user path, and
+    /// compare: the same tests must pass and none may fail.
+    ///
+    /// Fetches Redis's source package, which holds the suite. Without root the kernel path is left out.
+    Conformance(conformance::Options),
+    /// Run every check: formatting, clippy, tests, kernel tests in namespaces (root), a part of Redis's own test suite,
+    /// fuzz targets, cargo-deny.
     ///
     /// Ends with `N passed, N failed`. With CI=true the kernel tests are mandatory.
     Test(check::Options),
@@ -75,6 +83,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options).map(|()| true),
         Command::Bench(Bench::Kv(options)) => bench::run(&options).map(|()| true),
         Command::Linearizability(options) => linearizability::run(&options),
+        Command::Conformance(options) => conformance::run(&options),
         Command::Test(options) => check::run(&options),
     };
     match result {

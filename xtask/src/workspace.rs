@@ -84,9 +84,14 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 
 /// Builds a binary of the workspace for measuring and returns its path.
 pub(crate) fn build_release(package: &str) -> Result<PathBuf> {
-    println!("building {package} (release)");
+    build(package, "release")
+}
+
+/// Builds a binary of the workspace with a profile and returns its path.
+pub(crate) fn build(package: &str, profile: &str) -> Result<PathBuf> {
+    println!("building {package} ({profile})");
     let mut command = cargo();
-    command.args(["build", "--release", "--package", package, "--bin", package]);
+    command.args(["build", "--profile", profile, "--package", package, "--bin", package]);
     built(&mut command, package)
 }
 

@@ -102,3 +102,8 @@ fn no_value_outlives_its_deadline(options: Options) {
 fn no_value_outlives_its_deadline_in_the_stack() {
     no_value_outlives_its_deadline(Options { redis: vec!["--hz", "1"], ..Options::default() });
 }
+
+#[test]
+fn no_value_outlives_its_deadline_on_the_user_path() {
+    no_value_outlives_its_deadline(Options { redis: vec!["--hz", "1"], ..Options::user() });
+}

@@ -8,6 +8,7 @@
 mod support;
 
 mod addresses;
+mod bounded;
 mod ends;
 mod expiry;
 mod hits;
@@ -16,5 +17,6 @@ mod link;
 mod load;
 mod sessions;
 mod streams;
+mod user;
 mod users;
 mod writes;

@@ -95,7 +95,7 @@ fn kernel_path_is_linearizable() {
 
 #[test]
 fn user_path_is_late_by_its_bound_at_most() {
-    let settings = vec!["lease.drain_timeout=300ms"];
+    let settings = vec!["lease.drain_timeout=300ms", "coherence.mode=bounded"];
     let bound = Duration::from_millis(number("XPS_LINEARIZE_BOUND_MS", 1000));
-    Lab::run(Options { settings, user_path: true, ..Options::default() }, |lab| run(lab, 10, Some(bound)));
+    Lab::run(Options { settings, ..Options::user() }, |lab| run(lab, 10, Some(bound)));
 }

@@ -35,7 +35,7 @@ const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PL
 static SERIAL: Mutex<()> = Mutex::new(());
 
 /// What a test wants to be different.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
     /// Settings of kv-cache, as `section.key=value`.
     pub(crate) settings: Vec<&'static str>,
@@ -43,10 +43,33 @@ pub(crate) struct Options {
     pub(crate) environment: Vec<(&'static str, &'static str)>,
     /// Further arguments of Redis.
     pub(crate) redis: Vec<&'static str>,
-    /// The user path instead of the kernel path.
-    pub(crate) user_path: bool,
     /// A namespace with a bridge between client and server, where the link can be made bad.
     pub(crate) wire: bool,
+    /// The path that kv-cache takes.
+    pub(crate) path: &'static str,
+    /// The state of coherence that kv-cache must reach before the test begins.
+    pub(crate) state: &'static str,
+}
+
+impl Options {
+    /// The user path with its cache.
+    pub(crate) fn user() -> Self {
+        let settings = vec!["coherence.mode=bounded"];
+        Self { settings, path: "user", state: "bounded", ..Self::default() }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            settings: Vec::new(),
+            environment: Vec::new(),
+            redis: Vec::new(),
+            wire: false,
+            path: "kernel",
+            state: "strict",
+        }
+    }
 }
 
 /// One end of the link.
@@ -144,27 +167,24 @@ impl Lab {
         self.redis.take().context("no Redis runs")?.kill()
     }
 
-    /// Starts kv-cache and waits until it serves: on the kernel path with strict coherence, or on the user path.
+    /// Starts kv-cache and waits until it serves on the path and with the coherence that the test
+    /// asks for.
     pub(crate) fn start_sidecar(&mut self) -> Result<()> {
         let pins = format!("path.pin_directory={}", self.pins().display());
         let mut command = self.server.place().command(env!("CARGO_BIN_EXE_kv-cache"));
         command.arg("run");
-        let mode = if self.options.user_path { "path.mode=user" } else { "path.mode=kernel" };
-        let own = [mode, "cache.miss_sample=1", "lease.drain_timeout=10s", &pins];
+        let mode = format!("path.mode={}", self.options.path);
+        let own = [&mode, "cache.miss_sample=1", "lease.drain_timeout=10s", &pins];
         for setting in own.iter().chain(&self.options.settings) {
             command.args(["--set", setting]);
         }
         command.envs(self.options.environment.iter().copied());
         let mut sidecar = Process::start(&mut command, self.folder.path(), "kv-cache")?;
         self.made.push(sidecar.id());
-        let (place, user_path) = (self.server.place(), self.options.user_path);
+        let (place, path, state) = (self.server.place(), self.options.path, self.options.state);
         sidecar.until(PATIENCE, || {
             let status = place.run(|| admin::ask(ADMIN)).ok()?;
-            let ready = match status.path.as_str() {
-                "kernel" => !user_path && status.coherence.state == "strict",
-                _ => user_path,
-            };
-            ready.then_some(())
+            (status.path == path && status.coherence.state == state).then_some(())
         })?;
         self.sidecar = Some(sidecar);
         Ok(())
@@ -243,6 +263,11 @@ impl Lab {
     /// The namespace between, where the link can be made bad.
     pub(crate) fn wire(&self) -> Result<&Place> {
         Ok(self.wire.as_ref().context("the test did not ask for a wire")?.place())
+    }
+
+    /// Where Redis runs and what it writes lies.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Redis's process id.

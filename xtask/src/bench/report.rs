@@ -22,6 +22,10 @@ pub(crate) struct Row {
     pub(crate) ratio_rps: Option<f64>,
     /// Kernel against plain; below 1 the kernel path is faster.
     pub(crate) ratio_p50: Option<f64>,
+    /// User path against the plain port, measured by turns with it; above 1 the user path is faster.
+    pub(crate) ratio_rps_user: Option<f64>,
+    /// Share of the requests on the user path that the sidecar counted as hits.
+    pub(crate) hit_share_user: Option<f64>,
     /// Share of the requests on the accelerated port that the sidecar counted as hits.
     pub(crate) hit_share: Option<f64>,
     /// The path that the sidecar said it took while the first accelerated side was measured.
@@ -39,6 +43,8 @@ impl Row {
             user: None,
             ratio_rps: None,
             ratio_p50: None,
+            ratio_rps_user: None,
+            hit_share_user: None,
             hit_share: None,
             path: None,
             note: None,
@@ -52,6 +58,12 @@ impl Row {
             (field(plain) > 0.0).then(|| rounded(field(kernel) / field(plain)))
         };
         (self.ratio_rps, self.ratio_p50) = (ratio(|figures| figures.rps), ratio(|figures| figures.p50_us));
+    }
+
+    /// Fills in what follows from the user path's figures and those of the plain port beside them.
+    pub(crate) fn compare_user(&mut self, plain: &Figures) {
+        let user = self.user.as_ref().filter(|_| plain.rps > 0.0);
+        self.ratio_rps_user = user.map(|user| rounded(user.rps / plain.rps));
     }
 
     /// Adds a remark.
@@ -93,7 +105,7 @@ impl Report {
         }
         println!(
             "\nMedians of alternating rounds. CPU: busy time of the whole machine by request, client included. \
-             Ratios: kernel path by plain port."
+             Ratios: by plain port, measured in the same turns."
         );
     }
 }
@@ -104,10 +116,12 @@ impl Row {
         let mut name = self.workload;
         for (path, figures) in sides {
             let Some(figures) = figures else { continue };
-            let of_kernel = |value: Option<f64>| {
-                value.filter(|_| path == "kernel").map_or_else(String::new, |value| format!("{value:.2}"))
+            let text = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
+            let (ratio_rps, ratio_p50, hits) = match path {
+                "kernel" => (self.ratio_rps, self.ratio_p50, self.hit_share),
+                "user" => (self.ratio_rps_user, None, self.hit_share_user),
+                _ => (None, None, None),
             };
-            let hits = self.hit_share.filter(|_| self.path.as_deref() == Some(path));
             println!(
                 "{name:<22} {path:<7} {:>10.0} {:>6.0}% {:>9.1} {:>9.1} {:>9.2} {:>6} {:>9} {:>9}",
                 figures.rps,
@@ -116,8 +130,8 @@ impl Row {
                 figures.p99_us,
                 figures.cpu_us_per_request,
                 hits.map_or_else(String::new, |share| format!("{:.1}%", share * 100.0)),
-                of_kernel(self.ratio_rps),
-                of_kernel(self.ratio_p50),
+                text(ratio_rps),
+                text(ratio_p50),
             );
             name = "";
         }

@@ -1,6 +1,7 @@
 //! The load generator's requests, and the one right reply to each: a benchmark that is answered wrongly fails.
 
 use std::io::Write;
+use std::sync::OnceLock;
 
 /// Keys that are loaded, cached and read; named as redis-benchmark names them with `-r`.
 pub(crate) const KEYS: u64 = 10_000;
@@ -10,6 +11,8 @@ pub(crate) const KEYS: u64 = 10_000;
 pub(crate) enum Mix {
     /// GETs: this share of them for loaded keys, %, the others for keys that do not exist and so are never cached.
     Share { percent: u64, value_bytes: usize },
+    /// This share of GETs, %, the others SETs, all of loaded keys that are as popular as Zipf's law says.
+    Zipf { percent: u64, value_bytes: usize },
     /// By turns a GET of a missing key, a SET and an INCR: pipelines that the stack must pass.
     Pass { value_bytes: usize },
 }
@@ -58,6 +61,15 @@ impl Mix {
                 Expected::Value { key, bytes: value_bytes }
             }
             Self::Share { .. } => get_missing(key, out),
+            Self::Zipf { percent, value_bytes } => {
+                let key = zipf(random);
+                if random.below(100) < percent {
+                    append(out, &[b"GET", key_name(key).as_bytes()]);
+                    return Expected::Value { key, bytes: value_bytes };
+                }
+                append(out, &[b"SET", key_name(key).as_bytes(), &value(key, value_bytes)]);
+                Expected::Ok
+            }
             Self::Pass { value_bytes } => match random.below(3) {
                 0 => get_missing(key, out),
                 1 => {
@@ -71,6 +83,29 @@ impl Mix {
             },
         }
     }
+}
+
+/// Exponent of the law, as YCSB has it by default.
+const ZIPF_EXPONENT: f64 = 0.99;
+
+/// A loaded key by Zipf's law: the r-th most popular one with a probability that falls as `r^-ZIPF_EXPONENT`.
+fn zipf(random: &mut Random) -> u64 {
+    static CUMULATED: OnceLock<Vec<u64>> = OnceLock::new();
+    const WHOLE: u64 = 1 << 32;
+    let cumulated = CUMULATED.get_or_init(|| {
+        let weights = (1..=KEYS).map(|rank| (rank as f64).powf(-ZIPF_EXPONENT));
+        let sum: f64 = weights.clone().sum();
+        let mut so_far = 0.0;
+        let add = |weight: f64| {
+            so_far += weight / sum;
+            (so_far * WHOLE as f64) as u64
+        };
+        weights.map(add).collect()
+    });
+    let point = random.below(WHOLE);
+    let rank = cumulated.partition_point(|upto| *upto <= point) as u64;
+    // Neighbours in rank are no neighbours in name: 7919 has no factor in common with the number of keys.
+    rank.min(KEYS - 1) * 7919 % KEYS
 }
 
 fn get_missing(key: u64, out: &mut Vec<u8>) -> Expected {
@@ -156,6 +191,20 @@ mod tests {
         assert!(Expected::Integer.check(b"+OK\r\n").is_err());
         assert!(Expected::Integer.check(b":\r\n").is_err());
         assert!(Expected::Ok.check(b"-ERR\r\n").is_err());
+    }
+
+    #[test]
+    fn popular_keys_are_as_popular_as_the_law_says() {
+        let mut random = Random::new(1);
+        let mut counts = vec![0_u32; KEYS as usize];
+        for _ in 0..200_000 {
+            counts[zipf(&mut random) as usize] += 1;
+        }
+        // The sum of r^-0.99 over 10,000 ranks is 10.2.
+        let share = |rank: u64| f64::from(counts[(rank * 7919 % KEYS) as usize]) / 200_000.0;
+        assert!((0.093..0.103).contains(&share(0)), "{}", share(0));
+        assert!((0.046..0.053).contains(&share(1)), "{}", share(1));
+        assert!(counts.iter().filter(|count| **count > 0).count() > 8_000);
     }
 
     #[test]

@@ -8,6 +8,10 @@ use crate::lab::{Lab, Mode, Sidecar};
 use crate::machine;
 use anyhow::{Context, Result};
 use std::path::Path;
+use std::time::Duration;
+
+/// The sidecar's `coherence.max_staleness`.
+const MAX_STALENESS: Duration = Duration::from_secs(1);
 
 /// What a run needs.
 pub(crate) struct Run<'a> {
@@ -86,6 +90,8 @@ impl<'a> Phase<'a> {
     fn load(&mut self, workload: &Workload) -> Result<()> {
         if self.loaded != Some(workload.value_bytes) {
             keys::load(self.run.lab, workload.value_bytes)?;
+            // On the user path the sidecar is told of what was written past it, within this bound.
+            std::thread::sleep(MAX_STALENESS);
             self.loaded = Some(workload.value_bytes);
         }
         Ok(())
@@ -105,8 +111,7 @@ impl<'a> Phase<'a> {
         let ports = self.run.lab.ports();
         let before = self.sidecar()?.status()?;
         let path = before.path()?.to_owned();
-        // Only the kernel path caches; a relay has nothing to warm.
-        if workload.warm && path == "kernel" {
+        if workload.warm {
             let entries = keys::warm(self.run.lab, self.sidecar()?, workload.value_bytes)?;
             if entries < super::request::KEYS * 995 / 1000 {
                 row.remark(&format!("only {entries} of {} keys were cached", super::request::KEYS));
@@ -117,7 +122,7 @@ impl<'a> Phase<'a> {
         // Calibration is part of `alternate`, so its requests are in the hits but not in the rounds: the share is
         // taken over one extra, counted round.
         alternate(&mut plain, &mut accelerated, self.run.effort)?;
-        row.hit_share = self.hit_share(workload, &path)?;
+        row.hit_share = Some(self.hit_share(workload)?);
         // A row that is named after hits and has few of them says why.
         if workload.name.starts_with("get-hit") && row.hit_share.is_some_and(|share| share < 0.9) {
             row.remark(&format!("passes since the start: {}", self.sidecar()?.status()?.passes()));
@@ -129,17 +134,14 @@ impl<'a> Phase<'a> {
     }
 
     /// The share of hits in a round of its own, with the sidecar's counters read before and after.
-    fn hit_share(&self, workload: &'a Workload, path: &str) -> Result<Option<f64>> {
-        if path != "kernel" {
-            return Ok(None);
-        }
+    fn hit_share(&self, workload: &'a Workload) -> Result<f64> {
         let mut side = self.side(workload, self.run.lab.ports().accelerated);
         side.calibrate()?;
         let before = self.sidecar()?.status()?;
         side.round(Effort { rounds: 1, ..self.run.effort })?;
         let after = self.sidecar()?.status()?;
         let hits = after.hits()?.saturating_sub(before.hits()?);
-        Ok(Some(rounded((hits as f64 / side.requests() as f64).min(1.0))))
+        Ok(rounded((hits as f64 / side.requests() as f64).min(1.0)))
     }
 
     /// Files the figures under the path that the sidecar still says it takes.
@@ -164,12 +166,17 @@ impl<'a> Phase<'a> {
             row.remark(&format!("the sidecar was asked for the user path and took {path}"));
             return Ok(());
         }
-        let mut side = self.side(workload, self.run.lab.ports().accelerated);
-        side.calibrate()?;
-        for _ in 0..self.run.effort.rounds {
-            side.round(self.run.effort)?;
+        if workload.warm {
+            keys::warm(self.run.lab, self.sidecar()?, workload.value_bytes)?;
         }
-        self.keep(row, &path, &side)
+        let ports = self.run.lab.ports();
+        let mut plain = self.side(workload, ports.plain);
+        let mut side = self.side(workload, ports.accelerated);
+        alternate(&mut plain, &mut side, self.run.effort)?;
+        row.hit_share_user = Some(self.hit_share(workload)?);
+        self.keep(row, &path, &side)?;
+        row.compare_user(&plain.figures());
+        Ok(())
     }
 
     /// `plain`: the sidecar stopped, `kernel`: the same port under its hooks.

@@ -77,6 +77,8 @@ pub(crate) fn all() -> Vec<Workload> {
         share("hit-share-50", 50),
         share("hit-share-90", 90),
         share("hit-share-99", 99),
+        mix("mix-90-10", Mix::Zipf { percent: 90, value_bytes: 64 }, 1, true),
+        mix("mix-50-50", Mix::Zipf { percent: 50, value_bytes: 64 }, 1, true),
         // So many keys that hardly one is asked for twice: keys that do not exist are cached too.
         command("get-miss", &format!("-r 100000000000 {t2}"), &["GET", "missing:__rand_int__"]),
         command("set-64B", &format!("-r {KEYS} {t2}"), &["SET", "set:__rand_int__", &"x".repeat(64)]),
@@ -103,6 +105,6 @@ mod tests {
         let mut names: Vec<_> = super::all().iter().map(|workload| workload.name).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 19);
+        assert_eq!(names.len(), 21);
     }
 }

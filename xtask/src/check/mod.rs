@@ -5,21 +5,22 @@
 mod fuzz;
 mod step;
 
-use crate::{setup, workspace};
+use crate::{conformance, setup, workspace};
 use anyhow::Result;
 use clap::Args;
 use std::process::Command;
+use std::time::Instant;
 use step::{Outcome, run_counted};
 
 /// What to check.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only these steps (comma-separated or repeated): format, clippy, unit, doc, integration, fuzz, deny.
+    /// Only these steps (comma-separated or repeated): format, clippy, unit, doc, integration, conformance, fuzz, deny.
     #[arg(long, value_name = "STEP", value_delimiter = ',', value_parser = NAMES)]
     only: Vec<String>,
 }
 
-const NAMES: [&str; 7] = ["format", "clippy", "unit", "doc", "integration", "fuzz", "deny"];
+const NAMES: [&str; 8] = ["format", "clippy", "unit", "doc", "integration", "conformance", "fuzz", "deny"];
 
 /// Tells tests that need root and a kernel that they must run (1) or that they say why they don't (unset).
 const KERNEL_TESTS: &str = "XPS_KERNEL_TESTS";
@@ -39,6 +40,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             )),
             "doc" => outcomes.push(run_counted("doc tests", cargo("test").args(["--workspace", "--doc"]))),
             "integration" => outcomes.push(integration()),
+            "conformance" => outcomes.push(conformance()),
             "fuzz" => outcomes.extend(fuzz::run()),
             _ => outcomes.extend(deny()),
         }
@@ -77,6 +79,23 @@ fn integration() -> Outcome {
     }
     run_counted("integration tests", command.env_remove(KERNEL_TESTS))
         .with_note("kernel tests left out: they need root")
+}
+
+/// A part of Redis's own test suite, through both paths.
+fn conformance() -> Outcome {
+    let name = "conformance with Redis (a part)";
+    println!("\n==> {name}");
+    let start = Instant::now();
+    match conformance::check() {
+        Ok(summary) => Outcome {
+            name: name.to_owned(),
+            passed: summary.passed,
+            failed: summary.failed,
+            seconds: start.elapsed().as_secs_f64(),
+            note: summary.note,
+        },
+        Err(error) => Outcome::failure(name, &format!("{error:#}")),
+    }
 }
 
 fn deny() -> Vec<Outcome> {

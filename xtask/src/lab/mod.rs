@@ -56,6 +56,11 @@ struct Network {
 impl Lab {
     /// Makes the network (root) or takes loopback (anybody else) and starts Redis.
     pub(crate) fn create() -> Result<Self> {
+        Self::create_with(&[])
+    }
+
+    /// The same with arguments for Redis.
+    pub(crate) fn create_with(redis_arguments: &[&str]) -> Result<Self> {
         let (network, ports) = if workspace::is_root() {
             namespace::remove_leftovers();
             let ports = Ports { plain: 6379, accelerated: 6380, admin: 9180, relay: 6390 };
@@ -67,7 +72,8 @@ impl Lab {
         };
         let folder = Folder::create()?;
         let place = network.as_ref().map_or_else(Place::here, |network| network.server.place().clone());
-        let redis = start_redis(&place, &folder.path, "redis", ports.plain, network.is_some())?;
+        let open = network.is_some();
+        let redis = start_redis(&place, &folder.path, "redis", ports.plain, open, redis_arguments)?;
         Ok(Self { _redis: redis, network, folder, ports })
     }
 
@@ -110,8 +116,8 @@ impl Lab {
     /// Starts the reflector on the relay port, with a Redis there for the handshakes. Both end when it is dropped.
     pub(crate) fn start_reflector(&self, program: &Path, value_bytes: usize) -> Result<Reflector> {
         let place = self.server();
-        let redis =
-            start_redis(&place, self.folder(), "redis-relay", self.ports.relay, self.has_namespaces())?;
+        let open = self.has_namespaces();
+        let redis = start_redis(&place, self.folder(), "redis-relay", self.ports.relay, open, &[])?;
         let arguments = [self.ports.relay.to_string(), value_bytes.to_string()];
         let mut agent = Process::start(&place, self.folder(), "reflector", program, &arguments)?;
         let server = self.address(self.ports.relay);
@@ -240,17 +246,29 @@ fn remove_leftovers(parent: &Path) {
     }
 }
 
-fn start_redis(place: &Place, folder: &Path, name: &str, port: u16, open: bool) -> Result<Process> {
+fn start_redis(
+    place: &Place,
+    folder: &Path,
+    name: &str,
+    port: u16,
+    open: bool,
+    more: &[&str],
+) -> Result<Process> {
     let program =
         workspace::find("redis-server").context("redis-server is missing; run `cargo xtask setup`")?;
     let port_text = port.to_string();
+    let folder_text =
+        folder.to_str().context("the checkout's path is not UTF-8, which Redis's options must be")?;
     let mut arguments = vec!["--port", &port_text, "--save", "", "--appendonly", "no", "--daemonize", "no"];
+    // Where it saves what a client asks it to save.
+    arguments.extend(["--dir", folder_text]);
     // Only inside a namespace of the lab, which nobody else reaches, may anybody connect.
     arguments.extend(if open {
         ["--protected-mode", "no", "--bind", "* -::*"]
     } else {
         ["--protected-mode", "yes", "--bind", "127.0.0.1"]
     });
+    arguments.extend(more);
     let mut process = Process::start(place, folder, name, program, &arguments)?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     process.wait_until(START_LIMIT, || place.run(|| ping(address)).is_ok())?;

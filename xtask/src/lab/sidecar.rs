@@ -4,6 +4,7 @@ use super::process::Process;
 use super::{Lab, Place};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
@@ -18,7 +19,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(40);
 pub(crate) enum Mode {
     /// The kernel path where it can be had.
     Auto,
-    /// The user path.
+    /// The user path, with its cache (`coherence.mode = "bounded"`).
     User,
 }
 
@@ -32,13 +33,19 @@ pub(crate) struct Sidecar {
 impl Sidecar {
     /// Starts kv-cache in Redis's place with its default settings, but for ports, path and pin folder, and waits until it says that it is ready.
     pub(crate) fn start(lab: &Lab, program: &Path, mode: Mode) -> Result<Self> {
+        Self::start_with(lab, program, mode, &[])
+    }
+
+    /// The same with some settings changed, as `section.key=value`.
+    pub(crate) fn start_with(lab: &Lab, program: &Path, mode: Mode, settings: &[&str]) -> Result<Self> {
         let ports = lab.ports();
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.admin));
         let path = lab.folder().join("kv-cache.toml");
         std::fs::write(&path, configuration(lab, mode, admin))
             .with_context(|| format!("cannot write {}", path.display()))?;
         let place = lab.server();
-        let arguments = ["run".as_ref(), "--config".as_ref(), path.as_os_str()];
+        let mut arguments = vec!["run".as_ref(), "--config".as_ref(), path.as_os_str()];
+        arguments.extend(settings.iter().flat_map(|setting| ["--set".as_ref(), OsStr::new(*setting)]));
         let process = Process::start(&place, lab.folder(), "kv-cache", program, &arguments)?;
         let mut sidecar = Self { process, place, admin };
         let (place, admin) = (sidecar.place.clone(), sidecar.admin);
@@ -61,14 +68,16 @@ impl Sidecar {
 
 fn configuration(lab: &Lab, mode: Mode, admin: SocketAddr) -> String {
     let ports = lab.ports();
-    let mode = match mode {
-        Mode::Auto => "auto",
-        Mode::User => "user",
+    // On the user path only bounded coherence caches.
+    let (mode, coherence) = match mode {
+        Mode::Auto => ("auto", "strict"),
+        Mode::User => ("user", "bounded"),
     };
     let addresses = if lab.has_namespaces() { r#"["0.0.0.0", "::"]"# } else { r#"["127.0.0.1"]"# };
     format!(
         "[redis]\naddress = \"127.0.0.1:{}\"\n\n[listen]\naccelerated_port = {}\naddresses = {addresses}\n\
-         admin = \"{admin}\"\n\n[path]\nmode = \"{mode}\"\npin_directory = \"{}\"\n",
+         admin = \"{admin}\"\n\n[path]\nmode = \"{mode}\"\npin_directory = \"{}\"\n\n\
+         [coherence]\nmode = \"{coherence}\"\n",
         ports.plain,
         ports.accelerated,
         lab.bpf_folder().join("kv-cache").display()
