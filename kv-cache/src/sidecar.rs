@@ -144,7 +144,14 @@ fn start_kernel(
         let installed = installed.as_ref().context("the installation is gone")?;
         Events::of(installed.map(xps_core::abi::map::EVENTS)?)?
     };
-    start_cache(&kernel.shared, Arc::<Kernel>::clone(kernel), Reports::Ring(Box::new(events)), config, tasks, stop);
+    start_cache(
+        &kernel.shared,
+        Arc::<Kernel>::clone(kernel),
+        Reports::Ring(Box::new(events)),
+        config,
+        tasks,
+        stop,
+    );
     tasks.spawn(sweep::flows(Arc::clone(kernel), config.redis.clone(), stop.clone()));
     let devices = Devices::watch(interfaces).context("interfaces cannot be watched")?;
     tasks.spawn(follow_devices(Arc::clone(kernel), config.wishes.clone(), devices, stop.clone()));

@@ -104,8 +104,6 @@ pub(crate) struct Planner<'a> {
     pub(crate) prefix: &'a str,
     /// The database that the client has selected.
     pub(crate) database: usize,
-    /// Whether it may swap databases.
-    pub(crate) swaps: bool,
     /// Nothing that concerns all keys.
     pub(crate) calm: bool,
     /// A number that no other value has.
@@ -188,7 +186,7 @@ impl Planner<'_> {
                 let own: Mask = 0b11 << (self.database * 2);
                 return self.everything(Action::Delete(own), &["FLUSHDB"]);
             }
-            2 if self.swaps => return self.everything(Action::Swap, &["SWAPDB", "0", "1"]),
+            2 => return self.everything(Action::Swap, &["SWAPDB", "0", "1"]),
             _ => {}
         }
         let (group, name) = (self.group(), self.random.below(2));

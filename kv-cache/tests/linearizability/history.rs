@@ -305,13 +305,17 @@ impl Search<'_> {
             self.possible.keys().take(4).map(|possible| format!("{:x?}", possible.state)).collect();
         let others = self.open.iter().flatten().filter(|other| **other != index);
         let others: Vec<_> = others.take(12).map(|other| format!("{:x?}", self.history[*other])).collect();
+        let mut last: Vec<_> = self.history.iter().filter(|other| other.to < self.now).collect();
+        last.sort_unstable_by_key(|other| (!other.is_read(), other.to));
+        let last: Vec<_> = last.iter().rev().take(12).rev().map(|other| format!("{other:x?}")).collect();
         Violation {
             operation: self.history[index].clone(),
             context: format!(
-                "possible before (first of {}):\n{}\nunder way:\n{}",
+                "possible before (first of {}):\n{}\nunder way:\n{}\nlast writes:\n{}",
                 self.possible.len(),
                 possible.join("\n"),
-                others.join("\n")
+                others.join("\n"),
+                last.join("\n")
             ),
         }
     }

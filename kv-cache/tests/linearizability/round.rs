@@ -84,8 +84,6 @@ impl Round<'_> {
             last: AtomicU64::new(0),
             cut_one_in: AtomicU32::new(0),
             prefix: format!("round{}", self.number),
-            // Tracking says nothing of it, and nothing else sees the plain port there.
-            swaps_on_plain: self.bound.is_none(),
         });
         let mut hits = Hits::default();
         let before = hits.look(lab)?;

@@ -34,8 +34,6 @@ pub(crate) struct Run {
     pub(crate) cut_one_in: AtomicU32,
     /// What names begin with.
     pub(crate) prefix: String,
-    /// Whether the cache learns of a SWAPDB on the plain port.
-    pub(crate) swaps_on_plain: bool,
 }
 
 impl Run {
@@ -161,7 +159,6 @@ impl Worker {
             random: &mut self.random,
             prefix: &self.run.prefix,
             database: self.kind.database,
-            swaps: self.kind.port == ACCELERATED || self.run.swaps_on_plain,
             calm: self.run.calm(),
             unique: self.run.last.fetch_add(1, Ordering::Relaxed) + 1,
         }
