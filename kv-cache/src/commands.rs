@@ -172,6 +172,23 @@ const SUBCOMMANDS: &[(&str, Class, &[&str])] = &[
 ];
 
 impl Commands {
+    /// The table before the server was asked: only the commands that the handler treats by name. Without them it would not
+    /// notice what a connection selects or begins while the agent starts, and would take it for another's later (C7).
+    /// Everything else may change anything.
+    #[must_use]
+    pub fn before_learning() -> Self {
+        let mut rows = BTreeMap::new();
+        let special = SPECIAL.iter().map(|(name, class)| ((*name).to_owned(), *class));
+        let containers = SUBCOMMANDS.iter().flat_map(|(name, class, members)| {
+            let members = members.iter().map(move |member| (format!("{name}|{member}"), *class));
+            members.chain([((*name).to_owned(), Class::Container)])
+        });
+        for (name, class) in special.chain(containers) {
+            rows.extend(padded(&name).map(|name| (name, plain(class))));
+        }
+        Self { rows, ..Self::default() }
+    }
+
     /// The table from the server's answer to `COMMAND INFO` for `names`, in that order. The answer to a bare `COMMAND`
     /// serves too, with the names that [`names`] found in it.
     ///

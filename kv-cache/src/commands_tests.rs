@@ -131,3 +131,23 @@ fn other_answers_are_refused() {
     assert_eq!(Commands::learn(&[], &Frame::Null), Err(CommandsError::NotAList));
     assert_eq!(names(&Frame::Error("ERR unknown command".into())), Err(CommandsError::NotAList));
 }
+
+#[test]
+fn what_changes_a_connection_is_known_before_the_server_was_asked() {
+    let known = Commands::before_learning();
+    for (name, class) in [
+        ("select", Class::Select),
+        ("multi", Class::Multi),
+        ("watch", Class::Watch),
+        ("auth", Class::Auth),
+        ("hello", Class::Hello),
+        ("subscribe", Class::Unpaired),
+        ("reset", Class::Session),
+        ("client", Class::Container),
+        ("client|reply", Class::Unpaired),
+        ("acl|setuser", Class::Recheck),
+    ] {
+        assert_eq!(known.info(name), Some(plain(class)), "{name}");
+    }
+    assert_eq!(known.info("set"), None);
+}

@@ -11,8 +11,10 @@ use xps_runtime::interface::Interface;
 use xps_runtime::plan::{Cause, Mode, Path, Plan, PlanError, plan};
 use xps_runtime::probe::{ProbeRequest, chain, probe};
 
+use crate::commands::Commands;
 use crate::config::Config;
 use crate::kernel::Kernel;
+use crate::store::store_commands;
 
 /// The kernel programs, as built with this agent.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("XPS_OBJECT"));
@@ -83,7 +85,8 @@ fn install(config: &Config, plan: &Plan) -> Result<(Arc<Kernel>, Stats), Install
         flows_max: config.flows_max,
         reply_bytes_max: REPLY_MAX as u32,
     };
-    let installed = Installed::install(plan, &service)?;
+    let known = Commands::before_learning();
+    let installed = Installed::install_with(plan, &service, |installed| store_commands(installed, &known))?;
     if installed.taken_over() {
         tracing::info!("took over the connections of an agent that was killed");
     }

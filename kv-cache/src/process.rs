@@ -69,7 +69,7 @@ impl Process {
         let process = Self {
             shared: Arc::new(shared),
             entries: reader,
-            commands: RwLock::default(),
+            commands: RwLock::new(rows_of(&Commands::before_learning())),
             readers: RwLock::default(),
             misses,
             missed: AtomicU32::new(0),
@@ -77,6 +77,10 @@ impl Process {
         };
         Ok((Arc::new(process), Reports::Queue(queue)))
     }
+}
+
+fn rows_of(commands: &Commands) -> HashMap<Name, Info> {
+    commands.rows().map(|(name, info)| (*name, *info)).collect()
 }
 
 impl Place for Process {
@@ -97,8 +101,7 @@ impl Place for Process {
     }
 
     fn store_commands(&self, commands: &Commands) -> Result<(), InstallError> {
-        let rows = commands.rows().map(|(name, info)| (*name, *info)).collect();
-        *self.commands.write().unwrap_or_else(PoisonError::into_inner) = rows;
+        *self.commands.write().unwrap_or_else(PoisonError::into_inner) = rows_of(commands);
         Ok(())
     }
 

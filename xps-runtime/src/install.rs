@@ -88,11 +88,23 @@ impl Installed {
     /// # Errors
     /// What failed and what to do about it.
     pub fn install(plan: &Plan, service: &Service<'_>) -> Result<Self, InstallError> {
+        Self::install_with(plan, service, |_| Ok(()))
+    }
+
+    /// Likewise; `prepare` fills maps of the service before its programs see a packet.
+    ///
+    /// # Errors
+    /// What failed and what to do about it, also in `prepare`.
+    pub fn install_with(
+        plan: &Plan,
+        service: &Service<'_>,
+        prepare: impl FnOnce(&Self) -> Result<(), InstallError>,
+    ) -> Result<Self, InstallError> {
         let pins = Pins::open(&service.pin_directory)?;
         let shapes = Shape::of_object(service.object)?;
         let taken_over = pins.settle(&shapes, service)?;
         let mut installed = Self::load(pins, &shapes, service, taken_over)?;
-        match installed.start(plan, service) {
+        match prepare(&installed).and_then(|()| installed.start(plan, service)) {
             Ok(()) => Ok(installed),
             Err(error) => {
                 if !taken_over {

@@ -4,6 +4,7 @@
 //! - [`setup`]: installs what the other commands need, and does nothing the second time.
 //! - [`lab`]: the test network: two namespaces, Redis, the sidecar, removed whatever happens.
 //! - [`demo`], [`bench`](mod@bench): plain and accelerated measured in one run, by turns.
+//! - [`linearizability`]: long tests of kv-cache, run by [`trial`].
 //! - [`conformance`]: Redis's own test suite through kv-cache.
 //! - [`check`]: everything that must hold before a change lands (`cargo xtask test`).
 //! - [`workspace`], [`machine`], [`cleanup`]: where things are, what the machine spends, what must go at the end.
@@ -14,8 +15,10 @@ mod cleanup;
 mod conformance;
 mod demo;
 mod lab;
+mod linearizability;
 mod machine;
 mod setup;
+mod trial;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -46,6 +49,11 @@ enum Command {
     /// Measure a service in full: every workload on both ports by turns, medians and ratios.
     #[command(subcommand)]
     Bench(Bench),
+    /// Let many clients read and write on both ports while the agent is killed, packets are lost and connections are
+    /// cut, and check that Redis alone could have answered so (root).
+    ///
+    /// Prints operations, hits among them, faults and violations; there must be none.
+    Linearizability(linearizability::Options),
     /// Run Redis's own test suite on Redis directly and through kv-cache, on the kernel path and on the user path, and
     /// compare: the same tests must pass and none may fail.
     ///
@@ -74,6 +82,7 @@ fn main() -> ExitCode {
         Command::Setup(options) => setup::run(&options).map(|_| true),
         Command::Demo(options) => demo::run(&options).map(|()| true),
         Command::Bench(Bench::Kv(options)) => bench::run(&options).map(|()| true),
+        Command::Linearizability(options) => linearizability::run(&options),
         Command::Conformance(options) => conformance::run(&options),
         Command::Test(options) => check::run(&options),
     };

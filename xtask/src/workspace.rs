@@ -92,17 +92,22 @@ pub(crate) fn build(package: &str, profile: &str) -> Result<PathBuf> {
     println!("building {package} ({profile})");
     let mut command = cargo();
     command.args(["build", "--profile", profile, "--package", package, "--bin", package]);
+    built(&mut command, package)
+}
+
+/// Runs a cargo command that builds a program, and returns the program's path.
+pub(crate) fn built(command: &mut Command, name: &str) -> Result<PathBuf> {
     command.arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().context("cannot run cargo")?;
     if !output.status.success() {
-        bail!("building {package} failed; cargo's messages are above");
+        bail!("building {name} failed; cargo's messages are above");
     }
     String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == package)
+        .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == name)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .with_context(|| format!("cargo built no binary named {package}"))
+        .with_context(|| format!("cargo built no program named {name}"))
 }
 
 /// A command as one would type it.

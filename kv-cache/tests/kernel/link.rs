@@ -5,36 +5,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::load::Load;
-use crate::support::{ACCELERATED, CLIENT_V4, Lab, Options, PLAIN, Place, SERVER_V4, SERVER_V6, Side};
+use crate::support::{
+    ACCELERATED, CLIENT_V4, Lab, Options, PLAIN, Place, SERVER_V4, SERVER_V6, Side, hurry, lose, rules,
+};
 
 /// Time under load for each kind of trouble.
 const SPELL: Duration = Duration::from_millis(1500);
-
-/// Loss is noticed after milliseconds instead of 200, so that a test sees much of it.
-fn hurry(lab: &Lab) -> Result<()> {
-    for side in [Side::Server, Side::Client] {
-        let change = ["route", "change", "10.78.0.0/30", "dev", "veth0", "rto_min", "10ms"];
-        lab.place(side).run_program("ip", &change)?;
-    }
-    Ok(())
-}
-
-fn rules(place: &Place, rules: &str) -> Result<()> {
-    place.run_program("nft", &[&format!("flush ruleset\n{rules}")]).context("nftables")
-}
-
-/// One of `one_in` packets of the connections is lost in a hook of this place.
-fn lose(place: &Place, hook: &str, one_in: u32) -> Result<()> {
-    let [from, to] = ["sport", "dport"].map(|port| {
-        format!("oifname != \"lo\" iifname != \"lo\" tcp {port} {{ {PLAIN}, {ACCELERATED} }} numgen random mod {one_in} == 0 drop")
-    });
-    rules(
-        place,
-        &format!(
-            "table inet lossy {{\nchain lossy {{\ntype filter hook {hook} priority 0;\n{from}\n{to}\n}}\n}}"
-        ),
-    )
-}
 
 fn work(lab: &Lab, load: &Load, what: &str) -> Result<()> {
     let before = lab.hits()?;

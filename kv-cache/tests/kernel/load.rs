@@ -7,24 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use crate::support::{ACCELERATED, Client, Lab, PLAIN, bulk, request, shown};
+use crate::support::{ACCELERATED, Client, Lab, PLAIN, Random, bulk, request, shown};
 
 /// Keys that all read and nobody writes.
 const SHARED: usize = 8;
-
-/// Steele, Lea, Flood: SplitMix64.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    /// A number below `n`.
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % n as u64) as usize
-    }
-}
 
 fn shared(i: usize) -> (String, String) {
     (format!("shared:{i}"), format!("value of {i} ").repeat(i * i + 1))

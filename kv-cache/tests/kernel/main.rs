@@ -4,11 +4,13 @@
 //! They need root and run with `XPS_KERNEL_TESTS=1`; see `support`.
 
 #[path = "../support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with the other test programs; each uses a part")]
 mod support;
 
 mod addresses;
 mod bounded;
 mod ends;
+mod expiry;
 mod hits;
 mod life;
 mod link;

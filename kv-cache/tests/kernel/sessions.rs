@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, Result, ensure};
 
-use crate::support::{ACCELERATED, Lab, Options, PLAIN, bulk, request, shown};
+use crate::support::{ACCELERATED, Lab, Options, PLAIN, bulk, request, shown, until};
 
 #[test]
 fn transactions_are_seen_when_they_are_carried_out() {
@@ -190,4 +190,49 @@ fn databases_are_kept_apart() {
         one.holds("key", "in 0")?;
         lab.warm(&mut zero, "key", "in 1: 19")
     });
+}
+
+/// Sends a signal to Redis.
+fn signal_redis(lab: &Lab, signal: libc::c_int) -> Result<()> {
+    let id = lab.redis_id()?.cast_signed();
+    // SAFETY: kill has no memory effects; the child is not waited for yet, so its id is still its own.
+    ensure!(unsafe { libc::kill(id, signal) } == 0, "no signal {signal} to Redis");
+    Ok(())
+}
+
+#[test]
+fn what_is_selected_while_the_sidecar_starts_is_known() {
+    for options in [Options::default(), Options::user()] {
+        Lab::run(options, |lab| {
+            let mut plain = lab.client(PLAIN)?;
+            plain.set("key", "zero")?;
+            plain.check("SELECT 1", "+OK\r\n")?;
+            plain.set("key", "one")?;
+            drop(plain);
+            lab.kill_sidecar()?;
+            // It cannot learn the commands, and connections come all the same.
+            signal_redis(lab, libc::SIGSTOP)?;
+            lab.launch_sidecar()?;
+            let mut client = until("a connection through the sidecar", || {
+                let Ok(client) = lab.client(ACCELERATED) else { return Ok(None) };
+                let taken =
+                    lab.status().is_ok_and(|status| status.flows.accelerated + status.flows.relayed > 0);
+                Ok(taken.then_some(client))
+            })?;
+            client.ask("SELECT 1")?;
+            // Until it has passed the sidecar.
+            until("the request", || Ok((lab.status()?.requests_total > 0).then_some(())))?;
+            signal_redis(lab, libc::SIGCONT)?;
+            lab.sidecar_ready()?;
+            client.expect(b"+OK\r\n")?;
+            let mut other = lab.client(ACCELERATED)?;
+            other.set("key", "zero again")?;
+            lab.warm(&mut other, "key", "zero again")?;
+            for _ in 0..100 {
+                client.holds("key", "one")?;
+                other.holds("key", "zero again")?;
+            }
+            lab.warm(&mut client, "key", "one")
+        });
+    }
 }

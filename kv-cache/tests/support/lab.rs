@@ -170,6 +170,12 @@ impl Lab {
     /// Starts kv-cache and waits until it serves on the path and with the coherence that the test
     /// asks for.
     pub(crate) fn start_sidecar(&mut self) -> Result<()> {
+        self.launch_sidecar()?;
+        self.sidecar_ready()
+    }
+
+    /// Starts kv-cache and does not wait.
+    pub(crate) fn launch_sidecar(&mut self) -> Result<()> {
         let pins = format!("path.pin_directory={}", self.pins().display());
         let mut command = self.server.place().command(env!("CARGO_BIN_EXE_kv-cache"));
         command.arg("run");
@@ -179,15 +185,20 @@ impl Lab {
             command.args(["--set", setting]);
         }
         command.envs(self.options.environment.iter().copied());
-        let mut sidecar = Process::start(&mut command, self.folder.path(), "kv-cache")?;
+        let sidecar = Process::start(&mut command, self.folder.path(), "kv-cache")?;
         self.made.push(sidecar.id());
+        self.sidecar = Some(sidecar);
+        Ok(())
+    }
+
+    /// Waits until kv-cache serves on the path and with the coherence that the test asks for.
+    pub(crate) fn sidecar_ready(&mut self) -> Result<()> {
+        let sidecar = self.sidecar.as_mut().context("no kv-cache runs")?;
         let (place, path, state) = (self.server.place(), self.options.path, self.options.state);
         sidecar.until(PATIENCE, || {
             let status = place.run(|| admin::ask(ADMIN)).ok()?;
             (status.path == path && status.coherence.state == state).then_some(())
-        })?;
-        self.sidecar = Some(sidecar);
-        Ok(())
+        })
     }
 
     /// Kills kv-cache (SIGKILL).
@@ -273,6 +284,11 @@ impl Lab {
     /// Redis's process id.
     pub(crate) fn redis_id(&self) -> Result<u32> {
         Ok(self.redis.as_ref().context("no Redis runs")?.id())
+    }
+
+    /// kv-cache's process id.
+    pub(crate) fn sidecar_id(&self) -> Result<u32> {
+        Ok(self.sidecar.as_ref().context("no kv-cache runs")?.id())
     }
 
     /// A connection from the client's namespace by IPv4.

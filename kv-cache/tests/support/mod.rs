@@ -4,14 +4,22 @@
 //!
 //! Kernel tests need root. With `XPS_KERNEL_TESTS=1` they run or fail; without it they say that they are skipped, and pass.
 
+mod interrupt;
 mod lab;
 mod namespace;
 mod process;
+mod random;
 mod resp;
+mod trouble;
 
-pub(crate) use lab::{ACCELERATED, CLIENT_V4, CLIENT_V6, Lab, Options, PLAIN, SERVER_V4, SERVER_V6, Side};
+pub(crate) use interrupt::interrupted;
+pub(crate) use lab::{
+    ACCELERATED, CLIENT_V4, CLIENT_V6, Lab, Options, PLAIN, SERVER_V4, SERVER_V6, Side, connect_from,
+};
 pub(crate) use namespace::Place;
-pub(crate) use resp::{Client, bulk, request, shown};
+pub(crate) use random::Random;
+pub(crate) use resp::{Client, bulk, is_lost, request, shown};
+pub(crate) use trouble::{hurry, lose, rules};
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

@@ -1,10 +1,10 @@
 //! A blocking RESP client that shows every byte.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 
 /// How long a reply may take, also over a link that loses packets.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,6 +46,14 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
     let end = bytes.len().min(200);
     let rest = if end < bytes.len() { format!("… ({} bytes)", bytes.len()) } else { String::new() };
     format!("{}{rest}", bytes[..end].escape_ascii())
+}
+
+/// Whether the connection was lost, or refused; not that the other side is silent.
+pub(crate) fn is_lost(error: &Error) -> bool {
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof};
+    let kinds = [BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof];
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+    io.is_some_and(|error| kinds.contains(&error.kind()))
 }
 
 impl Client {
@@ -232,7 +240,10 @@ impl Client {
             let waited = start.elapsed();
             format!("after {waited:?}, a reply so far: {}", shown(&self.received[self.at..]))
         })?;
-        ensure!(read != 0, "the end in a reply: {}", shown(&self.received[self.at..]));
+        if read == 0 {
+            let end = Error::from(io::Error::from(ErrorKind::UnexpectedEof));
+            return Err(end.context(format!("the end in a reply: {}", shown(&self.received[self.at..]))));
+        }
         self.received.extend_from_slice(&part[..read]);
         Ok(())
     }

@@ -9,6 +9,7 @@ mod process;
 mod sidecar;
 
 pub(crate) use namespace::Place;
+pub(crate) use process::{pidfd, signal};
 pub(crate) use sidecar::{Mode, Sidecar};
 
 use crate::{cleanup, workspace};

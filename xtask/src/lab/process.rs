@@ -86,7 +86,7 @@ impl Drop for Process {
 }
 
 /// A handle that never means another process, also after this one has ended and its id is used again.
-fn pidfd(child: &Child) -> std::io::Result<OwnedFd> {
+pub(crate) fn pidfd(child: &Child) -> std::io::Result<OwnedFd> {
     // SAFETY: pidfd_open takes two integers and has no memory effects.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
     if fd < 0 {
@@ -96,7 +96,8 @@ fn pidfd(child: &Child) -> std::io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-fn signal(process: &OwnedFd, signal: libc::c_int) {
+/// Sends a signal; to a process that has ended, none.
+pub(crate) fn signal(process: &OwnedFd, signal: libc::c_int) {
     // SAFETY: no siginfo is handed over; a process that has ended gives ESRCH, which is what we want.
     unsafe {
         libc::syscall(
