@@ -4,7 +4,7 @@
 //!
 //! A start:
 //!
-//! - [`config`]: what is asked for.
+//! - [`config`]: what is asked for; [`current`]: what holds now.
 //! - [`path`]: kernel path or user path, as a transaction with a recorded cause.
 //! - [`sidecar`]: everything started, watched over, and stopped in order.
 //!
@@ -12,6 +12,7 @@
 //!
 //! - [`reports`]: misses that the handler tells of; [`fill`]: from them to entries.
 //! - [`table`]: where entries lie and which one makes room; pure.
+//! - [`limits`]: which keys may be cached, and for how long; pure.
 //! - [`sketch`]: how often keys were asked for.
 //! - [`store`]: the handler's tables.
 //! - [`sweep`]: flows and entries whose time is over.
@@ -30,19 +31,25 @@
 //! Telling:
 //!
 //! - [`status`], [`report`]: what the sidecar says about itself, and where it comes from.
-//! - [`admin`]: by HTTP.
+//! - [`admin`]: by HTTP, at an [`address`]; [`client`]: how the commands ask there.
+//! - [`actions`]: what operators may do.
 //!
 //! What is deliberately absent: keys and values in logs.
 
+pub mod actions;
+pub mod address;
 pub mod admin;
+pub mod client;
 pub mod clock;
 pub mod coherence;
 pub mod commands;
 pub mod config;
 pub mod credentials;
+pub mod current;
 pub mod fill;
 pub mod freshness;
 pub mod kernel;
+pub mod limits;
 pub mod path;
 pub mod process;
 pub mod redis;

@@ -1,14 +1,14 @@
 //! The command line of kv-cache.
 
 use std::io::{IsTerminal, Write};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use kv_cache::address::Address;
 use kv_cache::config::{Config, LogFormat};
-use kv_cache::{admin, sidecar};
+use kv_cache::{client, sidecar};
 use tracing_subscriber::EnvFilter;
 
 /// Answers Redis GETs in the network stack; everything else goes to Redis unchanged.
@@ -30,10 +30,29 @@ enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
-        /// Where it serves status and metrics (listen.admin).
-        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9180")]
-        admin: SocketAddr,
+        #[command(flatten)]
+        admin: Admin,
     },
+    /// Make all entries of a running sidecar invalid, at once.
+    Flush(Admin),
+    /// Forbid hits until `enable` or a restart; everything goes to Redis.
+    Disable(Admin),
+    /// Allow hits again.
+    Enable(Admin),
+}
+
+/// Which running sidecar.
+#[derive(Debug, Args)]
+struct Admin {
+    /// Where it listens for status and commands (listen.admin): an address with port, or unix:/path/of/socket.
+    #[arg(long = "admin", value_name = "ADDRESS", default_value = "127.0.0.1:9180")]
+    address: Address,
+}
+
+impl Admin {
+    fn act(&self, action: &str) -> Result<()> {
+        print(&client::act(&self.address, action)?)
+    }
 }
 
 /// Where the configuration comes from. Every key can also be set by a variable: `KV_CACHE_<SECTION>_<KEY>`.
@@ -101,15 +120,21 @@ fn run(arguments: Arguments) -> Result<()> {
             println!("OK");
             Ok(())
         }
-        Command::Status { json, admin: address } => {
-            let status = admin::ask(address)?;
-            let text = if json { serde_json::to_string_pretty(&status)? + "\n" } else { status.to_string() };
-            match std::io::stdout().write_all(text.as_bytes()) {
-                // Whoever read it has seen enough.
-                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-                written => Ok(written?),
-            }
+        Command::Status { json, admin } => {
+            let status = client::status(admin.address)?;
+            print(&if json { serde_json::to_string_pretty(&status)? + "\n" } else { status.to_string() })
         }
+        Command::Flush(admin) => admin.act("flush"),
+        Command::Disable(admin) => admin.act("disable"),
+        Command::Enable(admin) => admin.act("enable"),
+    }
+}
+
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever read it has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
     }
 }
 

@@ -23,7 +23,7 @@ use xps_runtime::session::InProcess;
 
 use crate::coherence::Cause;
 use crate::commands::Commands;
-use crate::config::Config;
+use crate::current::Current;
 use crate::reports::{Miss, QUEUE, Reports};
 use crate::shared::{Place, Shared, count};
 use crate::store::{Buckets, Entries, EntryReader, SettingsMap};
@@ -52,18 +52,19 @@ impl Process {
     ///
     /// # Errors
     /// If there is not enough memory.
-    pub fn new(config: &Config) -> io::Result<(Arc<Self>, Reports)> {
+    pub fn new(current: &Arc<Current>) -> io::Result<(Arc<Self>, Reports)> {
+        let config = current.read();
         let (entries, reader) = Entries::in_process(config.pages)?;
         // Keyed by the system's random numbers: what clients choose must not lead to a bucket of their choice.
         let random = RandomState::new();
         let secret = [random.hash_one(0_u64), random.hash_one(1_u64)];
         let shared = Shared::new(
+            Arc::clone(current),
             secret,
             Buckets::in_process()?,
             SettingsMap::in_process(config.miss_sample)?,
             entries,
             config.entries_max as usize,
-            config.max_staleness,
         );
         let (misses, queue) = mpsc::channel(QUEUE);
         let process = Self {

@@ -86,7 +86,7 @@ struct Own {
 }
 
 /// A counter and its name.
-fn named(counts: &Counts) -> [(&'static str, &AtomicU64); 11] {
+fn named(counts: &Counts) -> [(&'static str, &AtomicU64); 12] {
     [
         ("misses_reported", &counts.misses_reported),
         ("fills", &counts.fills),
@@ -94,6 +94,7 @@ fn named(counts: &Counts) -> [(&'static str, &AtomicU64); 11] {
         ("overtaken", &counts.overtaken),
         ("refused", &counts.refused),
         ("uncacheable", &counts.uncacheable),
+        ("filtered", &counts.filtered),
         ("flushes", &counts.flushes),
         ("invalidations_tracked", &counts.invalidations_tracked),
         ("invalidations_all", &counts.invalidations_all),

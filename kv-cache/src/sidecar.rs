@@ -19,8 +19,10 @@ use xps_runtime::plan::{self, Wishes};
 use xps_runtime::relay::{Plain, Relay, RelaySettings, Through};
 use xps_runtime::session::SegmentCounts;
 
+use crate::actions::Actions;
 use crate::coherence::Mode;
 use crate::config::Config;
+use crate::current::Current;
 use crate::freshness::State;
 use crate::kernel::Kernel;
 use crate::process::{Cached, Process};
@@ -43,12 +45,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// If it cannot start; what is wrong and what to do about it.
 pub async fn run(config: Config) -> Result<()> {
+    let current = Current::new(config);
+    let config = current.read();
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be handled")?;
     let (stopping, stop) = watch::channel(false);
     let (drain, draining) = watch::channel(false);
     // What can fail for others' sake comes before anything is changed in the stack.
-    let admin_listener = admin::listen(config.admin).await?;
+    let admin_listener = admin::listen(&config.admin).await?;
     let relay = Relay::bind(RelaySettings {
         listen: config.addresses.iter().map(|ip| SocketAddr::new(*ip, config.accelerated_port)).collect(),
         server: config.redis.address,
@@ -56,7 +60,7 @@ pub async fn run(config: Config) -> Result<()> {
         connect_timeout: CONNECT_TIMEOUT,
     })?;
     let relay_counts = relay.counts();
-    let taken = tokio::task::block_in_place(|| path::take(&config))?;
+    let taken = tokio::task::block_in_place(|| path::take(&current))?;
     let causes: Vec<_> = taken.plan.causes.iter().map(ToString::to_string).collect();
     let causes = causes.join("; ");
     tracing::info!(path = taken.plan.path.label(), causes, redis = %config.redis.address, port = config.accelerated_port, "started");
@@ -69,14 +73,25 @@ pub async fn run(config: Config) -> Result<()> {
             (Some(kernel), None, source)
         }
         None => {
-            let (process, reports) = Process::new(&config).context("no memory for the cache")?;
+            let (process, reports) = Process::new(&current).context("no memory for the cache")?;
             let source = Source::Process(Arc::clone(&process), Arc::clone(&segments));
             (None, Some((process, reports)), source)
         }
     };
     let report = Report::new(taken.plan, config.redis.address, source, relay_counts)?;
     let mut tasks = JoinSet::new();
-    let serving = tokio::spawn(admin::serve(admin_listener, Arc::new(report), stop.clone()));
+    let cache = match (&kernel, &process) {
+        (Some(kernel), _) => Some(Arc::clone(&kernel.shared)),
+        (None, Some((process, _))) => Some(Arc::clone(&process.shared)),
+        (None, None) => None,
+    };
+    let serving = tokio::spawn(admin::serve(
+        admin_listener,
+        config.admin.clone(),
+        Arc::new(report),
+        Arc::new(Actions::new(cache)),
+        stop.clone(),
+    ));
     let mut relaying = match &process {
         Some((process, _)) if config.coherence == Mode::Bounded => {
             let through = Through { service: Cached::new(Arc::clone(process)), counts: segments };
@@ -152,10 +167,10 @@ fn start_kernel(
         tasks,
         stop,
     );
-    tasks.spawn(sweep::flows(Arc::clone(kernel), config.redis.clone(), stop.clone()));
+    tasks.spawn(sweep::flows(Arc::clone(kernel), stop.clone()));
     let devices = Devices::watch(interfaces).context("interfaces cannot be watched")?;
     tasks.spawn(follow_devices(Arc::clone(kernel), config.wishes.clone(), devices, stop.clone()));
-    let lease = Lease::start(Arc::clone(kernel), config.lease)?;
+    let lease = Lease::start(Arc::clone(kernel))?;
     kernel.control.set_accept(true);
     kernel.control.set_answer(true);
     Ok(lease)
@@ -170,21 +185,10 @@ fn start_cache(
     tasks: &mut JoinSet<()>,
     stop: &watch::Receiver<bool>,
 ) {
-    let filling = fill::Settings {
-        redis: config.redis.clone(),
-        missing_keys: config.missing_keys,
-        value_bytes_max: config.value_bytes_max,
-        miss_sample: config.miss_sample,
-    };
-    let watching = watcher::Settings {
-        redis: config.redis.clone(),
-        mode: config.coherence,
-        kill_older_connections: config.kill_older_connections,
-    };
     let tracked = tracking::Settings { redis: config.redis.clone(), enabled: config.tracking };
     tasks.spawn(tracking::run(Arc::clone(shared), tracked, stop.clone()));
-    tasks.spawn(fill::run(Arc::clone(shared), filling, reports, stop.clone()));
-    tasks.spawn(watcher::run(place, watching, stop.clone()));
+    tasks.spawn(fill::run(Arc::clone(shared), reports, stop.clone()));
+    tasks.spawn(watcher::run(place, stop.clone()));
     tasks.spawn(sweep::entries(Arc::clone(shared), stop.clone()));
     tasks.spawn(clock::run(Arc::clone(shared), stop.clone()));
 }
@@ -278,12 +282,13 @@ struct Lease {
 }
 
 impl Lease {
-    fn start(kernel: Arc<Kernel>, duration: Duration) -> Result<Self> {
+    fn start(kernel: Arc<Kernel>) -> Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&stopping);
         let renew = move || {
             let freshness = &kernel.shared.freshness;
             while !stop.load(Ordering::Acquire) {
+                let duration = kernel.shared.config.read().lease;
                 let silent_ns =
                     monotonic_ns().saturating_sub(kernel.shared.fill_beat_ns.load(Ordering::Acquire));
                 let alive = Duration::from_nanos(silent_ns) < duration.max(Duration::from_secs(1));

@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use kv_cache::admin;
 use kv_cache::status::Status;
+use kv_cache::{admin, client};
 
 use super::namespace::{BpfMount, Namespace, Place, remove_leftovers};
 use super::process::Process;
@@ -304,6 +304,11 @@ impl Lab {
     /// What kv-cache says of itself.
     pub(crate) fn status(&self) -> Result<Status> {
         self.server.place().run(|| admin::ask(ADMIN))
+    }
+
+    /// Asks kv-cache to do something, as `kv-cache flush` and the like do.
+    pub(crate) fn act(&self, action: &str) -> Result<String> {
+        self.server.place().run(|| client::act(&ADMIN.into(), action))
     }
 
     /// Requests answered in the stack so far.
