@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::reload::Reloader;
 use crate::shared::Shared;
 
 /// What became of it.
@@ -18,13 +19,19 @@ pub enum Outcome {
 pub struct Actions {
     /// The cache, where there is one.
     cache: Option<Arc<Shared>>,
+    reloader: Arc<Reloader>,
 }
 
 impl Actions {
-    /// Acts on a cache.
+    /// Acts on a cache and on the configuration.
     #[must_use]
-    pub const fn new(cache: Option<Arc<Shared>>) -> Self {
-        Self { cache }
+    pub const fn new(cache: Option<Arc<Shared>>, reloader: Arc<Reloader>) -> Self {
+        Self { cache, reloader }
+    }
+
+    /// Reads the configuration again.
+    pub fn reload(&self) -> Outcome {
+        self.reloader.reload()
     }
 
     fn on_cache(&self, act: impl FnOnce(&Shared) -> &'static str) -> Outcome {

@@ -50,6 +50,7 @@ pub async fn serve(
         .route("/flush", post(flush))
         .route("/enable", post(enable))
         .route("/disable", post(disable))
+        .route("/reload", post(reload))
         .with_state(Arc::new(Served { guard: Guard::of(&address), report, actions }));
     let stopped = async move {
         let _ = stop.wait_for(|stop| *stop).await;
@@ -97,6 +98,10 @@ async fn enable(served: State<Arc<Served>>, headers: HeaderMap) -> Response {
 
 async fn disable(served: State<Arc<Served>>, headers: HeaderMap) -> Response {
     act(served, &headers, Actions::disable).await
+}
+
+async fn reload(served: State<Arc<Served>>, headers: HeaderMap) -> Response {
+    act(served, &headers, Actions::reload).await
 }
 
 /// Acts, if the request may.

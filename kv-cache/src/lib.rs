@@ -4,7 +4,7 @@
 //!
 //! A start:
 //!
-//! - [`config`]: what is asked for; [`current`]: what holds now.
+//! - [`config`]: what is asked for, [`source`]: where; [`current`]: what holds now.
 //! - [`path`]: kernel path or user path, as a transaction with a recorded cause.
 //! - [`sidecar`]: everything started, watched over, and stopped in order.
 //!
@@ -32,7 +32,7 @@
 //!
 //! - [`status`], [`report`]: what the sidecar says about itself, and where it comes from.
 //! - [`admin`]: by HTTP, at an [`address`]; [`client`]: how the commands ask there.
-//! - [`actions`]: what operators may do.
+//! - [`actions`]: what operators may do; [`reload`]: the configuration, read again.
 //!
 //! What is deliberately absent: keys and values in logs.
 
@@ -53,11 +53,13 @@ pub mod limits;
 pub mod path;
 pub mod process;
 pub mod redis;
+pub mod reload;
 pub mod report;
 pub mod reports;
 pub mod shared;
 pub mod sidecar;
 pub mod sketch;
+pub mod source;
 pub mod status;
 pub mod store;
 pub mod sweep;

@@ -8,8 +8,11 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use kv_cache::address::Address;
 use kv_cache::config::{Config, LogFormat};
+use kv_cache::reload::SetLogLevel;
+use kv_cache::source::ConfigSource;
 use kv_cache::{client, sidecar};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::{EnvFilter, reload};
 
 /// Answers Redis GETs in the network stack; everything else goes to Redis unchanged.
 #[derive(Debug, Parser)]
@@ -39,6 +42,8 @@ enum Command {
     Disable(Admin),
     /// Allow hits again.
     Enable(Admin),
+    /// Read the configuration again, as SIGHUP does; with any mistake the old one goes on.
+    Reload(Admin),
 }
 
 /// Which running sidecar.
@@ -72,21 +77,8 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 impl Configuration {
-    fn read(&self) -> Result<Config> {
-        let name = self.config.as_ref().map(|path| path.display().to_string());
-        let text = match &self.config {
-            Some(path) => Some(
-                std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read the configuration {}", path.display()))?,
-            ),
-            None => None,
-        };
-        // A variable that is not UTF-8 cannot be one of ours: all values are text.
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        let file = name.as_deref().zip(text.as_deref());
-        Ok(Config::read(file, environment, self.set.clone())?)
+    fn source(self) -> ConfigSource {
+        ConfigSource { file: self.config, flags: self.set }
     }
 }
 
@@ -103,8 +95,9 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Run(configuration) => {
-            let config = configuration.read()?;
-            log(&config);
+            let source = configuration.source();
+            let config = source.read()?;
+            let set_log_level = log(&config);
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()
@@ -112,11 +105,13 @@ fn run(arguments: Arguments) -> Result<()> {
                 .context("no runtime")?;
             runtime.block_on(async {
                 // On a worker, so that it may block while the others go on.
-                tokio::spawn(sidecar::run(config)).await.context("the sidecar failed")?
+                tokio::spawn(sidecar::run(config, source, set_log_level))
+                    .await
+                    .context("the sidecar failed")?
             })
         }
         Command::Check(configuration) => {
-            configuration.read()?;
+            configuration.source().read()?;
             println!("OK");
             Ok(())
         }
@@ -127,6 +122,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::Flush(admin) => admin.act("flush"),
         Command::Disable(admin) => admin.act("disable"),
         Command::Enable(admin) => admin.act("enable"),
+        Command::Reload(admin) => admin.act("reload"),
     }
 }
 
@@ -138,14 +134,32 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-fn log(config: &Config) {
+/// Starts the log; what changes its level later.
+fn log(config: &Config) -> SetLogLevel {
     let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match config.log_format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => {
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            Box::new(move |level| told(EnvFilter::try_new(level).map(|filter| handle.reload(filter))))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            Box::new(move |level| told(EnvFilter::try_new(level).map(|filter| handle.reload(filter))))
+        }
+    }
+}
+
+/// The level was checked before, and the log lasts as long as the program: neither fails, and if so it is told.
+fn told(changed: Result<Result<(), reload::Error>, ParseError>) {
+    if !matches!(changed, Ok(Ok(()))) {
+        tracing::error!(?changed, "the level of the log was not changed");
     }
 }

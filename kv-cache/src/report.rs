@@ -19,6 +19,7 @@ use xps_runtime::session::SegmentCounts;
 use crate::coherence::Cause;
 use crate::kernel::Kernel;
 use crate::process::Process;
+use crate::reload::Reloader;
 use crate::shared::{Counts, Shared, lock};
 use crate::status::{Coherence, Flows, Interface, Memory, Status};
 use crate::sweep::{Census, census};
@@ -71,6 +72,7 @@ pub struct Report {
     redis: SocketAddr,
     source: Source,
     relay: Arc<RelayCounts>,
+    reloader: Arc<Reloader>,
     metrics: Metrics,
     own: Own,
 }
@@ -113,6 +115,7 @@ impl Report {
         redis: SocketAddr,
         source: Source,
         relay: Arc<RelayCounts>,
+        reloader: Arc<Reloader>,
     ) -> prometheus::Result<Self> {
         let metrics = Metrics::new(Registry::new(), "kv-cache", env!("CARGO_PKG_VERSION"))?;
         metrics.set_path(&plan);
@@ -141,7 +144,10 @@ impl Report {
         registry.register(Box::new(own.opaque_flows.clone()))?;
         registry.register(Box::new(own.causes.clone()))?;
         registry.register(Box::new(own.events.clone()))?;
-        Ok(Self { plan, redis, source, relay, metrics, own })
+        for collector in reloader.collectors() {
+            registry.register(collector)?;
+        }
+        Ok(Self { plan, redis, source, relay, reloader, metrics, own })
     }
 
     /// The status now.
@@ -157,6 +163,7 @@ impl Report {
             hits_total: counted(Reason::RequestsAnswered),
             misses_total: counted(Reason::Miss),
             requests_total: counted(Reason::Requests),
+            configuration: self.reloader.status(),
             flows: Flows { relayed: relay.open, relayed_total: relay.connections, ..Flows::default() },
             passes: Reason::ALL.iter().map(|reason| (reason.label().to_owned(), counted(*reason))).collect(),
             ..Status::default()

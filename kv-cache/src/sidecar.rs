@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
@@ -26,9 +26,11 @@ use crate::current::Current;
 use crate::freshness::State;
 use crate::kernel::Kernel;
 use crate::process::{Cached, Process};
+use crate::reload::{Reloader, SetLogLevel};
 use crate::report::{Report, Source};
 use crate::reports::Reports;
 use crate::shared::{Place, Shared, lock};
+use crate::source::ConfigSource;
 use crate::{admin, clock, fill, path, sweep, tracking, watch as watcher};
 
 /// How often the lease is renewed during its time.
@@ -44,11 +46,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// If it cannot start; what is wrong and what to do about it.
-pub async fn run(config: Config) -> Result<()> {
+pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLogLevel) -> Result<()> {
     let current = Current::new(config);
     let config = current.read();
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be handled")?;
+    let hangup = signal(SignalKind::hangup()).context("signals cannot be handled")?;
     let (stopping, stop) = watch::channel(false);
     let (drain, draining) = watch::channel(false);
     // What can fail for others' sake comes before anything is changed in the stack.
@@ -67,38 +70,44 @@ pub async fn run(config: Config) -> Result<()> {
 
     let segments = Arc::new(SegmentCounts::default());
     // While the kernel path is up, what it leaves to the relay is not cached: its writes are seen in the stack.
-    let (kernel, process, source) = match taken.kernel {
+    let (kernel, process, counted) = match taken.kernel {
         Some((kernel, stats)) => {
-            let source = Source::Kernel(Arc::clone(&kernel), Mutex::new(stats));
-            (Some(kernel), None, source)
+            let counted = Source::Kernel(Arc::clone(&kernel), Mutex::new(stats));
+            (Some(kernel), None, counted)
         }
         None => {
             let (process, reports) = Process::new(&current).context("no memory for the cache")?;
-            let source = Source::Process(Arc::clone(&process), Arc::clone(&segments));
-            (None, Some((process, reports)), source)
+            let counted = Source::Process(Arc::clone(&process), Arc::clone(&segments));
+            (None, Some((process, reports)), counted)
         }
     };
-    let report = Report::new(taken.plan, config.redis.address, source, relay_counts)?;
-    let mut tasks = JoinSet::new();
     let cache = match (&kernel, &process) {
         (Some(kernel), _) => Some(Arc::clone(&kernel.shared)),
         (None, Some((process, _))) => Some(Arc::clone(&process.shared)),
         (None, None) => None,
     };
+    let reloader = Arc::new(Reloader::new(source, Arc::clone(&current), cache.clone(), set_log_level)?);
+    let report = Report::new(taken.plan, config.redis.address, counted, relay_counts, Arc::clone(&reloader))?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(reload_on(hangup, Arc::clone(&reloader), stop.clone()));
     let serving = tokio::spawn(admin::serve(
         admin_listener,
         config.admin.clone(),
         Arc::new(report),
-        Arc::new(Actions::new(cache)),
+        Arc::new(Actions::new(cache, reloader)),
         stop.clone(),
     ));
+    let grace = {
+        let current = Arc::clone(&current);
+        move || current.read().drain_timeout
+    };
     let mut relaying = match &process {
         Some((process, _)) if config.coherence == Mode::Bounded => {
             let through = Through { service: Cached::new(Arc::clone(process)), counts: segments };
-            tokio::spawn(relay.run(through, draining, config.drain_timeout))
+            tokio::spawn(relay.run(through, draining, grace))
         }
         // In strict mode there are no hits on the user path: then nothing needs to be read either.
-        _ => tokio::spawn(relay.run(Plain, draining, config.drain_timeout)),
+        _ => tokio::spawn(relay.run(Plain, draining, grace)),
     };
     let lease = match &kernel {
         Some(kernel) => Some(start_kernel(kernel, &config, taken.interfaces, &mut tasks, &stop)?),
@@ -125,7 +134,7 @@ pub async fn run(config: Config) -> Result<()> {
         kernel.control.set_accept(false);
     }
     tokio::select! {
-        () = ended(kernel.as_deref(), &mut relaying, config.drain_timeout) => {}
+        () = ended(kernel.as_deref(), &mut relaying, current.read().drain_timeout) => {}
         _ = terminate.recv() => tracing::info!("asked again: not waiting for connections"),
         _ = interrupt.recv() => tracing::info!("asked again: not waiting for connections"),
     }
@@ -144,6 +153,18 @@ pub async fn run(config: Config) -> Result<()> {
     let _ = serving.await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Reads the configuration again on each `hangup`.
+async fn reload_on(mut hangup: Signal, reloader: Arc<Reloader>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            asked = hangup.recv() => if asked.is_none() { return },
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        // What came of it is in the log, the status and the metrics.
+        tokio::task::block_in_place(|| reloader.reload());
+    }
 }
 
 /// Starts everything that the kernel path needs.

@@ -35,6 +35,8 @@ pub struct Status {
     pub flows: Flows,
     /// Whether hits are allowed.
     pub coherence: Coherence,
+    /// The configuration, as far as it changes while the sidecar runs.
+    pub configuration: Configuration,
     /// The agent's own work.
     pub agent: BTreeMap<String, u64>,
     /// Memory, in bytes.
@@ -87,6 +89,16 @@ pub struct Coherence {
     pub max_staleness_ms: u64,
 }
 
+/// The configuration, as far as it changes while the sidecar runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Configuration {
+    /// Whether it could be read when it was read last.
+    pub last_reload_successful: bool,
+    /// Keys whose new value holds only after a restart.
+    pub waiting_for_restart: Vec<String>,
+}
+
 /// Memory, in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -129,6 +141,17 @@ impl fmt::Display for Status {
                 self.coherence.opaque_clients.join(", ")
             );
             row(f, "", text)?;
+        }
+        if !self.configuration.last_reload_successful {
+            row(
+                f,
+                "configuration",
+                "the last reload failed, an older one holds; the log says why".to_owned(),
+            )?;
+        }
+        if !self.configuration.waiting_for_restart.is_empty() {
+            let keys = self.configuration.waiting_for_restart.join(", ");
+            row(f, "configuration", format!("only after a restart: {keys}"))?;
         }
         row(
             f,

@@ -42,8 +42,13 @@ fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
 }
 
 fn start(admin: &Address) -> Sidecar {
+    start_with(admin, &[])
+}
+
+fn start_with(admin: &Address, arguments: &[&str]) -> Sidecar {
     let child = Command::new(env!("CARGO_BIN_EXE_kv-cache"))
         .arg("run")
+        .args(arguments)
         .args(["--set", &format!("redis.address=127.0.0.1:{}", free_port())])
         .args(["--set", &format!("listen.accelerated_port={}", free_port())])
         .args(["--set", "listen.addresses=127.0.0.1", "--set", &format!("listen.admin={admin}")])
@@ -98,7 +103,7 @@ fn what_others_can_reach_shows_and_does_not_act() {
     let port = free_port();
     let _sidecar = start(&Address::Tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))));
     let loopback = format!("127.0.0.1:{port}");
-    for action in ["flush", "enable", "disable"] {
+    for action in ["flush", "enable", "disable", "reload"] {
         let output = kv_cache(&[action, "--admin", &loopback]);
         assert!(!output.status.success());
         assert!(said(&output).contains("set listen.admin to a loopback address"), "{}", said(&output));
@@ -135,4 +140,38 @@ fn a_web_page_cannot_act() {
     let get =
         raw(port, "GET /flush HTTP/1.1\r\nHost: localhost\r\nX-Kv-Cache: 1\r\nConnection: close\r\n\r\n");
     assert!(get.starts_with("HTTP/1.1 405 "), "{get}");
+}
+
+#[test]
+fn a_hangup_reads_the_configuration_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("kv-cache.toml");
+    std::fs::write(&file, "").expect("a file");
+    let port = free_port();
+    let address = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let sidecar = start_with(&address, &["--config", &file.display().to_string()]);
+    let hangup = || {
+        let sent = Command::new("kill").args(["-HUP", &sidecar.0.id().to_string()]).status().expect("kill");
+        assert!(sent.success());
+    };
+    let metric = |line: &str| {
+        until(line, || {
+            let answer = client::ask(&address, "GET", "/metrics").ok()?;
+            answer.body.lines().any(|other| other == line).then_some(())
+        });
+    };
+    metric("kv_cache_config_last_reload_successful 1");
+    std::fs::write(&file, "[flows]\nmax = 5\n").expect("a file");
+    hangup();
+    metric("kv_cache_config_reloads_total{result=\"success\"} 1");
+    let status = client::status(address.clone()).expect("a status");
+    assert_eq!(status.configuration.waiting_for_restart, ["flows.max"]);
+    assert!(status.to_string().contains("only after a restart: flows.max"), "{status}");
+    std::fs::write(&file, "[flows]\nmax = 0\n").expect("a file");
+    hangup();
+    metric("kv_cache_config_reloads_total{result=\"failure\"} 1");
+    metric("kv_cache_config_last_reload_successful 0");
+    let refused = kv_cache(&["reload", "--admin", &address.to_string()]);
+    assert!(!refused.status.success());
+    assert!(said(&refused).contains("kv-cache.toml:2: flows.max is 0"), "{}", said(&refused));
 }

@@ -66,3 +66,34 @@ fn disabling_and_enabling_under_load_ends_as_it_was_asked_last() {
         until("no cause", || Ok(lab.status()?.coherence.causes.is_empty().then_some(())))
     });
 }
+
+#[test]
+fn a_reload_changes_what_is_served_at_once_or_nothing() {
+    Lab::run(Options { file: "[cache]\nttl_max = \"1h\"\n", ..Options::default() }, |lab| {
+        let (mut fast, mut plain) = (lab.client(ACCELERATED)?, lab.client(PLAIN)?);
+        plain.set("tmp:key", "value")?;
+        plain.set("key", "value")?;
+        lab.warm(&mut fast, "tmp:key", "value")?;
+        lab.write_file("[cache]\nkey_prefixes_excluded = [\"tmp:\"]\nttl_mux = \"1s\"\n")?;
+        let refused = lab.act("reload").err().map(|error| error.to_string()).unwrap_or_default();
+        ensure!(refused.contains("did you mean \"ttl_max\""), "{refused}");
+        lab.expect_hits(5, || (0..5).try_for_each(|_| fast.holds("tmp:key", "value")))?;
+        ensure!(!lab.status()?.configuration.last_reload_successful);
+
+        lab.write_file("[cache]\nkey_prefixes_excluded = [\"tmp:\"]\nentries_max = 77\n")?;
+        let said = lab.act("reload")?;
+        ensure!(said.contains("changed: cache.ttl_max, cache.key_prefixes_excluded"), "{said}");
+        ensure!(said.contains("only after a restart: cache.entries_max"), "{said}");
+        lab.expect_hits(0, || (0..50).try_for_each(|_| fast.holds("tmp:key", "value")))?;
+        lab.warm(&mut fast, "key", "value")?;
+        lab.expect_hits(0, || (0..50).try_for_each(|_| fast.holds("tmp:key", "value")))?;
+
+        // Coherence is judged anew: Redis evicts, which only bounded coherence allows.
+        plain.check("CONFIG SET maxmemory 1gb maxmemory-policy allkeys-lru", "+OK\r\n")?;
+        until("no hits", || Ok((lab.status()?.coherence.state == "off").then_some(())))?;
+        lab.write_file("[coherence]\nmode = \"bounded\"\n")?;
+        lab.act("reload")?;
+        until("bounded", || Ok((lab.status()?.coherence.state == "bounded").then_some(())))?;
+        lab.warm(&mut fast, "tmp:key", "value")
+    });
+}

@@ -39,6 +39,8 @@ static SERIAL: Mutex<()> = Mutex::new(());
 pub(crate) struct Options {
     /// Settings of kv-cache, as `section.key=value`.
     pub(crate) settings: Vec<&'static str>,
+    /// kv-cache's configuration file, at the start.
+    pub(crate) file: &'static str,
     /// Variables of kv-cache.
     pub(crate) environment: Vec<(&'static str, &'static str)>,
     /// Further arguments of Redis.
@@ -63,6 +65,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             settings: Vec::new(),
+            file: "",
             environment: Vec::new(),
             redis: Vec::new(),
             wire: false,
@@ -140,9 +143,20 @@ impl Lab {
             made: Vec::new(),
             _turn: turn,
         };
+        lab.write_file(lab.options.file)?;
         lab.start_redis()?;
         lab.start_sidecar()?;
         Ok(lab)
+    }
+
+    /// kv-cache's configuration file; flags go before it.
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("kv-cache.toml")
+    }
+
+    /// Changes kv-cache's configuration file.
+    pub(crate) fn write_file(&self, text: &str) -> Result<()> {
+        Ok(std::fs::write(self.file(), text)?)
     }
 
     /// Starts Redis, empty, and waits until it answers.
@@ -178,7 +192,7 @@ impl Lab {
     pub(crate) fn launch_sidecar(&mut self) -> Result<()> {
         let pins = format!("path.pin_directory={}", self.pins().display());
         let mut command = self.server.place().command(env!("CARGO_BIN_EXE_kv-cache"));
-        command.arg("run");
+        command.arg("run").arg("--config").arg(self.file());
         let mode = format!("path.mode={}", self.options.path);
         let own = [&mode, "cache.miss_sample=1", "lease.drain_timeout=10s", &pins];
         for setting in own.iter().chain(&self.options.settings) {

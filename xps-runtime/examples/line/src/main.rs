@@ -51,7 +51,7 @@ async fn main() -> Result<()> {
     })?;
     let mut kernel = Kernel::install(port, server.port(), pins)?;
     let (stopping, stop) = tokio::sync::watch::channel(false);
-    let relaying = tokio::spawn(relay.run(stop, GRACE));
+    let relaying = tokio::spawn(relay.run(stop, || GRACE));
     let mut ticks = interval(LEASE / 4);
     loop {
         tokio::select! {
