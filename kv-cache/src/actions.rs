@@ -17,16 +17,21 @@ pub enum Outcome {
 /// What can be done.
 #[derive(Debug)]
 pub struct Actions {
-    /// The cache, where there is one.
-    cache: Option<Arc<Shared>>,
+    cache: Arc<Shared>,
     reloader: Arc<Reloader>,
 }
 
 impl Actions {
     /// Acts on a cache and on the configuration.
     #[must_use]
-    pub const fn new(cache: Option<Arc<Shared>>, reloader: Arc<Reloader>) -> Self {
+    pub const fn new(cache: Arc<Shared>, reloader: Arc<Reloader>) -> Self {
         Self { cache, reloader }
+    }
+
+    /// The cache.
+    #[must_use]
+    pub const fn cache(&self) -> &Arc<Shared> {
+        &self.cache
     }
 
     /// Reads the configuration again.
@@ -34,40 +39,27 @@ impl Actions {
         self.reloader.reload()
     }
 
-    fn on_cache(&self, act: impl FnOnce(&Shared) -> &'static str) -> Outcome {
-        match &self.cache {
-            Some(shared) => Outcome::Done(act(shared).to_owned()),
-            None => Outcome::Refused(
-                "nothing is cached: connections are relayed on the user path; `kv-cache status` says why"
-                    .to_owned(),
-            ),
-        }
-    }
-
     /// Makes all entries invalid, at once.
     pub fn flush(&self) -> Outcome {
-        self.on_cache(|shared| {
-            shared.flush();
-            tracing::info!("all entries are invalid: the operator asked for it");
-            "all entries are invalid"
-        })
+        self.cache.flush();
+        tracing::info!("all entries are invalid: the operator asked for it");
+        Outcome::Done("all entries are invalid".to_owned())
     }
 
     /// Forbids hits until [`enable`](Self::enable) or a restart.
     pub fn disable(&self) -> Outcome {
-        self.on_cache(|shared| {
-            shared.disable();
-            tracing::info!("no hits: the operator has disabled them");
-            "no hits from here on; `kv-cache enable` or a restart allows them again"
-        })
+        self.cache.disable();
+        tracing::info!("no hits: the operator has disabled them");
+        Outcome::Done("no hits from here on; `kv-cache enable` or a restart allows them again".to_owned())
     }
 
     /// Allows hits again, as far as coherence does.
     pub fn enable(&self) -> Outcome {
-        self.on_cache(|shared| {
-            shared.enable();
-            tracing::info!("the operator allows hits");
+        self.cache.enable();
+        tracing::info!("the operator allows hits");
+        Outcome::Done(
             "hits are allowed as soon as Redis was looked at; `kv-cache status` says whether anything else forbids them"
-        })
+                .to_owned(),
+        )
     }
 }

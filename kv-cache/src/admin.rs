@@ -51,6 +51,7 @@ pub async fn serve(
         .route("/enable", post(enable))
         .route("/disable", post(disable))
         .route("/reload", post(reload))
+        .route("/top", get(top))
         .with_state(Arc::new(Served { guard: Guard::of(&address), report, actions }));
     let stopped = async move {
         let _ = stop.wait_for(|stop| *stop).await;
@@ -102,6 +103,20 @@ async fn disable(served: State<Arc<Served>>, headers: HeaderMap) -> Response {
 
 async fn reload(served: State<Arc<Served>>, headers: HeaderMap) -> Response {
     act(served, &headers, Actions::reload).await
+}
+
+/// Shows keys, so it asks for as much as what acts.
+async fn top(State(served): State<Arc<Served>>, headers: HeaderMap) -> Response {
+    if let Err(refusal) = served.guard.check(&headers) {
+        return refusal.into_response();
+    }
+    match served.actions.cache().top.look().await.as_deref().map(serde_json::to_string) {
+        Some(Ok(json)) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+        Some(Err(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        None => {
+            (StatusCode::SERVICE_UNAVAILABLE, "counting takes longer than usual; ask again\n").into_response()
+        }
+    }
 }
 
 /// Acts, if the request may.

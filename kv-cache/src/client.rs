@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::address::Address;
 use crate::status::Status;
+use crate::top::View;
 
 /// How long the sidecar may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,6 +21,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn status(address: impl Into<Address>) -> Result<Status> {
     let address = address.into();
     let body = expect_ok(&address, ask(&address, "GET", "/status")?)?;
+    serde_json::from_str(&body).with_context(|| format!("{address} is not kv-cache's admin address"))
+}
+
+/// Asks a running sidecar for the keys that are asked for most. Takes a moment if nobody asked just before.
+///
+/// # Errors
+/// Like [`status`].
+pub fn top(address: &Address) -> Result<View> {
+    let body = expect_ok(address, ask(address, "GET", "/top")?)?;
     serde_json::from_str(&body).with_context(|| format!("{address} is not kv-cache's admin address"))
 }
 

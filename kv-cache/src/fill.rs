@@ -209,6 +209,7 @@ impl Filler {
             }
             if overtaken == 0 {
                 cache.asked(id, weight);
+                self.shared.top.missed(id, database, &key, weight);
             }
             let left_alone = self.uncacheable.get(&id).is_some_and(|until| *until > now_ms);
             if !coherent || left_alone || cache.hopeless(id) || !taken.insert(id) {

@@ -32,6 +32,7 @@
 //!
 //! - [`status`], [`report`]: what the sidecar says about itself, and where it comes from.
 //! - [`admin`]: by HTTP, at an [`address`]; [`client`]: how the commands ask there.
+//! - [`top`]: the keys that are asked for most.
 //! - [`actions`]: what operators may do; [`reload`]: the configuration, read again.
 //!
 //! What is deliberately absent: keys and values in logs.
@@ -64,6 +65,7 @@ pub mod status;
 pub mod store;
 pub mod sweep;
 pub mod table;
+pub mod top;
 pub mod tracking;
 pub mod users;
 pub mod watch;

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -33,6 +34,17 @@ enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        admin: Admin,
+    },
+    /// Show the keys that are asked for most, by estimates; again and again on a terminal, else once.
+    Top {
+        /// Print JSON, once.
+        #[arg(long)]
+        json: bool,
+        /// Keys to show.
+        #[arg(long, value_name = "KEYS", default_value_t = 20)]
+        limit: usize,
         #[command(flatten)]
         admin: Admin,
     },
@@ -119,10 +131,29 @@ fn run(arguments: Arguments) -> Result<()> {
             let status = client::status(admin.address)?;
             print(&if json { serde_json::to_string_pretty(&status)? + "\n" } else { status.to_string() })
         }
+        Command::Top { json, limit, admin } => show_top(&admin.address, json, limit),
         Command::Flush(admin) => admin.act("flush"),
         Command::Disable(admin) => admin.act("disable"),
         Command::Enable(admin) => admin.act("enable"),
         Command::Reload(admin) => admin.act("reload"),
+    }
+}
+
+fn show_top(address: &Address, json: bool, limit: usize) -> Result<()> {
+    const AGAIN: Duration = Duration::from_secs(2);
+    const CLEAR: &str = "\x1b[H\x1b[2J";
+    let live = !json && std::io::stdout().is_terminal();
+    loop {
+        let mut view = client::top(address)?;
+        view.keys.truncate(limit);
+        if json {
+            return print(&(serde_json::to_string_pretty(&view)? + "\n"));
+        }
+        print(&format!("{}{view}", if live { CLEAR } else { "" }))?;
+        if !live {
+            return Ok(());
+        }
+        std::thread::sleep(AGAIN);
     }
 }
 

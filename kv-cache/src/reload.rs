@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
 use prometheus::{Gauge, IntCounterVec, IntGauge, Opts};
+use xps_runtime::plan::Path;
 
 use crate::actions::Outcome;
 use crate::config::Config;
@@ -25,6 +26,7 @@ pub type SetLogLevel = Box<dyn Fn(&str) + Send + Sync>;
 pub struct Reloader {
     source: ConfigSource,
     current: Arc<Current>,
+    path: Path,
     cache: Option<Arc<Shared>>,
     set_log_level: SetLogLevel,
     /// Keys whose new value waits for a restart. Its lock makes reloads come one at a time.
@@ -44,13 +46,14 @@ const SUCCESS: &str = "success";
 const FAILURE: &str = "failure";
 
 impl Reloader {
-    /// Reloads from `source` what `current` holds; what is made invalid by a change is in `cache`.
+    /// Reloads from `source` what `current` holds, on `path`; what is made invalid by a change is in `cache`.
     ///
     /// # Errors
     /// If a metric's name is not one, which is a mistake of this program.
     pub fn new(
         source: ConfigSource,
         current: Arc<Current>,
+        path: Path,
         cache: Option<Arc<Shared>>,
         set_log_level: SetLogLevel,
     ) -> prometheus::Result<Self> {
@@ -72,7 +75,7 @@ impl Reloader {
         successful.set(1);
         succeeded_at.set(unix_seconds());
         let waiting = Mutex::default();
-        Ok(Self { source, current, cache, set_log_level, waiting, reloads, successful, succeeded_at })
+        Ok(Self { source, current, path, cache, set_log_level, waiting, reloads, successful, succeeded_at })
     }
 
     /// Its metrics.
@@ -110,7 +113,7 @@ impl Reloader {
             }
         };
         let old = self.current.read();
-        let difference = compare(&mut new, &old);
+        let difference = compare(&mut new, &old, self.path);
         self.apply(&old, new);
         self.reloads.with_label_values(&[SUCCESS]).inc();
         self.successful.set(1);
@@ -179,7 +182,7 @@ impl Difference {
 }
 
 /// What differs. Gives `new` the old values of the keys that cannot change at run time.
-fn compare(new: &mut Config, old: &Config) -> Difference {
+fn compare(new: &mut Config, old: &Config, path: Path) -> Difference {
     // Without `..`, so that whoever adds a key decides what a reload does with it.
     let Config {
         redis: Server { address, username, password },
@@ -233,7 +236,11 @@ fn compare(new: &mut Config, old: &Config) -> Difference {
         &new.limits.key_prefixes_excluded,
         &limits.key_prefixes_excluded,
     );
-    difference.change("coherence.mode", &new.coherence, coherence);
+    match path {
+        Path::Kernel => difference.change("coherence.mode", &new.coherence, coherence),
+        // Whether connections are read at all depends on it.
+        Path::User => difference.keep("coherence.mode", &mut new.coherence, coherence),
+    }
     difference.change(
         "coherence.kill_older_connections",
         &new.kill_older_connections,
@@ -266,7 +273,7 @@ mod tests {
         let set = Box::new(move |_: &str| {
             levels.fetch_add(1, Ordering::Relaxed);
         });
-        (Reloader::new(source, current, None, set).expect("metrics"), file)
+        (Reloader::new(source, current, Path::Kernel, None, set).expect("metrics"), file)
     }
 
     #[test]

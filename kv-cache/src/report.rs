@@ -36,7 +36,9 @@ pub enum Source {
 }
 
 impl Source {
-    fn shared(&self) -> &Shared {
+    /// The cache.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
         match self {
             Self::Kernel(kernel, _) => &kernel.shared,
             Self::Process(process, _) => &process.shared,

@@ -14,6 +14,7 @@ use crate::current::Current;
 use crate::freshness::Freshness;
 use crate::store::{Buckets, Entries, SettingsMap};
 use crate::table::Table;
+use crate::top::Top;
 use crate::users::Users;
 
 /// The cache and what is known about it.
@@ -45,6 +46,8 @@ pub struct Shared {
     pub draining: AtomicBool,
     /// The operator has forbidden hits.
     pub disabled: AtomicBool,
+    /// Who watches the keys that are asked for most.
+    pub top: Top,
     /// The users that the handler knows.
     pub users: Mutex<Option<Users>>,
     /// How old a value may be.
@@ -134,6 +137,7 @@ impl Shared {
             fill_beat_ns: AtomicU64::new(monotonic_ns()),
             draining: AtomicBool::new(false),
             disabled: AtomicBool::new(false),
+            top: Top::default(),
             users: Mutex::new(None),
             freshness,
         }

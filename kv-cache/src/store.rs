@@ -7,7 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use aya::maps::{HashMap, Map, MapData, MapError};
 use dashmap::DashMap;
 use kv_fastpath::abi::{
-    BUCKETS, EntryHead, GLOBAL_BUCKET, Location, MISSED, PAGE_BYTES, Settings, VERSION, map, users,
+    BUCKETS, EntryHead, GLOBAL_BUCKET, KEY_BYTES_MAX, Location, MISSED, PAGE_BYTES, Settings, VERSION, map,
+    users,
 };
 use kv_fastpath::coherence::PENDING_BITS;
 use kv_fastpath::command::{Info, NAME_BYTES, Name};
@@ -371,6 +372,18 @@ impl Store for Entries {
 }
 
 impl Entries {
+    /// Database and key of the entry at `location`, which must be one.
+    #[must_use]
+    pub fn key(&self, location: Location) -> (u32, Vec<u8>) {
+        let page = location.page as usize * self.pages.element_bytes();
+        let start = page + usize::from(location.offset_words) * 8;
+        let lengths = start + std::mem::offset_of!(EntryHead, key_len);
+        let [k0, k1, _, _, d0, d1, d2, d3] = self.pages.u64(lengths).load(Ordering::Relaxed).to_ne_bytes();
+        let mut key = vec![0; usize::from(u16::from_ne_bytes([k0, k1])).min(KEY_BYTES_MAX)];
+        self.pages.read(start + size_of::<EntryHead>(), &mut key);
+        (u32::from_ne_bytes([d0, d1, d2, d3]), key)
+    }
+
     /// Writes bytes, filled with zeros to a multiple of 8: the programs compare and copy whole words.
     fn write_padded(&self, at: usize, bytes: &[u8]) {
         let (words, tail) = bytes.as_chunks::<8>();

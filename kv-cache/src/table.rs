@@ -14,6 +14,10 @@ use kv_fastpath::abi::{ENTRY_BYTES_MAX, EntryHead, Location, PAGE_BYTES, QUARANT
 
 use crate::sketch::Sketch;
 
+mod hits;
+
+pub use hits::Heat;
+
 /// Where entries are kept: the maps, or memory in tests.
 pub trait Store {
     /// How many hits an entry had since this was asked last; counts up to some limit.

@@ -6,8 +6,8 @@ use aya_ebpf::btf_maps::{Array, HashMap};
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::btf_map;
 use kv_fastpath::abi::{
-    BUCKETS as BUCKETS_LEN, COMMANDS_MAX, ENTRY_BYTES_MAX, Location, MISSED, Miss, PAGE_BYTES, Page, Recheck,
-    Settings, USERS_MAX, event,
+    BUCKETS as BUCKETS_LEN, COMMANDS_MAX, ENTRY_BYTES_MAX, HITS_MAX, Location, MISSED, Miss, PAGE_BYTES,
+    Page, Recheck, Settings, USERS_MAX, event,
 };
 use kv_fastpath::answer;
 use kv_fastpath::command::{Info, Name};
@@ -80,7 +80,7 @@ impl Tables for KernelTables {
             // The count of hits is a hint for eviction: additions that other CPUs overwrite do no harm, so the entry's
             // cache line is written only while the count is low.
             let hits = (word >> 48) as u16;
-            if hits < HITS_ENOUGH {
+            if hits < HITS_MAX {
                 (&raw mut (*location).hits).write_volatile(hits + 1);
             }
             (word as u32, (word >> 32) as u32 & 0xffff)
@@ -199,9 +199,6 @@ impl Tables for KernelTables {
         kv_answer_one(database, protocol, index, scratch, reply)
     }
 }
-
-/// Hits beyond which an entry's count is not raised any more, until the agent lowers it.
-const HITS_ENOUGH: u16 = 255;
 
 #[inline(always)]
 fn count(reason: Reason) {

@@ -38,6 +38,10 @@ pub const KEY_BYTES_MAX: usize = 250;
 /// How long the bytes of a removed entry are not used again.
 pub const QUARANTINE_MS: u64 = 1_000;
 
+/// Hits beyond which an entry's count is not raised any more, until the agent takes it: the cache line of an entry that is
+/// asked for often is then written by nobody.
+pub const HITS_MAX: u16 = 255;
+
 /// Most users, beside the default one, that get hits.
 pub const USERS_MAX: u32 = 1024;
 
@@ -52,7 +56,7 @@ pub struct Location {
     pub page: u32,
     /// Offset in the page, in units of 8 bytes.
     pub offset_words: u16,
-    /// Counts hits up to some limit; what eviction goes by. Written by the programs, not atomically.
+    /// Counts hits up to [`HITS_MAX`], or is [`MISSED`]; what eviction goes by. Written by the programs, not atomically.
     pub hits: u16,
 }
 

@@ -19,6 +19,7 @@ mod load;
 mod operators;
 mod sessions;
 mod streams;
+mod top;
 mod user;
 mod users;
 mod writes;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use kv_cache::status::Status;
+use kv_cache::top::View;
 use kv_cache::{admin, client};
 
 use super::namespace::{BpfMount, Namespace, Place, remove_leftovers};
@@ -323,6 +324,16 @@ impl Lab {
     /// Asks kv-cache to do something, as `kv-cache flush` and the like do.
     pub(crate) fn act(&self, action: &str) -> Result<String> {
         self.server.place().run(|| client::act(&ADMIN.into(), action))
+    }
+
+    /// The keys that are asked for most, as `kv-cache top` shows them.
+    pub(crate) fn top(&self) -> Result<View> {
+        self.server.place().run(|| client::top(&ADMIN.into()))
+    }
+
+    /// What kv-cache has logged.
+    pub(crate) fn sidecar_words(&self) -> Result<String> {
+        Ok(self.sidecar.as_ref().context("no kv-cache runs")?.words())
     }
 
     /// Requests answered in the stack so far.
