@@ -39,6 +39,8 @@ pub struct Process {
     misses: mpsc::Sender<Miss>,
     /// Counts misses, for sampling.
     missed: AtomicU32,
+    /// Numbers for sampling: one after the other serves as well as random ones.
+    drawn: AtomicU32,
     /// Reports that found the queue full.
     pub reports_lost: AtomicU64,
 }
@@ -74,6 +76,7 @@ impl Process {
             readers: RwLock::default(),
             misses,
             missed: AtomicU32::new(0),
+            drawn: AtomicU32::new(0),
             reports_lost: AtomicU64::new(0),
         };
         Ok((Arc::new(process), Reports::Queue(queue)))
@@ -151,6 +154,10 @@ impl Tables for InMemory {
 
     fn tai_ns(&self) -> u64 {
         tai_ns()
+    }
+
+    fn random(&self) -> u32 {
+        self.0.drawn.fetch_add(1, Ordering::Relaxed)
     }
 
     fn worth_refilling(&self, id: u64) -> bool {

@@ -119,6 +119,16 @@ impl SettingsMap {
         self.memory.u32(at!(miss_sample)).store(miss_sample, Ordering::Release);
     }
 
+    /// Looks up only one of so many segments of GETs from now on, a power of two; 0: each.
+    pub fn set_bypass(&self, one_of: u32) {
+        self.memory.u32(at!(bypass)).store(one_of, Ordering::Release);
+    }
+
+    /// Lets each connection pass a request, if `epoch` is another one than before.
+    pub fn set_epoch(&self, epoch: u32) {
+        self.memory.u32(at!(epoch)).store(epoch, Ordering::Release);
+    }
+
     /// Asks for a recheck, as the programs do.
     pub fn ask_recheck(&self) {
         self.memory.u64(at!(rechecks)).fetch_add(1, Ordering::AcqRel);

@@ -129,6 +129,12 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: a helper without arguments.
+        unsafe { helper::bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
     fn worth_refilling(&self, id: u64) -> bool {
         let Some(location) = INDEX.get_ptr_mut(&id) else { return false };
         // SAFETY: a word of the map, aligned. Two CPUs that come at once both report, which does no harm.
@@ -146,10 +152,9 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32, urgent: bool) {
         let Some(settings) = SETTINGS.get_ptr(0) else { return };
-        // SAFETY: a word of the map, aligned; and a helper without arguments.
-        let (sample, random) =
-            unsafe { ((&raw const (*settings).miss_sample).read_volatile(), helper::bpf_get_prandom_u32()) };
-        if !urgent && random & sample.wrapping_sub(1) != 0 {
+        // SAFETY: a word of the map, aligned.
+        let sample = unsafe { (&raw const (*settings).miss_sample).read_volatile() };
+        if !urgent && self.random() & sample.wrapping_sub(1) != 0 {
             return;
         }
         let Some(mut record) = xps_service::EVENTS.reserve_untyped::<Miss>(0) else {

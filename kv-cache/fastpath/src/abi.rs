@@ -6,7 +6,7 @@
 //! bytes alone for [`QUARANTINE_MS`], so a program that still reads them reads an entry that was valid.
 
 /// Version of this module's layouts.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Names of the maps.
 pub mod map {
@@ -112,6 +112,11 @@ pub struct Settings {
     pub miss_sample: u32,
     /// What of the default user may read every key: see [`users`].
     pub users: u32,
+    /// The handler steps aside: only one of so many segments of GETs is looked up (a power of two); 0: each.
+    pub bypass: u32,
+    /// Changes several times during the server's idle timeout; 0 where it has none. See
+    /// [`crate::request::Parser::epoch`].
+    pub epoch: u32,
 }
 
 /// Bits of [`Settings::users`].
@@ -158,6 +163,6 @@ const _: () = {
     assert!(size_of::<Location>() == 8);
     assert!(size_of::<EntryHead>() == 40);
     assert!(size_of::<Page>() == PAGE_BYTES);
-    assert!(size_of::<Settings>() == 40);
+    assert!(size_of::<Settings>() == 48);
     assert!(size_of::<Miss>() == 280);
 };

@@ -140,7 +140,10 @@ pub struct Parser {
     pub class: u8,
     /// A [`crate::argument::role`]: what the current argument is.
     pub role: u8,
-    padding: [u8; 6],
+    /// Low bits of [`crate::abi::Settings::epoch`] when a request was last passed so that the server sees that the
+    /// connection is in use. No part of parsing: it is here since here is room.
+    pub epoch: u8,
+    padding: [u8; 5],
 }
 
 impl Parser {
@@ -162,7 +165,8 @@ impl Parser {
         name_len: 0,
         class: 0,
         role: 0,
-        padding: [0; 6],
+        epoch: 0,
+        padding: [0; 5],
     };
 
     /// Whether the stream stands between two requests.

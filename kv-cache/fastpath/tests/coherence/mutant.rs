@@ -91,6 +91,10 @@ impl Tables for Tampered {
         if self.mutation == Mutation::NoDeadline { 0 } else { (&*self.world).tai_ns() }
     }
 
+    fn random(&self) -> u32 {
+        (&*self.world).random()
+    }
+
     fn worth_refilling(&self, id: u64) -> bool {
         (&*self.world).worth_refilling(id)
     }
