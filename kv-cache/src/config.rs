@@ -58,6 +58,14 @@ pub struct Config {
     pub missing_keys: bool,
     /// Which keys are cached, and for how long.
     pub limits: Limits,
+    /// Keys that Redis is told are in use, a second at most.
+    pub touches_per_second: u32,
+    /// Whether the handler steps aside while looking GETs up does not pay.
+    pub adaptive_bypass: bool,
+    /// Share of GETs that must hit for looking them up to pay, in percent.
+    pub break_even_percent: u32,
+    /// Over which time that share is looked at.
+    pub bypass_window: Duration,
     /// Connections in the stack at once.
     pub flows_max: u32,
     /// How much staleness is allowed.
@@ -145,6 +153,11 @@ impl Config {
         let miss_sample = cache.integer("miss_sample", 4, 1..=1 << 16);
         let missing_keys = cache.boolean("missing_keys", true);
         let limits = limits(&mut cache);
+        let touches_per_second = cache.integer("touches_per_second", 1_000, 0..=100_000);
+        let adaptive_bypass = cache.boolean("adaptive_bypass", true);
+        let break_even_percent = cache.integer("break_even_percent", 15, 1..=75);
+        let bypass_window =
+            cache.duration("bypass_window", seconds(10), Duration::from_millis(50)..=seconds(3600));
         let flows_max = reader.section("flows").integer("max", 16_384, 1..=1 << 22);
         let mut section = reader.section("coherence");
         let coherence =
@@ -174,6 +187,10 @@ impl Config {
             miss_sample,
             missing_keys,
             limits,
+            touches_per_second,
+            adaptive_bypass,
+            break_even_percent,
+            bypass_window,
             flows_max,
             coherence,
             max_staleness,

@@ -15,6 +15,8 @@
 //! - [`limits`]: which keys may be cached, and for how long; pure.
 //! - [`sketch`]: how often keys were asked for.
 //! - [`store`]: the handler's tables.
+//! - [`touch`], [`idle`]: Redis keeps seeing hot keys and connections in use (C10).
+//! - [`bypass`]: steps aside while looking up does not pay.
 //! - [`sweep`]: flows and entries whose time is over.
 //!
 //! Allowing hits (C5, C8, C9):
@@ -30,7 +32,7 @@
 //!
 //! Telling:
 //!
-//! - [`status`], [`report`]: what the sidecar says about itself, and where it comes from.
+//! - [`status`], [`metrics`], [`report`]: what the sidecar says about itself, and where it comes from.
 //! - [`admin`]: by HTTP, at an [`address`]; [`client`]: how the commands ask there.
 //! - [`top`]: the keys that are asked for most.
 //! - [`actions`]: what operators may do; [`reload`]: the configuration, read again.
@@ -40,6 +42,7 @@
 pub mod actions;
 pub mod address;
 pub mod admin;
+pub mod bypass;
 pub mod client;
 pub mod clock;
 pub mod coherence;
@@ -49,8 +52,10 @@ pub mod credentials;
 pub mod current;
 pub mod fill;
 pub mod freshness;
+pub mod idle;
 pub mod kernel;
 pub mod limits;
+pub mod metrics;
 pub mod path;
 pub mod process;
 pub mod redis;
@@ -66,6 +71,7 @@ pub mod store;
 pub mod sweep;
 pub mod table;
 pub mod top;
+pub mod touch;
 pub mod tracking;
 pub mod users;
 pub mod watch;

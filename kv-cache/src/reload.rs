@@ -198,6 +198,10 @@ fn compare(new: &mut Config, old: &Config, path: Path) -> Difference {
         miss_sample,
         missing_keys,
         limits,
+        touches_per_second,
+        adaptive_bypass,
+        break_even_percent,
+        bypass_window,
         flows_max,
         coherence,
         max_staleness,
@@ -246,6 +250,10 @@ fn compare(new: &mut Config, old: &Config, path: Path) -> Difference {
         &new.kill_older_connections,
         kill_older_connections,
     );
+    difference.change("cache.touches_per_second", &new.touches_per_second, touches_per_second);
+    difference.change("cache.adaptive_bypass", &new.adaptive_bypass, adaptive_bypass);
+    difference.change("cache.break_even_percent", &new.break_even_percent, break_even_percent);
+    difference.change("cache.bypass_window", &new.bypass_window, bypass_window);
     difference.change("lease.duration", &new.lease, lease);
     difference.change("lease.drain_timeout", &new.drain_timeout, drain_timeout);
     difference.change("log.level", &new.log_level, log_level);

@@ -1,13 +1,14 @@
 //! What the agent's tasks share, whichever path serves; and what a path must offer them.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use xps_runtime::control::monotonic_ns;
 use xps_runtime::install::InstallError;
 
+use crate::bypass::Bypass;
 use crate::coherence::{Cause, Judgement};
 use crate::commands::Commands;
 use crate::current::Current;
@@ -15,6 +16,7 @@ use crate::freshness::Freshness;
 use crate::store::{Buckets, Entries, SettingsMap};
 use crate::table::Table;
 use crate::top::Top;
+use crate::touch::Touches;
 use crate::users::Users;
 
 /// The cache and what is known about it.
@@ -46,6 +48,12 @@ pub struct Shared {
     pub draining: AtomicBool,
     /// The operator has forbidden hits.
     pub disabled: AtomicBool,
+    /// Redis's idle timeout in seconds, as it was seen last; 0: it has none.
+    pub idle_timeout_s: AtomicU32,
+    /// Whether Redis is told which keys are in use.
+    pub touches: Touches,
+    /// Whether the handler steps aside.
+    pub bypass: Bypass,
     /// Who watches the keys that are asked for most.
     pub top: Top,
     /// The users that the handler knows.
@@ -86,6 +94,8 @@ pub struct Counts {
     pub invalidations_tracked: AtomicU64,
     /// Times it told that any key may have changed.
     pub invalidations_all: AtomicU64,
+    /// Keys that Redis was told are in use.
+    pub touches: AtomicU64,
     /// Flows forgotten since their socket was gone.
     pub flows_collected: AtomicU64,
     /// Connections killed since they were older than the hooks.
@@ -137,6 +147,9 @@ impl Shared {
             fill_beat_ns: AtomicU64::new(monotonic_ns()),
             draining: AtomicBool::new(false),
             disabled: AtomicBool::new(false),
+            idle_timeout_s: AtomicU32::new(0),
+            touches: Touches::default(),
+            bypass: Bypass::default(),
             top: Top::default(),
             users: Mutex::new(None),
             freshness,

@@ -31,7 +31,7 @@ use crate::report::{Report, Source};
 use crate::reports::Reports;
 use crate::shared::{Place, Shared, lock};
 use crate::source::ConfigSource;
-use crate::{admin, clock, fill, path, sweep, top, tracking, watch as watcher};
+use crate::{admin, bypass, clock, fill, idle, path, sweep, top, tracking, watch as watcher};
 
 /// How often the lease is renewed during its time.
 const RENEWALS: u32 = 4;
@@ -81,6 +81,7 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLogLeve
             (None, Some((process, reports)), counted)
         }
     };
+    let counted = Arc::new(counted);
     let cache = Arc::clone(counted.shared());
     let reloader = Reloader::new(
         source,
@@ -90,8 +91,15 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLogLeve
         set_log_level,
     )?;
     let reloader = Arc::new(reloader);
-    let report = Report::new(taken.plan, config.redis.address, counted, relay_counts, Arc::clone(&reloader))?;
+    let report = Report::new(
+        taken.plan,
+        config.redis.address,
+        Arc::clone(&counted),
+        relay_counts,
+        Arc::clone(&reloader),
+    )?;
     let mut tasks = JoinSet::new();
+    tasks.spawn(bypass::run(Arc::clone(&cache), counted, stop.clone()));
     tasks.spawn(reload_on(hangup, Arc::clone(&reloader), stop.clone()));
     let serving = tokio::spawn(admin::serve(
         admin_listener,
@@ -213,6 +221,7 @@ fn start_cache(
     tasks.spawn(tracking::run(Arc::clone(shared), tracked, stop.clone()));
     tasks.spawn(fill::run(Arc::clone(shared), reports, stop.clone()));
     tasks.spawn(watcher::run(place, stop.clone()));
+    tasks.spawn(idle::run(Arc::clone(shared), stop.clone()));
     tasks.spawn(top::run(Arc::clone(shared), stop.clone()));
     tasks.spawn(sweep::entries(Arc::clone(shared), stop.clone()));
     tasks.spawn(clock::run(Arc::clone(shared), stop.clone()));

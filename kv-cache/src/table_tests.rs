@@ -62,6 +62,7 @@ fn late_entries_are_swept() {
     table.sweep(&mut store, 1_001, 49, 4);
     assert_eq!(table.len(), 2);
     table.sweep(&mut store, 1_002, 50, 4);
+    assert_eq!(table.removed(), Removed { expired: 1, evicted: 0 });
     assert_eq!(table.len(), 1);
     assert!(table.contains(2));
 }

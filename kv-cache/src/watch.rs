@@ -19,6 +19,7 @@ use crate::commands::{self, Commands};
 use crate::config::Config;
 use crate::redis::{Connection, RedisError, retry_delay};
 use crate::shared::{Place, count, lock};
+use crate::touch::Toucher;
 use crate::users::Users;
 
 /// How often the counts are looked at.
@@ -72,6 +73,7 @@ async fn connected(place: &dyn Place, failures: &mut u32) -> RedisError {
     };
     *failures = 0;
     tracing::info!(commands = commands.len(), "watching Redis");
+    let mut toucher = Toucher::default();
     let mut seen = None;
     let mut last: Option<(Seen, Instant)> = None;
     loop {
@@ -84,7 +86,7 @@ async fn connected(place: &dyn Place, failures: &mut u32) -> RedisError {
                 if seen.is_some_and(|seen: Seen| seen.rechecks != now.rechecks) {
                     commands = learn(&mut connection, place).await?;
                 }
-                check(place, &mut connection, &commands, now, seen, &run_id).await
+                check(place, &mut connection, &commands, now, seen, &run_id, &mut toucher).await
             };
             match again.await {
                 Ok(done) => seen = done.then_some(now),
@@ -118,6 +120,7 @@ async fn check(
     now: Seen,
     seen: Option<Seen>,
     run_id: &str,
+    toucher: &mut Toucher,
 ) -> Result<bool, RedisError> {
     let shared = place.shared();
     let config = shared.config.read();
@@ -139,6 +142,9 @@ async fn check(
         renamed: commands.renamed().to_vec(),
         info,
     };
+    let timeout_s = connection.setting("timeout").await?.and_then(|text| text.parse().ok());
+    shared.idle_timeout_s.store(timeout_s.unwrap_or(0), Ordering::Relaxed);
+    toucher.round(shared, connection, &observation.info).await?;
     let mut judgement = judge(&observation, config.coherence);
     let global = shared.buckets.read(kv_fastpath::abi::GLOBAL_BUCKET);
     if seen.is_none_or(|seen| seen.rechecks != now.rechecks) && !settled(global) {

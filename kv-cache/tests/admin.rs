@@ -1,6 +1,9 @@
 //! The admin interface of the real binary: where it listens, who may act. On the user path, on loopback, without
 //! privilege, without a server.
 
+#[path = "support/exposition.rs"]
+mod exposition;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -174,4 +177,33 @@ fn a_hangup_reads_the_configuration_again() {
     let refused = kv_cache(&["reload", "--admin", &address.to_string()]);
     assert!(!refused.status.success());
     assert!(said(&refused).contains("kv-cache.toml:2: flows.max is 0"), "{}", said(&refused));
+}
+
+#[test]
+fn the_metrics_are_as_prometheus_wants_them() {
+    let port = free_port();
+    let address = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let _sidecar = start(&address);
+    let answer = raw(port, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("head and body");
+    assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+    let samples = exposition::parse(body);
+    for (name, value) in [
+        ("xps_path{path=\"user\",reason=\"configured\"}", 1.0),
+        ("kv_cache_coherence{state=\"off\"}", 1.0),
+        ("kv_cache_hits_total", 0.0),
+        ("kv_cache_misses_total", 0.0),
+        ("kv_cache_passes_total{reason=\"miss\"}", 0.0),
+        ("kv_cache_fills_total{result=\"admitted\"}", 0.0),
+        ("kv_cache_evictions_total", 0.0),
+        ("kv_cache_invalidations_total{source=\"tracking\"}", 0.0),
+        ("kv_cache_entries", 0.0),
+        ("kv_cache_entry_bytes", 0.0),
+        ("kv_cache_entry_limit_bytes", f64::from(64 << 20)),
+        ("kv_cache_bypass_active", 0.0),
+        ("xps_flows", 0.0),
+    ] {
+        assert_eq!(samples.get(name), Some(&value), "{name} in\n{body}");
+    }
+    assert!(samples.keys().any(|name| name.starts_with("xps_build_info{")), "{body}");
 }

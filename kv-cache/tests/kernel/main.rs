@@ -9,6 +9,7 @@ mod support;
 
 mod addresses;
 mod bounded;
+mod bypass;
 mod ends;
 mod expiry;
 mod hits;
@@ -17,6 +18,7 @@ mod limits;
 mod link;
 mod load;
 mod operators;
+mod seen;
 mod sessions;
 mod streams;
 mod top;

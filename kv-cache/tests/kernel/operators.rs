@@ -1,8 +1,8 @@
 //! What operators do while clients are at work.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 
-use crate::support::{ACCELERATED, Lab, Options, PLAIN, until};
+use crate::support::{ACCELERATED, Lab, Options, PLAIN, exposition, until};
 
 #[test]
 fn flushed_entries_are_gone_and_come_back() {
@@ -95,5 +95,37 @@ fn a_reload_changes_what_is_served_at_once_or_nothing() {
         lab.act("reload")?;
         until("bounded", || Ok((lab.status()?.coherence.state == "bounded").then_some(())))?;
         lab.warm(&mut fast, "tmp:key", "value")
+    });
+}
+
+#[test]
+fn metrics_and_status_tell_the_same() {
+    Lab::run(Options { redis: vec!["--timeout", "300"], ..Options::default() }, |lab| {
+        let (mut fast, mut plain) = (lab.client(ACCELERATED)?, lab.client(PLAIN)?);
+        plain.set("key", "value")?;
+        lab.warm(&mut fast, "key", "value")?;
+        (0..50).try_for_each(|_| fast.holds("key", "value"))?;
+        (0..5).try_for_each(|_| fast.check("GET none", "$-1\r\n"))?;
+        lab.act("flush")?;
+        let (status, text) = (lab.status()?, lab.metrics()?);
+        let samples = exposition::parse(&text);
+        let sample = |name: &str| samples.get(name).copied().with_context(|| format!("no {name} in\n{text}"));
+        ensure!(
+            sample("kv_cache_hits_total")? == status.hits_total as f64 && status.hits_total > 50,
+            "{status}"
+        );
+        ensure!(
+            sample("kv_cache_misses_total")? == status.misses_total as f64 && status.misses_total > 0,
+            "{status}"
+        );
+        ensure!(sample("kv_cache_passes_total{reason=\"miss\"}")? == status.misses_total as f64, "{text}");
+        ensure!(sample("kv_cache_fills_total{result=\"admitted\"}")? >= 1.0, "{text}");
+        ensure!(sample("kv_cache_invalidations_total{source=\"flush\"}")? >= 1.0, "{text}");
+        ensure!(sample("kv_cache_redis_idle_timeout_seconds")? == 300.0, "{text}");
+        ensure!(sample("kv_cache_coherence{state=\"strict\"}")? == 1.0, "{text}");
+        ensure!(sample("xps_path{path=\"kernel\",reason=\"planned\"}")? == 1.0, "{text}");
+        ensure!(sample("xps_flows")? >= 2.0, "{text}");
+        ensure!(!text.contains("key\"") && !text.contains("10.78."), "a key or a client in\n{text}");
+        Ok(())
     });
 }

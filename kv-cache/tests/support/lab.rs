@@ -212,7 +212,8 @@ impl Lab {
         let (place, path, state) = (self.server.place(), self.options.path, self.options.state);
         sidecar.until(PATIENCE, || {
             let status = place.run(|| admin::ask(ADMIN)).ok()?;
-            (status.path == path && status.coherence.state == state).then_some(())
+            let looked = !status.coherence.causes.iter().any(|cause| cause.starts_with("starting"));
+            (looked && status.path == path && status.coherence.state == state).then_some(())
         })
     }
 
@@ -324,6 +325,11 @@ impl Lab {
     /// Asks kv-cache to do something, as `kv-cache flush` and the like do.
     pub(crate) fn act(&self, action: &str) -> Result<String> {
         self.server.place().run(|| client::act(&ADMIN.into(), action))
+    }
+
+    /// What kv-cache tells Prometheus.
+    pub(crate) fn metrics(&self) -> Result<String> {
+        Ok(self.server.place().run(|| client::ask(&ADMIN.into(), "GET", "/metrics"))?.body)
     }
 
     /// The keys that are asked for most, as `kv-cache top` shows them.
