@@ -6,6 +6,7 @@
 //!
 //! All state lies in [`Parser`], so the stream may be cut anywhere. The loops are short and bounded for the verifier.
 
+use crate::connection::Noted;
 use xps_core::handler::Window;
 use xps_core::siphash::SipHash13;
 use xps_core::word::store_u64;
@@ -140,7 +141,9 @@ pub struct Parser {
     pub class: u8,
     /// A [`crate::argument::role`]: what the current argument is.
     pub role: u8,
-    padding: [u8; 6],
+    /// What the request will hold.
+    pub noted: Noted,
+    padding: [u8; 4],
 }
 
 impl Parser {
@@ -162,7 +165,8 @@ impl Parser {
         name_len: 0,
         class: 0,
         role: 0,
-        padding: [0; 6],
+        noted: Noted::NONE,
+        padding: [0; 4],
     };
 
     /// Whether the stream stands between two requests.

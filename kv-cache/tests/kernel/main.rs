@@ -8,9 +8,11 @@
 mod support;
 
 mod addresses;
+mod bad_input;
 mod bounded;
 mod ends;
 mod expiry;
+mod half_open;
 mod hits;
 mod life;
 mod link;
