@@ -26,8 +26,10 @@ fn hits_on(lab: &Lab, neighbour: &mut Client, what: &str) -> Result<()> {
     })
 }
 
-/// A request, where it may stop, the reply when it goes on, and what `a` holds then.
-fn halves() -> Vec<(&'static str, Vec<u8>, Vec<u8>, Option<&'static str>)> {
+/// Its name, a request, its reply (empty: any), and what `a` holds then (`None`: anything but the old value).
+type Half = (&'static str, Vec<u8>, Vec<u8>, Option<&'static str>);
+
+fn halves() -> Vec<Half> {
     let mset: Vec<String> = ["MSET".to_owned(), "a".to_owned(), "new".to_owned()]
         .into_iter()
         .chain((0..100).flat_map(|i| [format!("many:{i}"), i.to_string()]))
