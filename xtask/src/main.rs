@@ -4,7 +4,7 @@
 //! - [`setup`]: installs what the other commands need, and does nothing the second time.
 //! - [`lab`]: the test network: two namespaces, Redis, the sidecar, removed whatever happens.
 //! - [`demo`], [`bench`](mod@bench): plain and accelerated measured in one run, by turns.
-//! - [`linearizability`]: long tests of kv-cache, run by [`trial`].
+//! - [`linearizability`], [`soak`]: long tests of kv-cache, run by [`trial`].
 //! - [`conformance`]: Redis's own test suite through kv-cache.
 //! - [`check`]: everything that must hold before a change lands (`cargo xtask test`).
 //! - [`workspace`], [`machine`], [`cleanup`]: where things are, what the machine spends, what must go at the end.
@@ -18,6 +18,7 @@ mod lab;
 mod linearizability;
 mod machine;
 mod setup;
+mod soak;
 mod trial;
 mod workspace;
 
@@ -54,6 +55,11 @@ enum Command {
     ///
     /// Prints operations, hits among them, faults and violations; there must be none.
     Linearizability(linearizability::Options),
+    /// The same load with faults for long (root): memory of the agent and its maps must stay flat, its counters must add
+    /// up with what clients and Redis count, and nothing may be left over.
+    ///
+    /// Prints a table over time and judges it at the end.
+    Soak(soak::Options),
     /// Run Redis's own test suite on Redis directly and through kv-cache, on the kernel path and on the user path, and
     /// compare: the same tests must pass and none may fail.
     ///
@@ -83,6 +89,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options).map(|()| true),
         Command::Bench(Bench::Kv(options)) => bench::run(&options).map(|()| true),
         Command::Linearizability(options) => linearizability::run(&options),
+        Command::Soak(options) => soak::run(&options),
         Command::Conformance(options) => conformance::run(&options),
         Command::Test(options) => check::run(&options),
     };

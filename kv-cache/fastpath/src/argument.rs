@@ -227,10 +227,7 @@ pub(crate) fn settle<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scr
         _ => {}
     }
     if bucket != NO_SLOT {
-        if bucket == RECHECK_SLOT {
-            tables.ask_recheck();
-        }
-        connection.write(tables, number, bucket);
+        connection.note(&mut parser.noted, number, bucket);
     }
 }
 

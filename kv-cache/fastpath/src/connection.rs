@@ -1,6 +1,6 @@
 //! What a connection's commands mean for its hits and for the buckets that it holds (C2, C7).
 //!
-//! Requests and replies are numbered from 0, wrapping. A write takes its buckets when its request is read and gives them
+//! Requests and replies are numbered from 0, wrapping. A write takes its buckets when its request is complete and gives them
 //! back when the reply of the same number leaves: pending writes wait in a ring. When the ring is full, one hold on the
 //! global bucket covers all further ones until the last of them is answered.
 //!
@@ -54,6 +54,26 @@ const _: () = {
     assert!(WRITE_SLOTS.is_power_of_two());
 };
 
+/// What the request that is being read will hold once it is complete. It lies beside the parser's state, where there is
+/// room.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// Slots behind the connection's tail.
+    slots: u8,
+    /// [`NO_ROOM`](Self::NO_ROOM) and [`RECHECK`](Self::RECHECK).
+    beyond: u8,
+}
+
+impl Noted {
+    /// Nothing.
+    pub const NONE: Self = Self { slots: 0, beyond: 0 };
+    /// It needs more slots than there are.
+    const NO_ROOM: u8 = 1;
+    /// The agent must look again, and that is in none of the slots.
+    const RECHECK: u8 = 2;
+}
+
 /// State of one connection; all zero at its start.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +81,7 @@ pub struct Connection {
     // Written by the request side.
     /// Pending writes: bucket and low bits of the request's number.
     slots: [u32; WRITE_SLOTS],
-    /// Slots filled so far, wrapping.
+    /// Slots filled so far whose buckets are held, wrapping.
     tail: u32,
     /// Requests that went to the server.
     requests: u32,
@@ -199,30 +219,60 @@ impl Connection {
         unsafe { core::ptr::from_mut(&mut self.chosen).write_volatile(1) };
     }
 
-    /// Request `number` may change `bucket` (or [`RECHECK_SLOT`]).
+    /// Request `number`, which is being read, may change `bucket` (or [`RECHECK_SLOT`]).
+    ///
+    /// Nothing is held yet: Redis carries out complete requests only, and who begins one and never ends it must not stop
+    /// anybody's hits.
     #[inline(always)]
-    pub fn write<T: Tables>(&mut self, tables: &T, number: u32, bucket: u32) {
-        if self.unpaired != 0 {
-            if self.forever == 0 {
-                self.forever = 1;
-                tables.add(GLOBAL_BUCKET, WRITE_PASSES);
-            }
-            return;
-        }
-        let tail = self.tail;
-        let pending = tail.wrapping_sub(load(&self.head));
+    pub fn note(&mut self, noted: &mut Noted, number: u32, bucket: u32) {
+        let at = self.tail.wrapping_add(noted.slots as u32);
+        let pending = at.wrapping_sub(load(&self.head));
         let outstanding = number.wrapping_sub(load(&self.replies));
-        if pending as usize >= WRITE_SLOTS || outstanding >= OUTSTANDING_MAX {
-            self.overflow(tables, number);
+        if self.unpaired != 0 || pending as usize >= WRITE_SLOTS || outstanding >= OUTSTANDING_MAX {
+            let recheck = if bucket == RECHECK_SLOT { Noted::RECHECK } else { 0 };
+            noted.beyond |= Noted::NO_ROOM | recheck;
             return;
         }
         // SAFETY: masked to the ring's length.
         unsafe {
-            let slot = self.slots.as_mut_ptr().add(masked::<{ WRITE_SLOTS as u32 - 1 }>(tail));
+            let slot = self.slots.as_mut_ptr().add(masked::<{ WRITE_SLOTS as u32 - 1 }>(at));
             slot.write_volatile(bucket | (number & NUMBER_MASK) << BUCKET_BITS);
         }
-        tables.add(bucket_in(bucket), WRITE_PASSES);
-        store(&mut self.tail, tail.wrapping_add(1));
+        noted.slots += 1;
+    }
+
+    /// Request `number` is complete, and Redis has not seen its end: what it may change is held from here on.
+    #[inline(always)]
+    pub fn complete<T: Tables>(&mut self, tables: &T, noted: &mut Noted, number: u32) {
+        let mut rechecks = 0;
+        for _ in 0..WRITE_SLOTS {
+            keep_in_memory();
+            if noted.slots == 0 {
+                break;
+            }
+            let tail = self.tail;
+            // SAFETY: masked to the ring's length.
+            let slot = unsafe {
+                self.slots.as_ptr().add(masked::<{ WRITE_SLOTS as u32 - 1 }>(tail)).read_volatile()
+            };
+            rechecks |= slot >> 16 & slot & 1;
+            tables.add(bucket_in(slot), WRITE_PASSES);
+            store(&mut self.tail, tail.wrapping_add(1));
+            noted.slots -= 1;
+        }
+        let beyond = noted.beyond;
+        noted.beyond = 0;
+        if beyond != 0 {
+            if self.unpaired == 0 {
+                self.overflow(tables, number);
+            } else if self.forever == 0 {
+                self.forever = 1;
+                tables.add(GLOBAL_BUCKET, WRITE_PASSES);
+            }
+        }
+        if rechecks != 0 || beyond & Noted::RECHECK != 0 {
+            tables.ask_recheck();
+        }
     }
 
     #[inline(always)]

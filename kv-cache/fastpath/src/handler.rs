@@ -233,6 +233,9 @@ impl<T: Tables> Handler for KvCache<T> {
             argument::settle(&self.tables, state, scratch, ended);
         }
         if event == request::Event::End {
+            let State { request, connection, .. } = state;
+            let number = connection.requests().wrapping_add(scratch.requests);
+            connection.complete(&self.tables, &mut request.noted, number);
             scratch.requests += 1;
         }
         if scan == Scan::Again { going_on(window) } else { scan }

@@ -6,6 +6,7 @@
 //!
 //! All state lies in [`Parser`], so the stream may be cut anywhere. The loops are short and bounded for the verifier.
 
+use crate::connection::Noted;
 use xps_core::handler::Window;
 use xps_core::siphash::SipHash13;
 use xps_core::word::store_u64;
@@ -143,7 +144,9 @@ pub struct Parser {
     /// Low bits of [`crate::abi::Settings::epoch`] when a request was last passed so that the server sees that the
     /// connection is in use. No part of parsing: it is here since here is room.
     pub epoch: u8,
-    padding: [u8; 5],
+    /// What the request will hold.
+    pub noted: Noted,
+    padding: [u8; 3],
 }
 
 impl Parser {
@@ -166,7 +169,8 @@ impl Parser {
         class: 0,
         role: 0,
         epoch: 0,
-        padding: [0; 5],
+        noted: Noted::NONE,
+        padding: [0; 3],
     };
 
     /// Whether the stream stands between two requests.

@@ -127,6 +127,31 @@ fn a_write_invalidates_before_the_server_sees_it() {
     }
 }
 
+/// Redis carries out whole requests only: who begins one and never ends it must stop nobody's hits.
+#[test]
+fn half_a_write_holds_nothing() {
+    let many = (0..WRITE_SLOTS + 8).map(|i| format!(" key:{i} x")).collect::<String>();
+    for words in
+        ["SET key new", "FLUSHALL ASYNC", "EVAL script 1 key", "NOSUCH key", &format!("MSET{many} key x")]
+    {
+        let bytes = command(words);
+        for cut in 1..bytes.len() {
+            let world = World::new();
+            fill(&world, b"key", 0, b"value");
+            let (mut writer, mut reader) = (Flow::new(&world), Flow::new(&world));
+            assert!(matches!(writer.request(&bytes[..cut], true), Outcome::Pass(_)));
+            assert!(hits(&mut reader, b"key"), "{words}: something is held after {cut} bytes");
+            assert!(writer.state.connection.holds_nothing());
+            assert!(matches!(writer.request(&bytes[cut..], true), Outcome::Pass(_)));
+            assert!(!hits(&mut reader, b"key"), "{words}: nothing is held at its end");
+            assert!(writer.response(b"+OK\r\n"));
+            assert!(writer.state.connection.holds_nothing());
+            fill(&world, b"key", 0, b"again");
+            assert!(hits(&mut reader, b"key"));
+        }
+    }
+}
+
 #[test]
 fn what_changes_no_string_takes_nothing() {
     let world = World::new();

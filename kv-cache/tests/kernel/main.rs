@@ -8,10 +8,12 @@
 mod support;
 
 mod addresses;
+mod bad_input;
 mod bounded;
 mod bypass;
 mod ends;
 mod expiry;
+mod half_open;
 mod hits;
 mod life;
 mod limits;

@@ -65,6 +65,11 @@ impl Plan {
         self.actions.iter().filter(|action| matches!(action, Action::Get(_))).count() as u64
     }
 
+    /// How many commands its script calls.
+    pub(crate) fn called(&self) -> u64 {
+        if self.form == Form::Script { self.actions.len() as u64 } else { 0 }
+    }
+
     /// Understands the replies.
     pub(crate) fn told(&self, replies: &[Reply]) -> Result<Told> {
         let answers = match (self.form, replies) {

@@ -89,6 +89,9 @@ pub(crate) fn inject(
 ) -> Result<Injected> {
     let mut injected = Injected::default();
     let mut some = |most: usize| Duration::from_millis(random.below(most) as u64);
+    if faults.is_empty() {
+        wait(run, end.saturating_duration_since(Instant::now()))?;
+    }
     for fault in faults.iter().cycle() {
         let left = end.saturating_duration_since(Instant::now());
         if wait(run, (CALM + some(600)).min(left))? || Instant::now() >= end {

@@ -6,6 +6,7 @@
 //! - [`history`]: whether Redis alone could have had a history; how late a cache may be.
 //! - [`command`], [`reply`]: what clients ask, and what the replies tell.
 //! - [`worker`], [`faults`], [`round`]: clients, trouble, and both together for some seconds.
+//! - [`soak`], [`crowd`]: the same for long, with an eye on memory and counters.
 //!
 //! On the kernel path every history must be strict. On the user path reads from the cache may be late by a bound for
 //! writes on the plain port.
@@ -14,6 +15,7 @@
 //! | --- | --- |
 //! | `XPS_LINEARIZE_SECONDS` | how long each test runs; 30 and 10 by default |
 //! | `XPS_LINEARIZE_SEED` | makes the choice of operations and faults; 1 by default |
+//! | `XPS_SOAK_SECONDS` | how long the soak runs; 20 by default |
 //! | `XPS_LINEARIZE_BOUND_MS` | how late the user path may be; 1000 by default |
 
 #[path = "../support/mod.rs"]
@@ -21,11 +23,13 @@
 mod support;
 
 mod command;
+mod crowd;
 mod faults;
 mod history;
 mod model;
 mod reply;
 mod round;
+mod soak;
 mod worker;
 
 use std::time::Duration;
@@ -82,15 +86,18 @@ fn run(lab: &mut Lab, default_seconds: u64, bound: Option<Duration>) -> Result<(
     Ok(())
 }
 
-#[test]
-fn kernel_path_is_linearizable() {
-    let settings = vec![
+fn kernel_settings() -> Vec<&'static str> {
+    vec![
         "lease.duration=500ms",
         "lease.drain_timeout=300ms",
         // Connections on the plain port that outlive an orderly stop.
         "coherence.kill_older_connections=true",
-    ];
-    Lab::run(Options { settings, ..Options::default() }, |lab| run(lab, 30, None));
+    ]
+}
+
+#[test]
+fn kernel_path_is_linearizable() {
+    Lab::run(Options { settings: kernel_settings(), ..Options::default() }, |lab| run(lab, 30, None));
 }
 
 #[test]
@@ -98,4 +105,15 @@ fn user_path_is_late_by_its_bound_at_most() {
     let settings = vec!["lease.drain_timeout=300ms", "coherence.mode=bounded"];
     let bound = Duration::from_millis(number("XPS_LINEARIZE_BOUND_MS", 1000));
     Lab::run(Options { settings, ..Options::user() }, |lab| run(lab, 10, Some(bound)));
+}
+
+#[test]
+fn memory_stays_flat_and_counters_add_up() {
+    let mut settings = kernel_settings();
+    // Less than the crowd's keys take.
+    settings.push("cache.memory_bytes=4MiB");
+    Lab::run(Options { settings, ..Options::default() }, |lab| {
+        hurry(lab)?;
+        soak::run(lab, number("XPS_SOAK_SECONDS", 20), number("XPS_LINEARIZE_SEED", 1))
+    });
 }

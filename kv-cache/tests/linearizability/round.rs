@@ -38,6 +38,10 @@ pub(crate) struct Outcome {
     pub(crate) hits: u64,
     pub(crate) gets: u64,
     pub(crate) gets_unknown: u64,
+    /// Commands that scripts have called.
+    pub(crate) called: u64,
+    /// Commands that were queued and not carried out.
+    pub(crate) dropped: u64,
     pub(crate) faults: BTreeMap<&'static str, u64>,
     pub(crate) violations: Vec<String>,
 }
@@ -51,6 +55,8 @@ impl Outcome {
         self.hits += other.hits;
         self.gets += other.gets;
         self.gets_unknown += other.gets_unknown;
+        self.called += other.called;
+        self.dropped += other.dropped;
         for (name, count) in other.faults {
             *self.faults.entry(name).or_default() += count;
         }
@@ -139,6 +145,11 @@ impl Round<'_> {
 }
 
 impl Outcome {
+    /// Connections that were cut or lost.
+    pub(crate) fn broken(&self) -> u64 {
+        ["connections lost", "commands cut"].iter().filter_map(|name| self.faults.get(name)).sum()
+    }
+
     fn take(&mut self, done: Done, histories: &mut [Vec<Operation>]) {
         for (scope, operation) in done.operations {
             let write = !operation.is_read();
@@ -155,6 +166,8 @@ impl Outcome {
         }
         self.gets += done.gets;
         self.gets_unknown += done.gets_unknown;
+        self.called += done.called;
+        self.dropped += done.dropped;
         *self.faults.entry("connections lost").or_default() += done.lost;
         *self.faults.entry("commands cut").or_default() += done.cuts;
     }

@@ -83,6 +83,10 @@ pub(crate) struct Done {
     pub(crate) gets: u64,
     /// `GET`s of which that is not known.
     pub(crate) gets_unknown: u64,
+    /// Commands that scripts have called.
+    pub(crate) called: u64,
+    /// Commands that were queued and not carried out.
+    pub(crate) dropped: u64,
 }
 
 /// One client.
@@ -340,8 +344,12 @@ fn fate_of(result: Result<()>) -> Result<Fate> {
 }
 
 fn note(kind: Kind, done: &mut Done, plan: &Plan, guard: Option<Step>, told: Told, times: (u64, u64)) {
-    let Told::Done(steps) = told else { return };
+    let Told::Done(steps) = told else {
+        done.dropped += plan.actions.len() as u64;
+        return;
+    };
     done.gets += plan.gets();
+    done.called += plan.called();
     write_down(kind, done, plan, guard.into_iter().chain(steps).collect(), times, true);
 }
 

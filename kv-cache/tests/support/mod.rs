@@ -18,6 +18,7 @@ pub(crate) use lab::{
     ACCELERATED, CLIENT_V4, CLIENT_V6, Lab, Options, PLAIN, SERVER_V4, SERVER_V6, Side, connect_from,
 };
 pub(crate) use namespace::Place;
+pub(crate) use process::resident_bytes;
 pub(crate) use random::Random;
 pub(crate) use resp::{Client, bulk, is_lost, request, shown};
 pub(crate) use trouble::{hurry, lose, rules};

@@ -96,3 +96,10 @@ impl Drop for Process {
         let _ = self.child.wait();
     }
 }
+
+/// Memory that a process has in RAM, in bytes.
+pub(crate) fn resident_bytes(id: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim_end_matches("kB").trim().parse::<u64>()? * 1024)
+}
