@@ -126,7 +126,7 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLogLeve
     };
     let process = process.map(|(process, reports)| {
         let place = Arc::<Process>::clone(&process);
-        start_cache(&process.shared, place, reports, &config, &mut tasks, &stop);
+        start_cache(&process.shared, place, reports, &mut tasks, &stop);
         process
     });
 
@@ -191,14 +191,7 @@ fn start_kernel(
         let installed = installed.as_ref().context("the installation is gone")?;
         Events::of(installed.map(xps_core::abi::map::EVENTS)?)?
     };
-    start_cache(
-        &kernel.shared,
-        Arc::<Kernel>::clone(kernel),
-        Reports::Ring(Box::new(events)),
-        config,
-        tasks,
-        stop,
-    );
+    start_cache(&kernel.shared, Arc::<Kernel>::clone(kernel), Reports::Ring(Box::new(events)), tasks, stop);
     tasks.spawn(sweep::flows(Arc::clone(kernel), stop.clone()));
     let devices = Devices::watch(interfaces).context("interfaces cannot be watched")?;
     tasks.spawn(follow_devices(Arc::clone(kernel), config.wishes.clone(), devices, stop.clone()));
@@ -213,12 +206,10 @@ fn start_cache(
     shared: &Arc<Shared>,
     place: Arc<dyn Place>,
     reports: Reports,
-    config: &Config,
     tasks: &mut JoinSet<()>,
     stop: &watch::Receiver<bool>,
 ) {
-    let tracked = tracking::Settings { redis: config.redis.clone(), enabled: config.tracking };
-    tasks.spawn(tracking::run(Arc::clone(shared), tracked, stop.clone()));
+    tasks.spawn(tracking::run(Arc::clone(shared), stop.clone()));
     tasks.spawn(fill::run(Arc::clone(shared), reports, stop.clone()));
     tasks.spawn(watcher::run(place, stop.clone()));
     tasks.spawn(idle::run(Arc::clone(shared), stop.clone()));

@@ -7,8 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use aya::maps::{HashMap, Map, MapData, MapError};
 use dashmap::DashMap;
 use kv_fastpath::abi::{
-    BUCKETS, EntryHead, GLOBAL_BUCKET, KEY_BYTES_MAX, Location, MISSED, PAGE_BYTES, Settings, VERSION, map,
-    users,
+    BUCKETS, EntryHead, GLOBAL_BUCKET, HITS_MAX, KEY_BYTES_MAX, Location, MISSED, PAGE_BYTES, Settings,
+    VERSION, map, users,
 };
 use kv_fastpath::coherence::PENDING_BITS;
 use kv_fastpath::command::{Info, NAME_BYTES, Name};
@@ -201,7 +201,7 @@ impl EntryReader {
         let word = {
             let place = self.index.locations.get(&id)?;
             let word = place.load(Ordering::Relaxed);
-            if hits_of(word) < HITS_ENOUGH {
+            if hits_of(word) < HITS_MAX {
                 // Two at once may count one: it is a hint.
                 place.store(with_hits(word, hits_of(word) + 1), Ordering::Relaxed);
             }
@@ -283,9 +283,6 @@ fn location_of(word: u64) -> Location {
 fn start_of(pages: &Mapping, location: Location) -> usize {
     location.page as usize * pages.element_bytes() + usize::from(location.offset_words) * 8
 }
-
-/// Hits beyond which an entry's count is not raised any more, until it is taken.
-const HITS_ENOUGH: u16 = 255;
 
 /// Hits as eviction takes them: of an entry that is not current any more they are not known.
 fn hits_taken(word: u64) -> u16 {
@@ -385,8 +382,7 @@ impl Entries {
     /// Database and key of the entry at `location`, which must be one.
     #[must_use]
     pub fn key(&self, location: Location) -> (u32, Vec<u8>) {
-        let page = location.page as usize * self.pages.element_bytes();
-        let start = page + usize::from(location.offset_words) * 8;
+        let start = start_of(&self.pages, location);
         let lengths = start + std::mem::offset_of!(EntryHead, key_len);
         let [k0, k1, _, _, d0, d1, d2, d3] = self.pages.u64(lengths).load(Ordering::Relaxed).to_ne_bytes();
         let mut key = vec![0; usize::from(u16::from_ne_bytes([k0, k1])).min(KEY_BYTES_MAX)];

@@ -2,7 +2,8 @@
 //!
 //! Hits are what the programs count with each entry, misses what they report of them: nothing is counted for this report,
 //! and nobody looks at the counts for it unless somebody watches. Whoever watches asks again and again; some seconds after
-//! the last question the agent stops looking. Keys appear here and nowhere else.
+//! the last question the agent stops looking. Keys appear here and nowhere else. Meanwhile [`crate::touch`] sees only the hits
+//! since the last look, and eviction gets those that were taken by its sketch.
 
 mod sample;
 mod view;

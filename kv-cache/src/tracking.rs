@@ -37,15 +37,6 @@ const BEATS: u32 = 4;
 /// Longest message that is taken: a push holds the keys that one round of Redis's event loop has changed.
 const MESSAGE_BYTES_MAX: usize = 256 << 20;
 
-/// What the connection needs to know.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The server.
-    pub redis: Server,
-    /// Whether the configuration wants it at all.
-    pub enabled: bool,
-}
-
 /// What a message says.
 #[derive(Debug, PartialEq, Eq)]
 enum Message {
@@ -134,7 +125,7 @@ fn swaps(stats: &str) -> u64 {
 }
 
 /// Tracks while it is wanted, until `stop` turns true.
-pub async fn run(shared: Arc<Shared>, settings: Settings, mut stop: watch::Receiver<bool>) {
+pub async fn run(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let mut wanted = shared.freshness.wanted();
     let tracking = async {
         let mut failures = 0;
@@ -142,13 +133,13 @@ pub async fn run(shared: Arc<Shared>, settings: Settings, mut stop: watch::Recei
             if wanted.wait_for(|wanted| *wanted).await.is_err() {
                 return;
             }
-            if !settings.enabled {
+            if !shared.config.read().tracking {
                 lost(&shared, "coherence.tracking is off".to_owned());
                 let _ = wanted.wait_for(|wanted| !*wanted).await;
                 continue;
             }
             let error = tokio::select! {
-                error = track(&shared, &settings, &mut failures) => error,
+                error = track(&shared, &mut failures) => error,
                 _ = async { wanted.clone().wait_for(|wanted| !*wanted).await.map(drop) } => continue,
             };
             if failures == 0 {
@@ -182,11 +173,13 @@ struct Tracking<'a> {
 }
 
 /// Tracks as long as the connection lasts; gives what ended it.
-async fn track(shared: &Shared, settings: &Settings, failures: &mut u32) -> RedisError {
+async fn track(shared: &Shared, failures: &mut u32) -> RedisError {
+    // The credentials may be others than at the start.
+    let redis = shared.config.read().redis.clone();
     let bound = shared.freshness.bound();
     let attempt = async {
-        let failed = |source| RedisError::Connect { address: settings.redis.address.to_string(), source };
-        let stream = TcpStream::connect(settings.redis.address).await.map_err(failed)?;
+        let failed = |source| RedisError::Connect { address: redis.address.to_string(), source };
+        let stream = TcpStream::connect(redis.address).await.map_err(failed)?;
         stream.set_nodelay(true)?;
         let mut tracking = Tracking {
             shared,
@@ -196,7 +189,7 @@ async fn track(shared: &Shared, settings: &Settings, failures: &mut u32) -> Redi
             before: None,
             swaps: None,
         };
-        tracking.begin(&settings.redis).await?;
+        tracking.begin(&redis).await?;
         Ok(tracking)
     };
     let mut tracking = match timeout(ANSWER_TIMEOUT, attempt).await {

@@ -129,3 +129,26 @@ fn metrics_and_status_tell_the_same() {
         Ok(())
     });
 }
+
+#[test]
+fn other_credentials_hold_from_the_next_connection_on() {
+    Lab::run(Options::default(), |lab| {
+        let mut admin = lab.client(PLAIN)?;
+        admin.set("key", "value")?;
+        admin.check("ACL SETUSER sidecar on >one ~* &* +@all", "+OK\r\n")?;
+        let password = lab.folder().join("password");
+        std::fs::write(&password, "one\n")?;
+        lab.write_file(&format!("[redis]\nusername = \"sidecar\"\npassword_file = {:?}\n", password))?;
+        let said = lab.act("reload")?;
+        ensure!(
+            said.contains("changed: redis.username, the password of Redis") && !said.contains("one"),
+            "{said}"
+        );
+        // The former user is of no more use, and its connections are closed.
+        admin.check("CONFIG SET requirepass open", "+OK\r\n")?;
+        ensure!(admin.command("CLIENT KILL USER default SKIPME yes")?.starts_with(b":"));
+        let mut fast = lab.client(ACCELERATED)?;
+        fast.check("AUTH open", "+OK\r\n")?;
+        lab.warm(&mut fast, "key", "value")
+    });
+}
