@@ -21,7 +21,8 @@
 //! - [`devices`]: interfaces that come and go.
 //! - [`sockets`]: the kernel's own list of TCP connections.
 //! - [`ended`]: flows whose connection is gone.
-//! - [`relay`]: the user path; [`session`]: a connection of it with the handler in between.
+//! - [`relay`]: the user path; [`session`]: a connection of it with the handler in between; [`link`]: the two connections
+//!   that it consists of; [`endpoint`]: where the server is.
 //! - [`metrics`]: counters for Prometheus.
 //!
 //! - [`netlink`], [`interface`]: the messages from which interfaces and sockets are read.
@@ -29,15 +30,18 @@
 //! What is deliberately absent: knowledge of any protocol above TCP, which is the services', and any code that runs in
 //! the kernel, which is in `xps-core` and `xps-ebpf`.
 
+mod blind;
 pub mod config;
 pub mod control;
 pub mod devices;
 pub mod ended;
+pub mod endpoint;
 pub mod events;
 pub mod flow_table;
 pub mod hook;
 pub mod install;
 pub mod interface;
+pub mod link;
 pub mod mapping;
 pub mod metrics;
 pub mod netlink;

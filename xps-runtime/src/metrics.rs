@@ -18,6 +18,7 @@ pub struct Metrics {
     flows: IntGauge,
     relay_connections: IntCounter,
     relay_failed: IntCounter,
+    relay_refused: IntCounter,
     relay_open: IntGauge,
     relay_bytes: IntCounterVec,
     program_runs: IntCounterVec,
@@ -54,6 +55,10 @@ impl Metrics {
                 "xps_relay_connect_failures_total",
                 "Connections on the user path for which the server could not be reached.",
             )?,
+            relay_refused: IntCounter::new(
+                "xps_relay_handshake_failures_total",
+                "Connections on the user path closed because the client's handshake failed.",
+            )?,
             relay_open: IntGauge::new("xps_relay_connections", "Connections open on the user path.")?,
             relay_bytes: IntCounterVec::new(
                 Opts::new("xps_relay_bytes_total", "Bytes relayed on the user path, by direction."),
@@ -81,6 +86,7 @@ impl Metrics {
         metrics.registry.register(Box::new(metrics.flows.clone()))?;
         metrics.registry.register(Box::new(metrics.relay_connections.clone()))?;
         metrics.registry.register(Box::new(metrics.relay_failed.clone()))?;
+        metrics.registry.register(Box::new(metrics.relay_refused.clone()))?;
         metrics.registry.register(Box::new(metrics.relay_open.clone()))?;
         metrics.registry.register(Box::new(metrics.relay_bytes.clone()))?;
         metrics.registry.register(Box::new(metrics.program_runs.clone()))?;
@@ -118,6 +124,7 @@ impl Metrics {
     pub fn set_relay(&self, reading: &RelayReading) {
         advance(&self.relay_connections, reading.connections);
         advance(&self.relay_failed, reading.failed);
+        advance(&self.relay_refused, reading.refused);
         self.relay_open.set(i64::try_from(reading.open).unwrap_or(i64::MAX));
         advance(&self.relay_bytes.with_label_values(&["server"]), reading.bytes_to_server);
         advance(&self.relay_bytes.with_label_values(&["client"]), reading.bytes_to_client);

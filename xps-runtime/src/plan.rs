@@ -1,6 +1,7 @@
 //! Which path to take, and why. A pure function of the facts and the wishes, so every decision can be tested as a table.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::Serialize;
 use xps_core::abi::{DEVICES_MAX, Redirect};
@@ -137,6 +138,23 @@ pub enum Cause {
     },
     /// No interface can be hooked.
     NoInterface,
+    /// The server is not in this network namespace: its packets do not pass this stack as a server's.
+    ServerElsewhere {
+        /// The address that is not of this namespace.
+        address: IpAddr,
+    },
+    /// Where the server is could not be found out.
+    ServerUnresolved {
+        /// Why.
+        reason: String,
+    },
+    /// The connection to the server is encrypted.
+    Encrypted,
+    /// The server's port is the accelerated port.
+    SamePort {
+        /// The port.
+        port: u16,
+    },
     /// The kernel path was tried and failed.
     InstallFailed {
         /// The error.
@@ -172,6 +190,10 @@ impl Cause {
             Self::NoBpffs { .. } => "no_bpffs",
             Self::InterfacesUnknown { .. } => "interfaces_unknown",
             Self::NoInterface => "no_interface",
+            Self::ServerElsewhere { .. } => "server_elsewhere",
+            Self::ServerUnresolved { .. } => "server_unresolved",
+            Self::Encrypted => "encrypted",
+            Self::SamePort { .. } => "same_port",
             Self::InstallFailed { .. } => "install_failed",
             Self::NoEthernetHeader { .. } => "no_ethernet_header",
             Self::Enslaved { .. } => "enslaved",
@@ -196,6 +218,20 @@ impl fmt::Display for Cause {
             Self::NoBpffs { reason } => write!(f, "nowhere to pin: {reason}"),
             Self::InterfacesUnknown { reason } => write!(f, "the interfaces are not known: {reason}"),
             Self::NoInterface => write!(f, "no interface can be hooked"),
+            Self::ServerElsewhere { address } => write!(
+                f,
+                "the server at {address} is not in this network namespace, so it is not this stack that serves for it: run \
+                 beside the server for the kernel path"
+            ),
+            Self::ServerUnresolved { reason } => {
+                write!(f, "whether the server is in this network namespace is not known: {reason}")
+            }
+            Self::Encrypted => {
+                write!(f, "the connection to the server is encrypted, which the stack cannot read")
+            }
+            Self::SamePort { port } => {
+                write!(f, "the server listens on the accelerated port {port} itself: choose another one")
+            }
             Self::InstallFailed { reason } => write!(f, "installing in the kernel failed: {reason}"),
             Self::NoEthernetHeader { kind } => write!(f, "its packets have no Ethernet header ({kind})"),
             Self::Enslaved { master } => write!(f, "it belongs to {master}, where its packets are seen"),
@@ -304,7 +340,8 @@ pub fn skip(interface: &Interface, cause: Cause) -> Skipped {
 }
 
 fn obstacles(facts: &Facts) -> Vec<Cause> {
-    let mut causes = Vec::new();
+    // Where the service itself cannot take the kernel path, that is what is to be read first.
+    let mut causes = facts.service.clone();
     if facts.kernel.version < KERNEL_MIN {
         causes.push(Cause::KernelTooOld { release: facts.kernel.release.clone() });
     }

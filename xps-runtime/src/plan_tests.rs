@@ -25,6 +25,7 @@ fn facts() -> Facts {
         programs: Ok(()),
         bpffs: Ok(()),
         interfaces: Ok(vec![lo, eth, veth]),
+        service: Vec::new(),
     }
 }
 
@@ -57,6 +58,7 @@ fn each_obstacle_leads_to_the_user_path_with_its_cause() {
         (Facts { bpffs: no(), ..facts() }, &["no_bpffs"]),
         (Facts { interfaces: Err("why".into()), ..facts() }, &["interfaces_unknown"]),
         (Facts { interfaces: Ok(vec![]), ..facts() }, &["no_interface"]),
+        (Facts { service: vec![Cause::Encrypted], bpffs: no(), ..facts() }, &["encrypted", "no_bpffs"]),
         (
             Facts { kernel: Kernel::parse("5.4"), programs: no(), bpffs: no(), ..facts() },
             &["kernel_too_old", "programs_refused", "no_bpffs"],

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::interface::{self, Interface};
+use crate::plan::Cause;
 
 /// What to look at.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct Facts {
     pub bpffs: Result<(), String>,
     /// The interfaces of this network namespace.
     pub interfaces: Result<Vec<Interface>, String>,
+    /// What the service itself knows to stand against the kernel path; the probe leaves it empty.
+    pub service: Vec<Cause>,
 }
 
 /// A kernel's release.
@@ -117,6 +120,7 @@ pub fn probe(request: &ProbeRequest) -> Facts {
         programs: programs(),
         bpffs: bpffs(request, capabilities),
         interfaces: interface::list().map_err(|error| format!("netlink does not list them: {error}")),
+        service: Vec::new(),
     }
 }
 

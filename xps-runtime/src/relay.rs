@@ -3,6 +3,7 @@
 //! It always runs. Where the kernel path takes a connection, the listener here never sees it; what comes is what the
 //! kernel path does not take. A half-close is passed on as a half-close, an abort as a reset. What lies between the two
 //! connections is a [`Serve`]: [`Plain`] relays byte for byte, [`Through`] has the service's handler answer what it can.
+//! How clients are accepted and the server is reached, with TLS or without, is the affair of [`crate::link`].
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -15,6 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::blind::Blind;
+use crate::link::{Accept, Dial, Stream};
 use crate::session::{End, InProcess, SegmentCounts, Session};
 use crate::stream::{Direction, pump};
 
@@ -23,11 +26,9 @@ use crate::stream::{Direction, pump};
 pub struct RelaySettings {
     /// Addresses to listen on. `0.0.0.0` and `::` may be given together; where the machine has no IPv6, `::` is left out.
     pub listen: Vec<SocketAddr>,
-    /// Where the server listens.
-    pub server: SocketAddr,
     /// Connections at once; more wait in the listen queue.
     pub connections_max: usize,
-    /// How long connecting to the server may take.
+    /// How long connecting to the server may take, and before that a client's handshake.
     pub connect_timeout: Duration,
 }
 
@@ -36,8 +37,8 @@ pub trait Serve: Clone + Send + Sync + 'static {
     /// Serves until the end.
     fn serve(
         &self,
-        client: &mut TcpStream,
-        server: &mut TcpStream,
+        client: &mut impl Stream,
+        server: &mut impl Stream,
         counts: &RelayCounts,
     ) -> impl Future<Output = End> + Send;
 }
@@ -47,7 +48,11 @@ pub trait Serve: Clone + Send + Sync + 'static {
 pub struct Plain;
 
 impl Serve for Plain {
-    async fn serve(&self, client: &mut TcpStream, server: &mut TcpStream, counts: &RelayCounts) -> End {
+    async fn serve(&self, client: &mut impl Stream, server: &mut impl Stream, counts: &RelayCounts) -> End {
+        if !(client.is_bare() && server.is_bare()) {
+            return Through { service: Blind, counts: Arc::default() }.serve(client, server, counts).await;
+        }
+        let (client, server) = (client.tcp(), server.tcp());
         let refused = &AtomicBool::new(false);
         let up = Direction { from: client, to: server, bytes: &counts.bytes_to_server, refused };
         let down = Direction { from: server, to: client, bytes: &counts.bytes_to_client, refused };
@@ -68,7 +73,7 @@ pub struct Through<H> {
 }
 
 impl<H: InProcess> Serve for Through<H> {
-    async fn serve(&self, client: &mut TcpStream, server: &mut TcpStream, counts: &RelayCounts) -> End {
+    async fn serve(&self, client: &mut impl Stream, server: &mut impl Stream, counts: &RelayCounts) -> End {
         let mut session = Session::new(&self.service, &self.counts);
         let end = session.run(client, server).await;
         let (up, down) = session.bytes();
@@ -106,6 +111,7 @@ pub struct RelayCounts {
     connections: AtomicU64,
     open: AtomicU64,
     failed: AtomicU64,
+    refused: AtomicU64,
     bytes_to_server: AtomicU64,
     bytes_to_client: AtomicU64,
 }
@@ -119,6 +125,8 @@ pub struct RelayReading {
     pub open: u64,
     /// Connections closed because the server could not be reached.
     pub failed: u64,
+    /// Connections closed because the client's handshake failed.
+    pub refused: u64,
     /// Bytes relayed from clients to the server.
     pub bytes_to_server: u64,
     /// Bytes relayed from the server to clients.
@@ -133,6 +141,7 @@ impl RelayCounts {
             connections: self.connections.load(Ordering::Relaxed),
             open: self.open.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
             bytes_to_server: self.bytes_to_server.load(Ordering::Relaxed),
             bytes_to_client: self.bytes_to_client.load(Ordering::Relaxed),
         }
@@ -145,6 +154,7 @@ pub struct Relay {
     listeners: Vec<TcpListener>,
     settings: RelaySettings,
     counts: Arc<RelayCounts>,
+    places: Arc<Semaphore>,
 }
 
 impl Relay {
@@ -153,23 +163,20 @@ impl Relay {
     /// # Errors
     /// If an address is in use or cannot be listened on.
     pub fn bind(settings: RelaySettings) -> Result<Self, RelayError> {
-        let mut listeners = Vec::new();
-        for &address in &settings.listen {
-            match listen(address) {
-                Ok(listener) => listeners.push(listener),
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    return Err(RelayError::InUse { address });
-                }
-                Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && no_ipv6(&error) => {
-                    tracing::info!(%address, "this machine has no IPv6, not listening there");
-                }
-                Err(source) => return Err(RelayError::Listen { address, source }),
-            }
-        }
-        if listeners.is_empty() {
-            return Err(RelayError::NoAddress);
-        }
-        Ok(Self { listeners, settings, counts: Arc::default() })
+        let listeners = listen_all(&settings.listen)?;
+        let places = Arc::new(Semaphore::new(settings.connections_max.max(1)));
+        Ok(Self { listeners, settings, counts: Arc::default(), places })
+    }
+
+    /// A second relay, on other addresses, that shares the counts and the limit of connections with this one.
+    ///
+    /// # Errors
+    /// Like [`bind`](Self::bind).
+    pub fn beside(&self, listen: Vec<SocketAddr>) -> Result<Self, RelayError> {
+        let listeners = listen_all(&listen)?;
+        let settings = RelaySettings { listen, ..self.settings.clone() };
+        let (counts, places) = (Arc::clone(&self.counts), Arc::clone(&self.places));
+        Ok(Self { listeners, settings, counts, places })
     }
 
     /// Handle to the counts.
@@ -188,17 +195,18 @@ impl Relay {
     /// at most `grace`, which is asked for then, and resets the rest.
     pub async fn run(
         self,
+        accepting: impl Accept,
+        dial: impl Dial,
         serve: impl Serve,
         mut stop: watch::Receiver<bool>,
         grace: impl FnOnce() -> Duration + Send,
     ) {
-        let places = Arc::new(Semaphore::new(self.settings.connections_max.max(1)));
+        let link = Link { accepting, dial, serve, limit: self.settings.connect_timeout };
         let (aborting, abort) = watch::channel(false);
         let mut acceptors = JoinSet::new();
         for listener in self.listeners {
-            let (places, settings) = (Arc::clone(&places), self.settings.clone());
-            let (counts, stop, abort) = (Arc::clone(&self.counts), stop.clone(), abort.clone());
-            acceptors.spawn(accept(listener, serve.clone(), settings, counts, places, stop, abort));
+            let (places, counts) = (Arc::clone(&self.places), Arc::clone(&self.counts));
+            acceptors.spawn(accept(listener, link.clone(), counts, places, stop.clone(), abort.clone()));
         }
         // A sender that is gone means stop as well.
         let _ = stop.wait_for(|stop| *stop).await;
@@ -210,17 +218,24 @@ impl Relay {
     }
 }
 
+/// How a connection is made out of two, and what lies between.
+#[derive(Clone)]
+struct Link<A, D, S> {
+    accepting: A,
+    dial: D,
+    serve: S,
+    limit: Duration,
+}
+
 /// Accepts until `stop`, then waits for the connections.
 async fn accept(
     listener: TcpListener,
-    serve: impl Serve,
-    settings: RelaySettings,
+    link: Link<impl Accept, impl Dial, impl Serve>,
     counts: Arc<RelayCounts>,
     places: Arc<Semaphore>,
     mut stop: watch::Receiver<bool>,
     abort: watch::Receiver<bool>,
 ) {
-    let settings = Arc::new(settings);
     let mut connections = JoinSet::new();
     loop {
         let next = async {
@@ -234,13 +249,12 @@ async fn accept(
         };
         match accepted {
             Ok((client, _)) => {
-                let (settings, counts) = (Arc::clone(&settings), Arc::clone(&counts));
-                let (mut abort, serve) = (abort.clone(), serve.clone());
+                let (link, counts, mut abort) = (link.clone(), Arc::clone(&counts), abort.clone());
                 connections.spawn(async move {
                     let _place = place;
                     counts.connections.fetch_add(1, Ordering::Relaxed);
                     counts.open.fetch_add(1, Ordering::Relaxed);
-                    connection(client, &serve, &settings, &counts, &mut abort).await;
+                    link.connection(client, &counts, &mut abort).await;
                     counts.open.fetch_sub(1, Ordering::Relaxed);
                 });
             }
@@ -255,45 +269,77 @@ async fn accept(
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(
-    mut client: TcpStream,
-    serve: &impl Serve,
-    settings: &RelaySettings,
-    counts: &RelayCounts,
-    abort: &mut watch::Receiver<bool>,
-) {
-    let connecting = tokio::time::timeout(settings.connect_timeout, TcpStream::connect(settings.server));
-    let connected = tokio::select! {
-        connected = connecting => connected.map_err(io::Error::from).flatten(),
-        _ = abort.wait_for(|abort| *abort) => return reset(&client),
-    };
-    let mut server = match connected {
-        Ok(server) => server,
-        Err(error) => {
-            counts.failed.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(server = %settings.server, %error, "cannot reach the server");
-            return reset(&client);
+impl<A: Accept, D: Dial, S: Serve> Link<A, D, S> {
+    async fn connection(&self, client: TcpStream, counts: &RelayCounts, abort: &mut watch::Receiver<bool>) {
+        tune(&client);
+        // The server sees no client that did not come so far.
+        let accepted = tokio::select! {
+            accepted = within(self.limit, self.accepting.accept(client)) => accepted,
+            _ = abort.wait_for(|abort| *abort) => return,
+        };
+        let mut client = match accepted {
+            Ok(client) => client,
+            Err(error) => {
+                counts.refused.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(%error, "a client's handshake failed");
+                return;
+            }
+        };
+        let dialled = tokio::select! {
+            dialled = within(self.limit, self.dial.dial()) => dialled,
+            _ = abort.wait_for(|abort| *abort) => return reset(client.tcp()),
+        };
+        let mut server = match dialled {
+            Ok(server) => server,
+            Err(error) => {
+                counts.failed.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(%error, "cannot reach the server");
+                return reset(client.tcp());
+            }
+        };
+        tune(server.tcp());
+        let end = tokio::select! {
+            end = self.serve.serve(&mut client, &mut server, counts) => end,
+            _ = abort.wait_for(|abort| *abort) => End::Reset,
+        };
+        if matches!(end, End::Reset) {
+            reset(client.tcp());
+            reset(server.tcp());
         }
-    };
-    for stream in [&client, &server] {
-        let _ = stream.set_nodelay(true);
-        // A peer that vanished without a word would hold its place for ever.
-        let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(300));
-        let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
     }
-    let end = tokio::select! {
-        end = serve.serve(&mut client, &mut server, counts) => end,
-        _ = abort.wait_for(|abort| *abort) => End::Reset,
-    };
-    if matches!(end, End::Reset) {
-        reset(&client);
-        reset(&server);
-    }
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(limit, work).await.map_err(io::Error::from).flatten()
+}
+
+fn tune(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    // A peer that vanished without a word would hold its place for ever.
+    let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(300));
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
 /// Makes the end of this connection a reset, so that the peer does not take a torn stream for a complete one.
 fn reset(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+fn listen_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, RelayError> {
+    let mut listeners = Vec::new();
+    for &address in addresses {
+        match listen(address) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(RelayError::InUse { address });
+            }
+            Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && no_ipv6(&error) => {
+                tracing::info!(%address, "this machine has no IPv6, not listening there");
+            }
+            Err(source) => return Err(RelayError::Listen { address, source }),
+        }
+    }
+    if listeners.is_empty() { Err(RelayError::NoAddress) } else { Ok(listeners) }
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

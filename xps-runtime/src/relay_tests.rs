@@ -1,7 +1,10 @@
 //! The relay with real sockets.
 
 use super::*;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use crate::link::{Bare, ToServer};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 struct Setup {
     server: TcpListener,
@@ -15,14 +18,14 @@ async fn setup(connections_max: usize) -> Setup {
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let relay = Relay::bind(RelaySettings {
         listen: vec!["127.0.0.1:0".parse().unwrap()],
-        server: server.local_addr().unwrap(),
         connections_max,
         connect_timeout: Duration::from_secs(1),
     })
     .unwrap();
     let (address, counts) = (relay.addresses()[0], relay.counts());
     let (stop, stopped) = watch::channel(false);
-    let task = tokio::spawn(relay.run(Plain, stopped, || Duration::from_millis(300)));
+    let dial = ToServer { server: server.local_addr().unwrap().into(), limit: Duration::from_secs(1) };
+    let task = tokio::spawn(relay.run(Bare, dial, Plain, stopped, || Duration::from_millis(300)));
     Setup { server, address, counts, stop, task }
 }
 
@@ -112,12 +115,8 @@ async fn a_stop_waits_for_connections_and_resets_what_stays() {
 async fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
-    let settings = RelaySettings {
-        listen: vec![address],
-        server: address,
-        connections_max: 1,
-        connect_timeout: Duration::from_secs(1),
-    };
+    let settings =
+        RelaySettings { listen: vec![address], connections_max: 1, connect_timeout: Duration::from_secs(1) };
     let error = Relay::bind(settings).unwrap_err();
     assert!(error.to_string().contains("is in use: stop the program"), "{error}");
 }
@@ -127,9 +126,118 @@ async fn both_families_listen_on_one_port() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let settings = RelaySettings {
         listen: vec![SocketAddr::from(([0, 0, 0, 0], free)), SocketAddr::from((Ipv6Addr::UNSPECIFIED, free))],
-        server: SocketAddr::from(([127, 0, 0, 1], 9)),
         connections_max: 1,
         connect_timeout: Duration::from_secs(1),
     };
     assert!(!Relay::bind(settings).unwrap().addresses().is_empty());
+}
+
+/// What TLS would be: a stream over TCP, after a handshake of one byte from the client.
+struct Wrapped(TcpStream);
+
+impl tokio::io::AsyncRead for Wrapped {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl tokio::io::AsyncWrite for Wrapped {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+impl Stream for Wrapped {
+    fn tcp(&self) -> &TcpStream {
+        &self.0
+    }
+
+    fn is_bare(&self) -> bool {
+        false
+    }
+}
+
+#[derive(Clone)]
+struct Knock;
+
+impl Accept for Knock {
+    type Stream = Wrapped;
+
+    async fn accept(&self, mut tcp: TcpStream) -> io::Result<Wrapped> {
+        match tcp.read_u8().await? {
+            b'K' => Ok(Wrapped(tcp)),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_over_tcp_is_relayed_like_tcp_and_the_server_sees_only_who_was_accepted() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let any = vec!["127.0.0.1:0".parse().unwrap()];
+    let settings = RelaySettings {
+        listen: any.clone(),
+        connections_max: 8,
+        connect_timeout: Duration::from_millis(500),
+    };
+    let relay = Relay::bind(settings).unwrap().beside(any).unwrap();
+    let (address, counts) = (relay.addresses()[0], relay.counts());
+    let dial = ToServer { server: server.local_addr().unwrap().into(), limit: Duration::from_secs(1) };
+    let (_stop, stopped) = watch::channel(false);
+    tokio::spawn(relay.run(Knock, dial, Plain, stopped, || Duration::ZERO));
+
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    let mut wrong = TcpStream::connect(address).await.unwrap();
+    wrong.write_all(b"x").await.unwrap();
+    for refused in [&mut wrong, &mut silent] {
+        let read = tokio::time::timeout(Duration::from_secs(5), refused.read(&mut [0; 8])).await.unwrap();
+        assert_eq!(read.unwrap(), 0);
+    }
+    assert_eq!(counts.read().refused, 2);
+
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(b"Khello").await.unwrap();
+    client.shutdown().await.unwrap();
+    // The first that the server sees.
+    let (mut upstream, _) = server.accept().await.unwrap();
+    let mut got = Vec::new();
+    upstream.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got, b"hello");
+    upstream.write_all(b"late").await.unwrap();
+    drop(upstream);
+    got.clear();
+    client.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got, b"late");
+    until_closed(&counts).await;
+    let reading = counts.read();
+    assert_eq!((reading.connections, reading.bytes_to_server, reading.bytes_to_client), (3, 5, 4));
+
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(b"K").await.unwrap();
+    let (upstream, _) = server.accept().await.unwrap();
+    upstream.set_zero_linger().unwrap();
+    drop(upstream);
+    let error = client.read(&mut [0; 8]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+async fn until_closed(counts: &RelayCounts) {
+    let closed = async {
+        while counts.read().open != 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), closed).await.unwrap();
 }

@@ -17,6 +17,7 @@ use xps_line::Connection;
 use xps_runtime::ended::Ended;
 use xps_runtime::flow_table::FlowTable;
 use xps_runtime::install::{Installed, Service, Stats};
+use xps_runtime::link::{Bare, ToServer};
 use xps_runtime::plan::{Path, Wishes, plan};
 use xps_runtime::probe::{ProbeRequest, probe};
 use xps_runtime::relay::{Plain, Relay, RelaySettings};
@@ -45,13 +46,13 @@ async fn main() -> Result<()> {
     // What can fail for others' sake comes before anything is changed in the stack.
     let relay = Relay::bind(RelaySettings {
         listen: vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()],
-        server,
         connections_max: FLOWS_MAX as usize,
         connect_timeout: GRACE,
     })?;
     let mut kernel = Kernel::install(port, server.port(), pins)?;
     let (stopping, stop) = tokio::sync::watch::channel(false);
-    let relaying = tokio::spawn(relay.run(Plain, stop, || GRACE));
+    let dial = ToServer { server: server.into(), limit: GRACE };
+    let relaying = tokio::spawn(relay.run(Bare, dial, Plain, stop, || GRACE));
     let mut ticks = interval(LEASE / 4);
     loop {
         tokio::select! {
