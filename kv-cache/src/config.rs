@@ -1,5 +1,7 @@
 //! The configuration: what is asked for, within which bounds.
 
+mod tls;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,12 +9,15 @@ use std::time::Duration;
 use kv_fastpath::abi::{ENTRY_BYTES_MAX, EntryHead, KEY_BYTES_MAX, PAGE_BYTES};
 use xps_core::handler::REPLY_MAX;
 use xps_runtime::config::{Mistakes, Reader, Section, Sources};
+use xps_runtime::endpoint::{self, Endpoint};
 use xps_runtime::plan::{Mode as PathMode, Wishes};
 
 use crate::address::{self, Address};
 use crate::coherence::Mode;
 use crate::credentials::{Secret, Server};
 use crate::limits::Limits;
+
+pub use tls::TlsListener;
 
 /// Prefix of the environment's variables: `KV_CACHE_CACHE_MEMORY_BYTES` is `memory_bytes` of `[cache]`.
 pub const PREFIX: &str = "KV_CACHE";
@@ -36,6 +41,8 @@ pub struct Config {
     pub redis: Server,
     /// Port for clients of XPS.
     pub accelerated_port: u16,
+    /// Clients that come with TLS.
+    pub tls: Option<TlsListener>,
     /// Addresses that the user path listens on.
     pub addresses: Vec<IpAddr>,
     /// Where status and metrics are served.
@@ -120,15 +127,17 @@ impl Config {
     }
 
     fn ask(reader: &mut Reader) -> Self {
-        let redis_address = "an address with port, such as 127.0.0.1:6379";
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let seconds = Duration::from_secs;
         let mut redis = reader.section("redis");
         let mut redis = Server {
-            address: redis.parsed("address", at(6379), redis_address),
+            address: redis.parsed("address", Endpoint::from(at(6379)), endpoint::EXPECTED),
             username: redis.string("username", ""),
             password: Secret::new(redis.secret("password")),
+            tls: None,
         };
+        redis.tls = tls::to_redis(reader, &redis.address);
+        let tls = tls::listener(reader);
         let password_file = reader.section("redis").string("password_file", "");
         if !password_file.is_empty() {
             redis.password = password_of(reader, &password_file, &redis.password);
@@ -176,6 +185,7 @@ impl Config {
         Self {
             redis,
             accelerated_port,
+            tls,
             addresses,
             admin,
             relay_connections_max,
@@ -204,11 +214,21 @@ impl Config {
     }
 
     fn check(&self, reader: &mut Reader) {
-        if self.accelerated_port == self.redis.address.port() {
+        // A Redis elsewhere may have any port.
+        if self.accelerated_port == self.redis.address.port() && self.redis.address.says_local() {
             let message = "listen.accelerated_port is Redis's own port; it must be another";
             reader.mistake("listen", "accelerated_port", message);
         }
-        let taken = |tcp: SocketAddr| tcp.port() == self.accelerated_port || tcp == self.redis.address;
+        if let Some(TlsListener { port, .. }) = self.tls
+            && (port == self.accelerated_port
+                || self.admin.tcp().is_some_and(|admin| admin.port() == port)
+                || port == self.redis.address.port() && self.redis.address.says_local())
+        {
+            let message =
+                format!("tls.port {port} is in use by Redis, as accelerated port or by listen.admin");
+            reader.mistake("tls", "port", message);
+        }
+        let taken = |tcp: SocketAddr| tcp.port() == self.accelerated_port || self.redis.address == tcp.into();
         if self.admin.tcp().is_some_and(taken) {
             reader.mistake(
                 "listen",

@@ -2,6 +2,11 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use xps_runtime::endpoint::Endpoint;
+
+use crate::tls::ToRedis;
 
 /// A secret text.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -37,18 +42,25 @@ impl fmt::Debug for Secret {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// The user; empty for the default one.
     pub username: String,
     /// Its password; empty if none is needed.
     pub password: Secret,
+    /// TLS, if the connection is to be encrypted.
+    pub tls: Option<Arc<ToRedis>>,
 }
 
 impl Server {
     /// A server that asks for no password.
     #[must_use]
     pub const fn open(address: SocketAddr) -> Self {
-        Self { address, username: String::new(), password: Secret(String::new()) }
+        Self {
+            address: Endpoint::Address(address),
+            username: String::new(),
+            password: Secret(String::new()),
+            tls: None,
+        }
     }
 }
 

@@ -26,7 +26,7 @@
 //! - [`freshness`], [`tracking`], [`clock`]: how old a value may be where not every write is seen.
 //! - [`commands`]: what the server's commands may change.
 //! - [`users`]: which users may read every key; pure.
-//! - [`redis`]: the agent's own connection, [`credentials`]: as whom.
+//! - [`redis`]: the agent's own connection, [`credentials`]: as whom; [`link`], [`tls`]: over what, also for clients.
 //! - [`shared`]: what these share, and what a path offers them; [`kernel`], [`process`]: the
 //!   kernel path and the user path.
 //!
@@ -55,6 +55,7 @@ pub mod freshness;
 pub mod idle;
 pub mod kernel;
 pub mod limits;
+pub mod link;
 pub mod metrics;
 pub mod path;
 pub mod process;
@@ -70,6 +71,7 @@ pub mod status;
 pub mod store;
 pub mod sweep;
 pub mod table;
+pub mod tls;
 pub mod top;
 pub mod touch;
 pub mod tracking;

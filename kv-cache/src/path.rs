@@ -1,15 +1,17 @@
 //! The path, as a transaction: probe, plan, install; or the user path, with the cause.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kv_fastpath::abi::map;
 use xps_core::abi::map::FLOWS;
 use xps_core::handler::REPLY_MAX;
 use xps_core::predicate::Predicate;
+use xps_runtime::endpoint::{Endpoint, is_local};
 use xps_runtime::install::{InstallError, Installed, Service, Stats};
 use xps_runtime::interface::Interface;
 use xps_runtime::plan::{Cause, Mode, Path, Plan, PlanError, plan};
-use xps_runtime::probe::{ProbeRequest, chain, probe};
+use xps_runtime::probe::{Facts, ProbeRequest, chain, probe};
 
 use crate::commands::Commands;
 use crate::config::Config;
@@ -19,6 +21,9 @@ use crate::store::store_commands;
 
 /// The kernel programs, as built with this agent.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("XPS_OBJECT"));
+
+/// How long a start waits to learn where Redis is.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What became of the start.
 pub struct Taken {
@@ -41,17 +46,43 @@ pub enum PathError {
     Install(#[from] InstallError),
 }
 
-/// Takes the path that is possible.
+/// What of Redis itself stands against the kernel path; and where Redis is, fixed: the programs stand before one Redis,
+/// so the agent must not follow a name to another.
+pub async fn look(config: &Config) -> (Vec<Cause>, Endpoint) {
+    let redis = &config.redis;
+    let mut causes = Vec::new();
+    if redis.tls.is_some() {
+        causes.push(Cause::Encrypted);
+    }
+    let resolved = tokio::time::timeout(RESOLVE_TIMEOUT, redis.address.resolve()).await;
+    let addresses = match resolved.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
+        Ok(addresses) => addresses,
+        Err(error) => {
+            causes.push(Cause::ServerUnresolved { reason: error.to_string() });
+            return (causes, redis.address.clone());
+        }
+    };
+    if let Some(elsewhere) = addresses.iter().find(|address| !is_local(address.ip())) {
+        causes.push(Cause::ServerElsewhere { address: elsewhere.ip() });
+    } else if redis.address.port() == config.accelerated_port {
+        causes.push(Cause::SamePort { port: config.accelerated_port });
+    }
+    (causes, redis.address.fixed(addresses))
+}
+
+/// Takes the path that is possible; `against` is what [`look`] found.
 ///
 /// # Errors
 /// If the configuration demands what is not possible.
-pub fn take(current: &Arc<Current>) -> Result<Taken, PathError> {
+pub fn take(current: &Arc<Current>, against: Vec<Cause>) -> Result<Taken, PathError> {
     let config = &*current.read();
     let request = ProbeRequest { pin_directory: config.pin_directory.clone(), mount_bpffs: true };
     if config.wishes.mode == Mode::User {
         return Ok(Taken { plan: Plan::user(vec![Cause::Configured]), kernel: None, interfaces: Vec::new() });
     }
-    let facts = probe(&request);
+    // A file system is not mounted for nothing.
+    let request = ProbeRequest { mount_bpffs: against.is_empty(), ..request };
+    let facts = Facts { service: against, ..probe(&request) };
     let interfaces = facts.interfaces.clone().unwrap_or_default();
     let plan = plan(&facts, &config.wishes)?;
     if plan.path == Path::User {

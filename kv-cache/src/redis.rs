@@ -9,10 +9,12 @@ use redis_protocol::resp2::decode::decode;
 use redis_protocol::resp2::types::OwnedFrame as Frame;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
+use xps_runtime::link::Stream;
 
 use crate::credentials::Server;
+use crate::link::Link;
+use crate::tls::{explained, is_tls};
 
 /// How long the server may take to answer a batch.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,9 +39,25 @@ pub enum RedisError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// There is one, but not by TLS.
+    #[error("no connection to Redis at {address}: {}", explained(.source))]
+    Tls {
+        /// Where it was looked for.
+        address: String,
+        /// What went wrong.
+        source: std::io::Error,
+    },
     /// The connection broke.
-    #[error("the connection to Redis broke: {0}")]
+    #[error("the connection to Redis broke: {}", explained(.0))]
     Broken(#[from] std::io::Error),
+    /// It was closed before anything was said.
+    #[error(
+        "Redis at {address} closed the connection without a word; if it expects TLS there, set redis.tls = true"
+    )]
+    Silent {
+        /// Where.
+        address: String,
+    },
     /// No answer in time.
     #[error("Redis did not answer within {0:?}")]
     Timeout(Duration),
@@ -62,7 +80,11 @@ pub enum RedisError {
 /// A connection.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Link,
+    /// Where it leads, for messages.
+    address: String,
+    /// Whether the server has said anything yet.
+    heard: bool,
     received: Vec<u8>,
     at: usize,
     outgoing: Vec<u8>,
@@ -75,13 +97,15 @@ impl Connection {
     /// # Errors
     /// If there is no connection in time, or the credentials are refused.
     pub async fn open(server: &Server) -> Result<Self, RedisError> {
-        let failed = |source| RedisError::Connect { address: server.address.to_string(), source };
-        let stream = timeout(ANSWER_TIMEOUT, TcpStream::connect(server.address))
-            .await
-            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
-            .map_err(failed)?;
-        stream.set_nodelay(true)?;
-        let mut connection = Self { stream, received: Vec::new(), at: 0, outgoing: Vec::new(), waiting: 0 };
+        let mut connection = Self {
+            stream: connect(server).await?,
+            address: server.address.to_string(),
+            heard: false,
+            received: Vec::new(),
+            at: 0,
+            outgoing: Vec::new(),
+            waiting: 0,
+        };
         let (username, password) = (server.username.as_bytes(), server.password.reveal().as_bytes());
         if !username.is_empty() || !password.is_empty() {
             let answer = if username.is_empty() {
@@ -101,13 +125,13 @@ impl Connection {
     /// # Errors
     /// If the socket has none any more.
     pub fn local_address(&self) -> Result<std::net::SocketAddr, RedisError> {
-        Ok(self.stream.local_addr()?)
+        Ok(self.stream.tcp().local_addr()?)
     }
 
     /// Waits until the server closes the connection, or says something that nobody asked for. Between batches only.
-    pub async fn closed(&self) {
-        // Whichever it is, the connection is of no more use.
-        let _ = self.stream.peek(&mut [0]).await;
+    pub async fn closed(&mut self) {
+        // Whichever it is, the connection is of no more use. Not a look at TCP: TLS has words of its own.
+        let _ = self.stream.read(&mut [0]).await;
     }
 
     /// Adds a request to the batch.
@@ -126,6 +150,7 @@ impl Connection {
 
     async fn exchange(&mut self) -> Result<Vec<Frame>, RedisError> {
         self.stream.write_all(&self.outgoing).await?;
+        self.stream.flush().await?;
         self.outgoing.clear();
         let mut answers = Vec::with_capacity(self.waiting);
         while answers.len() < self.waiting {
@@ -144,12 +169,24 @@ impl Connection {
                 return Err(RedisError::Protocol(format!("larger than {ANSWER_BYTES_MAX} bytes")));
             }
             self.received.reserve(64 << 10);
-            if self.stream.read_buf(&mut self.received).await? == 0 {
-                return Err(RedisError::Broken(std::io::ErrorKind::UnexpectedEof.into()));
+            match self.stream.read_buf(&mut self.received).await {
+                Ok(0) => return Err(self.broken(std::io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => self.heard = true,
+                Err(error) => return Err(self.broken(error)),
             }
         }
         self.waiting = 0;
         Ok(answers)
+    }
+
+    /// Why the connection ended. A server that expects TLS closes it, or resets it, at the first word that is none.
+    fn broken(&self, error: std::io::Error) -> RedisError {
+        use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
+        if self.stream.is_bare() && !self.heard && matches!(error.kind(), ConnectionReset | UnexpectedEof) {
+            RedisError::Silent { address: self.address.clone() }
+        } else {
+            error.into()
+        }
     }
 
     /// One request and its answer; an error of the server's is an answer.
@@ -213,6 +250,18 @@ impl Connection {
             |line: &str| line.split(' ').find_map(|field| field.strip_prefix("addr=").map(str::to_owned));
         Ok(list.lines().filter_map(address).collect())
     }
+}
+
+/// Connects, without a word yet.
+pub(crate) async fn connect(server: &Server) -> Result<Link, RedisError> {
+    let address = || server.address.to_string();
+    server.connect(ANSWER_TIMEOUT).await.map_err(|source| {
+        if is_tls(&source) {
+            RedisError::Tls { address: address(), source }
+        } else {
+            RedisError::Connect { address: address(), source }
+        }
+    })
 }
 
 /// Appends a request in RESP.

@@ -12,7 +12,7 @@ use prometheus::{Gauge, IntCounterVec, IntGauge, Opts};
 use xps_runtime::plan::Path;
 
 use crate::actions::Outcome;
-use crate::config::Config;
+use crate::config::{Config, TlsListener};
 use crate::credentials::Server;
 use crate::current::Current;
 use crate::shared::{Shared, lock};
@@ -185,8 +185,9 @@ impl Difference {
 fn compare(new: &mut Config, old: &Config, path: Path) -> Difference {
     // Without `..`, so that whoever adds a key decides what a reload does with it.
     let Config {
-        redis: Server { address, username, password },
+        redis: Server { address, username, password, tls: redis_tls },
         accelerated_port,
+        tls,
         addresses,
         admin,
         relay_connections_max,
@@ -213,6 +214,19 @@ fn compare(new: &mut Config, old: &Config, path: Path) -> Difference {
         log_level,
     } = old;
     let mut difference = Difference::default();
+    if new.redis.address.to_string() == address.to_string() {
+        // On the kernel path the addresses behind a name stay those of the start.
+        new.redis.address.clone_from(address);
+    }
+    if new.redis.tls.is_some() != redis_tls.is_some() {
+        difference.keep("redis.tls", &mut new.redis.tls, redis_tls);
+    }
+    let port = |tls: &Option<TlsListener>| tls.as_ref().map(|tls| tls.port);
+    if port(&new.tls) != port(tls) {
+        difference.keep("tls.port", &mut new.tls, tls);
+    }
+    difference.change("TLS to Redis", &new.redis.tls, redis_tls);
+    difference.change("TLS from clients", &new.tls, tls);
     difference.keep("redis.address", &mut new.redis.address, address);
     difference.keep("listen.accelerated_port", &mut new.accelerated_port, accelerated_port);
     difference.keep("listen.addresses", &mut new.addresses, addresses);

@@ -1,6 +1,5 @@
 //! Gathers the status and the metrics from what runs.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,6 +16,7 @@ use xps_runtime::relay::RelayCounts;
 use xps_runtime::session::SegmentCounts;
 
 use crate::coherence::Cause;
+use crate::current::Current;
 use crate::kernel::Kernel;
 use crate::metrics;
 use crate::process::Process;
@@ -24,9 +24,13 @@ use crate::reload::Reloader;
 use crate::shared::{Counts, Shared, lock};
 use crate::status::{Bypass, Coherence, Flows, Interface, Memory, Redis, Status};
 use crate::sweep::{Census, census};
+use crate::tls::explained;
 
 /// Bytes that the kernel's hash table adds to a key and value of 8 bytes each: its element's head.
 const INDEX_BYTES: u64 = 64;
+
+/// How long Redis may take to answer, for the sidecar to be ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where the cache is, and who counts what becomes of segments.
 pub enum Source {
@@ -74,7 +78,7 @@ impl Source {
 /// Everything that can be reported on.
 pub struct Report {
     plan: Plan,
-    redis: SocketAddr,
+    config: Arc<Current>,
     source: Arc<Source>,
     relay: Arc<RelayCounts>,
     reloader: Arc<Reloader>,
@@ -107,7 +111,7 @@ impl Report {
     /// If the metrics contradict each other, which is a mistake of this program.
     pub fn new(
         plan: Plan,
-        redis: SocketAddr,
+        config: Arc<Current>,
         source: Arc<Source>,
         relay: Arc<RelayCounts>,
         reloader: Arc<Reloader>,
@@ -117,7 +121,7 @@ impl Report {
         for collector in reloader.collectors() {
             metrics.registry().register(collector)?;
         }
-        Ok(Self { plan, redis, source, relay, reloader, metrics })
+        Ok(Self { plan, config, source, relay, reloader, metrics })
     }
 
     /// The status now.
@@ -231,11 +235,8 @@ impl Report {
         if matches!(*self.source, Source::Kernel(..)) {
             return None;
         }
-        let connecting = tokio::net::TcpStream::connect(self.redis);
-        match tokio::time::timeout(Duration::from_secs(1), connecting).await {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(format!("Redis at {} does not answer: {error}", self.redis)),
-            Err(_) => Some(format!("Redis at {} does not answer", self.redis)),
-        }
+        let redis = &self.config.read().redis;
+        let answer = redis.connect(READY_TIMEOUT).await.err();
+        answer.map(|error| format!("Redis at {} does not answer: {}", redis.address, explained(&error)))
     }
 }

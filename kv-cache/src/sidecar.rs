@@ -15,23 +15,26 @@ use xps_runtime::control::monotonic_ns;
 use xps_runtime::devices::{DeviceEvent, Devices};
 use xps_runtime::events::Events;
 use xps_runtime::interface::Interface;
+use xps_runtime::link::Bare;
 use xps_runtime::plan::{self, Wishes};
-use xps_runtime::relay::{Plain, Relay, RelaySettings, Through};
+use xps_runtime::relay::{Plain, Relay, RelaySettings, Serve, Through};
 use xps_runtime::session::SegmentCounts;
 
 use crate::actions::Actions;
 use crate::coherence::Mode;
 use crate::config::Config;
+use crate::credentials::Server;
 use crate::current::Current;
 use crate::freshness::State;
 use crate::kernel::Kernel;
+use crate::link::{Dialler, Secured};
 use crate::process::{Cached, Process};
 use crate::reload::{Reloader, SetLogLevel};
 use crate::report::{Report, Source};
 use crate::reports::Reports;
 use crate::shared::{Place, Shared, lock};
 use crate::source::ConfigSource;
-use crate::{admin, bypass, clock, fill, idle, path, sweep, top, tracking, watch as watcher};
+use crate::{admin, bypass, clock, fill, idle, path, sweep, tls, top, tracking, watch as watcher};
 
 /// How often the lease is renewed during its time.
 const RENEWALS: u32 = 4;
@@ -58,12 +61,24 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLogLeve
     let admin_listener = admin::listen(&config.admin).await?;
     let relay = Relay::bind(RelaySettings {
         listen: config.addresses.iter().map(|ip| SocketAddr::new(*ip, config.accelerated_port)).collect(),
-        server: config.redis.address,
         connections_max: config.relay_connections_max,
         connect_timeout: CONNECT_TIMEOUT,
     })?;
+    let tls_relay = match &config.tls {
+        Some(tls) => {
+            let listen = config.addresses.iter().map(|ip| SocketAddr::new(*ip, tls.port));
+            Some((relay.beside(listen.collect())?, Secured { config: Arc::clone(&current) }))
+        }
+        None => None,
+    };
     let relay_counts = relay.counts();
-    let taken = tokio::task::block_in_place(|| path::take(&current))?;
+    let (against, fixed) = path::look(&config).await;
+    let taken = tokio::task::block_in_place(|| path::take(&current, against))?;
+    if taken.kernel.is_some() {
+        let redis = Server { address: fixed, ..config.redis.clone() };
+        current.swap(Config { redis, ..Config::clone(&config) });
+    }
+    let config = current.read();
     let causes: Vec<_> = taken.plan.causes.iter().map(ToString::to_string).collect();
     let causes = causes.join("; ");
     tracing::info!(path = taken.plan.path.label(), causes, redis = %config.redis.address, port = config.accelerated_port, "started");
@@ -93,7 +108,7 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLogLeve
     let reloader = Arc::new(reloader);
     let report = Report::new(
         taken.plan,
-        config.redis.address,
+        Arc::clone(&current),
         Arc::clone(&counted),
         relay_counts,
         Arc::clone(&reloader),
@@ -101,6 +116,7 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLogLeve
     let mut tasks = JoinSet::new();
     tasks.spawn(bypass::run(Arc::clone(&cache), counted, stop.clone()));
     tasks.spawn(reload_on(hangup, Arc::clone(&reloader), stop.clone()));
+    tasks.spawn(tls::follow(Arc::clone(&current), stop.clone()));
     let serving = tokio::spawn(admin::serve(
         admin_listener,
         config.admin.clone(),
@@ -112,13 +128,14 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLogLeve
         let current = Arc::clone(&current);
         move || current.read().drain_timeout
     };
+    let dial = Dialler { config: Arc::clone(&current), limit: CONNECT_TIMEOUT };
     let mut relaying = match &process {
         Some((process, _)) if config.coherence == Mode::Bounded => {
             let through = Through { service: Cached::new(Arc::clone(process)), counts: segments };
-            tokio::spawn(relay.run(through, draining, grace))
+            tokio::spawn(relay_all(relay, tls_relay, dial, through, draining, grace))
         }
         // In strict mode there are no hits on the user path: then nothing needs to be read either.
-        _ => tokio::spawn(relay.run(Plain, draining, grace)),
+        _ => tokio::spawn(relay_all(relay, tls_relay, dial, Plain, draining, grace)),
     };
     let lease = match &kernel {
         Some(kernel) => Some(start_kernel(kernel, &config, taken.interfaces, &mut tasks, &stop)?),
@@ -176,6 +193,25 @@ async fn reload_on(mut hangup: Signal, reloader: Arc<Reloader>, mut stop: watch:
         // What came of it is in the log, the status and the metrics.
         tokio::task::block_in_place(|| reloader.reload());
     }
+}
+
+/// Relays clients with TLS and without.
+async fn relay_all(
+    relay: Relay,
+    tls: Option<(Relay, Secured)>,
+    dial: Dialler,
+    serve: impl Serve,
+    stop: watch::Receiver<bool>,
+    grace: impl FnOnce() -> Duration + Clone + Send,
+) {
+    let (dial_too, serve_too, stop_too, grace_too) =
+        (dial.clone(), serve.clone(), stop.clone(), grace.clone());
+    let with_tls = async {
+        if let Some((relay, secured)) = tls {
+            relay.run(secured, dial_too, serve_too, stop_too, grace_too).await;
+        }
+    };
+    tokio::join!(relay.run(Bare, dial, serve, stop, grace), with_tls);
 }
 
 /// Starts everything that the kernel path needs.

@@ -21,13 +21,13 @@ use kv_fastpath::coherence::{PENDING_BITS, bucket_of};
 use redis_protocol::resp3::decode::complete::decode;
 use redis_protocol::resp3::types::OwnedFrame as Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use xps_runtime::control::monotonic_ns;
 
 use crate::credentials::Server;
-use crate::redis::{ANSWER_TIMEOUT, RedisError, encode, retry_delay};
+use crate::link::Link;
+use crate::redis::{ANSWER_TIMEOUT, RedisError, connect, encode, retry_delay};
 use crate::shared::{Shared, count};
 use crate::store::key_hash;
 
@@ -163,7 +163,7 @@ fn lost(shared: &Shared, why: String) {
 /// The connection while it lasts.
 struct Tracking<'a> {
     shared: &'a Shared,
-    stream: TcpStream,
+    stream: Link,
     reader: Reader,
     /// When the beats that are not answered yet were sent, `CLOCK_MONOTONIC` in nanoseconds.
     sent: VecDeque<u64>,
@@ -178,12 +178,9 @@ async fn track(shared: &Shared, failures: &mut u32) -> RedisError {
     let redis = shared.config.read().redis.clone();
     let bound = shared.freshness.bound();
     let attempt = async {
-        let failed = |source| RedisError::Connect { address: redis.address.to_string(), source };
-        let stream = TcpStream::connect(redis.address).await.map_err(failed)?;
-        stream.set_nodelay(true)?;
         let mut tracking = Tracking {
             shared,
-            stream,
+            stream: connect(&redis).await?,
             reader: Reader::default(),
             sent: VecDeque::new(),
             before: None,
@@ -236,6 +233,7 @@ impl Tracking<'_> {
         let mut request = Vec::new();
         encode(&mut request, arguments);
         self.stream.write_all(&request).await?;
+        self.stream.flush().await?;
         loop {
             match self.reader.next()? {
                 Some(Message::Answer(Answer::Error(error))) => {
@@ -269,7 +267,8 @@ impl Tracking<'_> {
         encode(&mut request, &[b"PING"]);
         encode(&mut request, &[b"INFO", b"commandstats"]);
         self.sent.push_back(now);
-        Ok(self.stream.write_all(&request).await?)
+        self.stream.write_all(&request).await?;
+        Ok(self.stream.flush().await?)
     }
 
     /// Acts on all messages that have come.
