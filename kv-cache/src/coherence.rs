@@ -39,6 +39,10 @@ pub enum Cause {
     Users(String),
     /// The server does not tell a setting that must be known.
     SettingUnknown(&'static str),
+    /// The server does not tell how it is.
+    InfoRefused,
+    /// What users may do is not known; the configuration vouches for them.
+    UsersTrusted,
     /// The user path serves: what does not come through it is not seen.
     UserPath,
     /// Clients may come by a unix socket.
@@ -75,6 +79,8 @@ impl Cause {
             Self::Cluster(_) => "cluster",
             Self::Users(_) => "users",
             Self::SettingUnknown(_) => "setting_unknown",
+            Self::InfoRefused => "info_refused",
+            Self::UsersTrusted => "users_trusted",
             Self::UserPath => "user_path",
             Self::UnixSocket(_) => "unix_socket",
             Self::Interface(..) => "interface_not_hooked",
@@ -96,6 +102,9 @@ impl Cause {
             self,
             Self::UserPath
                 | Self::Replica
+                | Self::SettingUnknown(_)
+                | Self::InfoRefused
+                | Self::UsersTrusted
                 | Self::UnixSocket(_)
                 | Self::Interface(..)
                 | Self::Eviction(_)
@@ -116,6 +125,14 @@ impl fmt::Display for Cause {
             Self::SettingUnknown(name) => {
                 write!(f, "Redis does not tell its setting {name} (CONFIG GET is refused)")
             }
+            Self::InfoRefused => write!(
+                f,
+                "Redis refuses INFO: whether it evicts keys or loads its data is not known (ACL SETUSER … +info)"
+            ),
+            Self::UsersTrusted => write!(
+                f,
+                "Redis refuses ACL LIST: the configuration vouches that all users may read every key (coherence.trust_users)"
+            ),
             Self::UserPath => write!(
                 f,
                 "on the user path writes on the plain port are known by tracking only: coherence.mode = \"bounded\" allows that"
@@ -213,10 +230,17 @@ pub fn judge(seen: &Observation, mode: Mode) -> Judgement {
         causes.push(Cause::Cluster(seen.info.mode.clone()));
     }
     match &seen.users {
-        None => causes.push(Cause::Users(format!(
-            "ACL LIST was refused to kv-cache's user {0}: ACL SETUSER {0} +acl|list",
-            seen.user
-        ))),
+        None => {
+            let vouch = if seen.path.contains(&Cause::UserPath) {
+                "; or, where that cannot be and every user may read every key, set coherence.trust_users = true"
+            } else {
+                ""
+            };
+            causes.push(Cause::Users(format!(
+                "ACL LIST was refused to kv-cache's user {0}: ACL SETUSER {0} +acl|list{vouch}",
+                seen.user
+            )));
+        }
         Some(users) if !users.has_reader(&seen.user) => {
             causes.push(Cause::Users(format!(
                 "kv-cache's user {0} may not read every key: ACL SETUSER {0} ~* +@read",
@@ -291,13 +315,15 @@ mod tests {
     #[test]
     fn each_condition_is_named_and_only_some_are_tolerated() {
         type Change = fn(&mut Observation);
-        let cases: [(&str, bool, Change); 12] = [
+        let cases: [(&str, bool, Change); 14] = [
+            ("info_refused", true, |seen| seen.path.push(Cause::InfoRefused)),
+            ("users_trusted", true, |seen| seen.path.push(Cause::UsersTrusted)),
             ("loading", false, |seen| seen.info.loading = true),
             ("replica", true, |seen| seen.info.role = "slave".into()),
             ("cluster", false, |seen| seen.info.mode = "cluster".into()),
             ("users", false, |seen| seen.users = None),
             ("users", false, |seen| seen.users = Some(users("user default on nopass ~a* &* +@all"))),
-            ("setting_unknown", false, |seen| seen.unixsocket = None),
+            ("setting_unknown", true, |seen| seen.unixsocket = None),
             ("unix_socket", true, |seen| seen.unixsocket = Some("/run/redis.sock".into())),
             ("interface_not_hooked", true, |seen| {
                 seen.path.push(Cause::Interface("tun0".into(), "no Ethernet".into()));
@@ -329,6 +355,15 @@ mod tests {
         let mut other = Judgement::refused(Cause::Loading);
         other.disable();
         assert_eq!(other.causes, [Cause::Loading, Cause::Disabled]);
+    }
+
+    #[test]
+    fn who_may_vouch_for_users_is_told_so() {
+        let mut seen = fine();
+        seen.users = None;
+        assert!(!judge(&seen, Mode::Bounded).causes[0].to_string().contains("trust_users"));
+        seen.path.push(Cause::UserPath);
+        assert!(judge(&seen, Mode::Bounded).causes[0].to_string().contains("trust_users"));
     }
 
     #[test]

@@ -197,6 +197,9 @@ impl Commands {
     pub fn learn(names: &[String], answer: &Frame) -> Result<Self, CommandsError> {
         let Frame::Array(answers) = answer else { return Err(CommandsError::NotAList) };
         let mut described = Vec::new();
+        // What stands under another name is in COMMAND's own answer all the same; what was removed is not: whoever sends it
+        // gets an error, like for every other word.
+        let there = |name: &String| names.contains(name);
         for (name, frame) in names.iter().zip(answers) {
             match describe(frame) {
                 Some(description) if description.name == *name => described.push(description),
@@ -204,7 +207,9 @@ impl Commands {
                 _ => {}
             }
         }
-        Self::from_descriptions(&described)
+        let mut learnt = Self::from_descriptions(&described)?;
+        learnt.renamed.retain(there);
+        Ok(learnt)
     }
 
     pub(crate) fn from_descriptions(described: &[Description]) -> Result<Self, CommandsError> {
@@ -295,8 +300,7 @@ impl Commands {
         &self.get_categories
     }
 
-    /// Commands that the handler treats by name and that the server's configuration renamed or removed. With any there
-    /// are no hits.
+    /// Commands that the handler treats by name and that the server's configuration renamed. With any there are no hits.
     #[must_use]
     pub fn renamed(&self) -> &[String] {
         &self.renamed

@@ -83,6 +83,8 @@ pub struct Config {
     pub tracking: bool,
     /// Whether connections that are older than the hooks are closed.
     pub kill_older_connections: bool,
+    /// Whether users whose rights Redis does not tell are taken to read every key, on the user path.
+    pub trust_users: bool,
     /// How long the stack answers without a sign of life from the agent.
     pub lease: Duration,
     /// How long an orderly stop waits for connections.
@@ -175,6 +177,7 @@ impl Config {
             section.duration("max_staleness", seconds(1), Duration::from_millis(20)..=seconds(3600));
         let tracking = section.choice("tracking", true, &[("auto", true), ("off", false)]);
         let kill_older_connections = section.boolean("kill_older_connections", false);
+        let trust_users = section.boolean("trust_users", false);
         let mut section = reader.section("lease");
         let lease = section.duration("duration", seconds(2), Duration::from_millis(200)..=seconds(60));
         let drain_timeout = section.duration("drain_timeout", seconds(30), Duration::ZERO..=seconds(3600));
@@ -206,6 +209,7 @@ impl Config {
             max_staleness,
             tracking,
             kill_older_connections,
+            trust_users,
             lease,
             drain_timeout,
             log_format,

@@ -52,6 +52,12 @@ pub struct Server {
 }
 
 impl Server {
+    /// The user's name.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        if self.username.is_empty() { "default" } else { &self.username }
+    }
+
     /// A server that asks for no password.
     #[must_use]
     pub const fn open(address: SocketAddr) -> Self {

@@ -133,6 +133,11 @@ impl Filler {
             if wanted.is_empty() {
                 continue;
             }
+            // What is asked of another server than the watch's is not what clients get.
+            let known = |open: &Connection| {
+                open.peer_address().is_ok_and(|peer| self.shared.whereabouts.include(peer))
+            };
+            connection = connection.filter(known);
             if connection.is_none() && Instant::now() >= next_attempt {
                 match self.beating(Connection::open(&config.redis)).await {
                     Ok(opened) => {

@@ -19,6 +19,7 @@ use crate::commands::Commands;
 use crate::current::Current;
 use crate::shared::{Place, Shared, lock};
 use crate::store::{Buckets, Entries, SettingsMap, store_commands, store_users};
+use crate::users::Users;
 
 /// Handles to an installation.
 pub struct Kernel {
@@ -108,8 +109,9 @@ impl Place for Kernel {
         lock(&self.installed).as_ref().map_or(Ok(()), |installed| store_commands(installed, commands))
     }
 
-    fn store_users(&self, numbers: &[u32]) -> Result<(), InstallError> {
-        lock(&self.installed).as_ref().map_or(Ok(()), |installed| store_users(installed, numbers))
+    fn store_users(&self, users: &Users) -> Result<(), InstallError> {
+        let numbers = users.numbers(self.shared.secret);
+        lock(&self.installed).as_ref().map_or(Ok(()), |installed| store_users(installed, &numbers))
     }
 }
 

@@ -21,18 +21,19 @@
 //!
 //! Allowing hits (C5, C8, C9):
 //!
-//! - [`watch`]: looks at the server and its connections.
+//! - [`watch`]: looks at the server and its connections; [`whereabouts`]: where it is, if it has a name.
 //! - [`coherence`]: decides from what was seen; pure.
 //! - [`freshness`], [`tracking`], [`clock`]: how old a value may be where not every write is seen.
 //! - [`commands`]: what the server's commands may change.
-//! - [`users`]: which users may read every key; pure.
+//! - [`users`]: which users may read every key; pure. [`strangers`]: whether those without a name may.
 //! - [`redis`]: the agent's own connection, [`credentials`]: as whom; [`link`], [`tls`]: over what, also for clients.
 //! - [`shared`]: what these share, and what a path offers them; [`kernel`], [`process`]: the
 //!   kernel path and the user path.
 //!
 //! Telling:
 //!
-//! - [`status`], [`metrics`], [`report`]: what the sidecar says about itself, and where it comes from.
+//! - [`status`], [`metrics`], [`report`]: what the sidecar says about itself, and where it comes from; [`latencies`] of the
+//!   user path.
 //! - [`admin`]: by HTTP, at an [`address`]; [`client`]: how the commands ask there.
 //! - [`top`]: the keys that are asked for most.
 //! - [`actions`]: what operators may do; [`reload`]: the configuration, read again.
@@ -54,6 +55,7 @@ pub mod fill;
 pub mod freshness;
 pub mod idle;
 pub mod kernel;
+pub mod latencies;
 pub mod limits;
 pub mod link;
 pub mod metrics;
@@ -69,6 +71,7 @@ pub mod sketch;
 pub mod source;
 pub mod status;
 pub mod store;
+pub mod strangers;
 pub mod sweep;
 pub mod table;
 pub mod tls;
@@ -77,3 +80,4 @@ pub mod touch;
 pub mod tracking;
 pub mod users;
 pub mod watch;
+pub mod whereabouts;

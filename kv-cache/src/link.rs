@@ -14,6 +14,7 @@ use xps_runtime::link::{Accept, Dial, Stream};
 
 use crate::credentials::Server;
 use crate::current::Current;
+use crate::shared::Shared;
 
 /// The connection.
 #[derive(Debug)]
@@ -108,13 +109,24 @@ pub struct Dialler {
     pub config: Arc<Current>,
     /// How long each step of connecting may take.
     pub limit: Duration,
+    /// The cache that answers for Redis, if there is one in this process.
+    pub cache: Option<Arc<Shared>>,
 }
 
 impl Dial for Dialler {
     type Stream = Link;
 
     async fn dial(&self) -> io::Result<Link> {
-        self.config.read().redis.connect(self.limit).await
+        let link = self.config.read().redis.connect(self.limit).await?;
+        if let Some(cache) = &self.cache
+            && !cache.whereabouts.include(link.tcp().peer_addr()?)
+        {
+            // In this order: once hits are asked to stop, whoever looks finds the reason.
+            cache.whereabouts.doubt();
+            cache.settings.ask_recheck();
+            cache.recheck.notify_one();
+        }
+        Ok(link)
     }
 }
 

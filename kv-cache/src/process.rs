@@ -27,6 +27,7 @@ use crate::current::Current;
 use crate::reports::{Miss, QUEUE, Reports};
 use crate::shared::{Place, Shared, count};
 use crate::store::{Buckets, Entries, EntryReader, SettingsMap};
+use crate::users::Users;
 
 /// The tables.
 #[derive(Debug)]
@@ -35,7 +36,8 @@ pub struct Process {
     pub shared: Arc<Shared>,
     entries: EntryReader,
     commands: RwLock<HashMap<Name, Info>>,
-    readers: RwLock<HashSet<u32>>,
+    /// Users that may read every key; `None`: all that Redis accepts.
+    readers: RwLock<Option<HashSet<u32>>>,
     misses: mpsc::Sender<Miss>,
     /// Counts misses, for sampling.
     missed: AtomicU32,
@@ -73,7 +75,7 @@ impl Process {
             shared: Arc::new(shared),
             entries: reader,
             commands: RwLock::new(rows_of(&Commands::before_learning())),
-            readers: RwLock::default(),
+            readers: RwLock::new(Some(HashSet::new())),
             misses,
             missed: AtomicU32::new(0),
             drawn: AtomicU32::new(0),
@@ -109,8 +111,10 @@ impl Place for Process {
         Ok(())
     }
 
-    fn store_users(&self, numbers: &[u32]) -> Result<(), InstallError> {
-        *self.readers.write().unwrap_or_else(PoisonError::into_inner) = numbers.iter().copied().collect();
+    fn store_users(&self, users: &Users) -> Result<(), InstallError> {
+        let readers =
+            if users.everyone { None } else { Some(users.numbers(self.shared.secret).into_iter().collect()) };
+        *self.readers.write().unwrap_or_else(PoisonError::into_inner) = readers;
         Ok(())
     }
 }
@@ -141,7 +145,8 @@ impl Tables for InMemory {
     }
 
     fn may_read(&self, user: u32) -> bool {
-        self.0.readers.read().unwrap_or_else(PoisonError::into_inner).contains(&user)
+        let readers = self.0.readers.read().unwrap_or_else(PoisonError::into_inner);
+        readers.as_ref().is_none_or(|readers| readers.contains(&user))
     }
 
     fn foreign(&self) -> u64 {
@@ -217,6 +222,10 @@ impl InProcess for Cached {
 
     fn scratch() -> Box<Scratch> {
         Box::new(Scratch::EMPTY)
+    }
+
+    fn is_idle(&self, state: &State) -> bool {
+        state.connection.idle()
     }
 
     fn gone(&self, state: &mut State) {

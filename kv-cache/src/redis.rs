@@ -50,6 +50,12 @@ pub enum RedisError {
     /// The connection broke.
     #[error("the connection to Redis broke: {}", explained(.0))]
     Broken(#[from] std::io::Error),
+    /// The name leads to another server now.
+    #[error("{address} leads to another server now")]
+    Moved {
+        /// The name.
+        address: String,
+    },
     /// It was closed before anything was said.
     #[error(
         "Redis at {address} closed the connection without a word; if it expects TLS there, set redis.tls = true"
@@ -128,6 +134,14 @@ impl Connection {
         Ok(self.stream.tcp().local_addr()?)
     }
 
+    /// The server's address.
+    ///
+    /// # Errors
+    /// If the socket has none any more.
+    pub fn peer_address(&self) -> Result<std::net::SocketAddr, RedisError> {
+        Ok(self.stream.tcp().peer_addr()?)
+    }
+
     /// Waits until the server closes the connection, or says something that nobody asked for. Between batches only.
     pub async fn closed(&mut self) {
         // Whichever it is, the connection is of no more use. Not a look at TCP: TLS has words of its own.
@@ -199,13 +213,37 @@ impl Connection {
         answers.pop().ok_or_else(|| RedisError::Protocol("no answer".to_owned()))
     }
 
-    /// What `INFO` says, of all sections.
+    /// What `INFO` says, of all sections; what it does not say, `HELLO` does. And whether `INFO` was answered at all:
+    /// managed servers may refuse it, or leave out sections.
+    ///
+    /// # Errors
+    /// If neither is answered, or the server is too old.
+    pub async fn info(&mut self) -> Result<(Info, bool), RedisError> {
+        let told = match self.ask(&[b"INFO"]).await? {
+            Frame::Error(_) => None,
+            answer => Some(Info::parse(&text_of("INFO", &answer)?)),
+        };
+        let answered = told.is_some();
+        let mut info = told.unwrap_or_default();
+        if [&info.version, &info.role, &info.mode].into_iter().any(String::is_empty) {
+            let hello = self.ask(&[b"HELLO", b"2"]).await?;
+            info.complete(&hello).ok_or_else(|| refused("HELLO", &hello))?;
+        }
+        info.new_enough().map(|info| (info, answered))
+    }
+
+    /// The answer to `COMMAND`.
     ///
     /// # Errors
     /// If it cannot be asked, or is refused.
-    pub async fn info(&mut self) -> Result<Info, RedisError> {
-        let answer = self.ask(&[b"INFO"]).await?;
-        Info::parse(&text_of("INFO", &answer)?)
+    pub async fn commands(&mut self) -> Result<Frame, RedisError> {
+        match self.ask(&[b"COMMAND"]).await? {
+            Frame::Error(text) => {
+                let answer = format!("{text} (kv-cache's user needs it: ACL SETUSER … +command)");
+                Err(RedisError::Refused { command: "COMMAND", answer })
+            }
+            answer => Ok(answer),
+        }
     }
 
     /// The value of a setting; `None` if the server does not know it or does not tell.
@@ -297,7 +335,7 @@ fn text_of(command: &'static str, answer: &Frame) -> Result<String, RedisError> 
 }
 
 /// What the agent needs of `INFO`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Info {
     /// `redis_version`.
     pub version: String,
@@ -325,7 +363,7 @@ impl Info {
         self.maxmemory != 0 && (policy.ends_with("-lru") || policy.ends_with("-lfu"))
     }
 
-    fn parse(text: &str) -> Result<Self, RedisError> {
+    fn parse(text: &str) -> Self {
         let field = |name: &str| {
             text.lines()
                 .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
@@ -333,7 +371,7 @@ impl Info {
                 .trim()
                 .to_owned()
         };
-        let info = Self {
+        Self {
             version: field("redis_version"),
             run_id: field("run_id"),
             role: field("role"),
@@ -345,10 +383,46 @@ impl Info {
                 let modules = text.lines().filter_map(|line| line.strip_prefix("module:name="));
                 modules.map(|rest| rest.split(',').next().unwrap_or_default().to_owned()).collect()
             },
-        };
-        let major: u32 = info.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
-        if major < VERSION_MIN { Err(RedisError::TooOld(info.version)) } else { Ok(info) }
+        }
     }
+
+    /// Fills in what is missing from the answer to `HELLO`, a map flattened; `None` if it is something else.
+    fn complete(&mut self, hello: &Frame) -> Option<()> {
+        let Frame::Array(fields) = hello else { return None };
+        for [name, value] in fields.as_chunks::<2>().0 {
+            let Ok(name) = text_of("HELLO", name) else { continue };
+            let place = match name.as_str() {
+                "version" => &mut self.version,
+                "mode" => &mut self.mode,
+                "role" => &mut self.role,
+                "modules" => {
+                    let Frame::Array(modules) = value else { continue };
+                    if self.modules.is_empty() {
+                        self.modules = modules.iter().map(module_name).collect();
+                    }
+                    continue;
+                }
+                _ => continue,
+            };
+            if place.is_empty() {
+                *place = text_of("HELLO", value).ok()?;
+            }
+        }
+        Some(())
+    }
+
+    fn new_enough(self) -> Result<Self, RedisError> {
+        let major: u32 = self.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+        if major < VERSION_MIN { Err(RedisError::TooOld(self.version)) } else { Ok(self) }
+    }
+}
+
+/// The name of a module, of which `HELLO` tells as a map flattened.
+fn module_name(module: &Frame) -> String {
+    let Frame::Array(fields) = module else { return "unnamed".to_owned() };
+    let pairs = fields.as_chunks::<2>().0;
+    let named = pairs.iter().find(|[key, _]| text_of("HELLO", key).is_ok_and(|key| key == "name"));
+    named.and_then(|[_, name]| text_of("HELLO", name).ok()).unwrap_or_else(|| "unnamed".to_owned())
 }
 
 /// The wait before the attempt that follows `failures` failed ones.
@@ -363,15 +437,48 @@ mod tests {
 
     #[test]
     fn info_is_read() {
-        let info = Info::parse("# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nrun_id:abc\r\nloading:0\r\nmaxmemory:5\r\nmaxmemory_policy:noeviction\r\nrole:master\r\n# Modules\r\nmodule:name=bf,ver=20612,api=1\r\n").expect("it");
+        let info = Info::parse(
+            "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nrun_id:abc\r\nloading:0\r\nmaxmemory:5\r\nmaxmemory_policy:noeviction\r\nrole:master\r\n# Modules\r\nmodule:name=bf,ver=20612,api=1\r\n",
+        );
         assert_eq!((info.role.as_str(), info.run_id.as_str(), info.maxmemory), ("master", "abc", 5));
         assert_eq!((info.maxmemory_policy.as_str(), info.modules), ("noeviction", vec!["bf".to_owned()]));
     }
 
     #[test]
     fn old_servers_are_refused() {
-        let error = Info::parse("redis_version:5.0.14\r\n").expect_err("too old");
+        let error = Info::parse("redis_version:5.0.14\r\n").new_enough().expect_err("too old");
         assert!(error.to_string().contains("5.0.14 is too old"), "{error}");
+    }
+
+    #[test]
+    fn what_info_leaves_out_hello_tells() {
+        let text = |text: &str| Frame::BulkString(text.as_bytes().to_vec());
+        let module = Frame::Array(vec![text("name"), text("bf"), text("ver"), Frame::Integer(1)]);
+        let hello = Frame::Array(vec![
+            text("server"),
+            text("redis"),
+            text("version"),
+            text("7.0.15"),
+            text("proto"),
+            Frame::Integer(2),
+            text("mode"),
+            text("cluster"),
+            text("role"),
+            text("replica"),
+            text("modules"),
+            Frame::Array(vec![module]),
+        ]);
+        let mut info = Info::default();
+        info.complete(&hello).expect("a map");
+        assert_eq!(
+            (info.version.as_str(), info.mode.as_str(), info.role.as_str()),
+            ("7.0.15", "cluster", "replica")
+        );
+        assert_eq!(info.modules, ["bf"]);
+        let mut info = Info::parse("role:master\r\n");
+        info.complete(&hello).expect("a map");
+        assert_eq!((info.role.as_str(), info.mode.as_str()), ("master", "cluster"));
+        assert!(Info::default().complete(&Frame::Error("ERR".into())).is_none());
     }
 
     #[test]

@@ -135,8 +135,10 @@ impl Reloader {
         let level = (new.log_level != old.log_level).then(|| new.log_level.clone());
         let rules = |config: &Config| (config.limits.clone(), config.value_bytes_max, config.missing_keys);
         let other_rules = rules(&new) != rules(old);
-        let other_checks = (new.coherence, new.kill_older_connections, &new.redis)
-            != (old.coherence, old.kill_older_connections, &old.redis);
+        let checks = |config: &Config| {
+            (config.coherence, config.kill_older_connections, config.trust_users, config.redis.clone())
+        };
+        let other_checks = checks(&new) != checks(old);
         let miss_sample = new.miss_sample;
         self.current.swap(new);
         if let Some(level) = level {
@@ -208,6 +210,7 @@ fn compare(new: &mut Config, old: &Config, path: Path) -> Difference {
         max_staleness,
         tracking,
         kill_older_connections,
+        trust_users,
         lease,
         drain_timeout,
         log_format,
@@ -268,6 +271,7 @@ fn compare(new: &mut Config, old: &Config, path: Path) -> Difference {
     difference.change("cache.adaptive_bypass", &new.adaptive_bypass, adaptive_bypass);
     difference.change("cache.break_even_percent", &new.break_even_percent, break_even_percent);
     difference.change("cache.bypass_window", &new.bypass_window, bypass_window);
+    difference.change("coherence.trust_users", &new.trust_users, trust_users);
     difference.change("lease.duration", &new.lease, lease);
     difference.change("lease.drain_timeout", &new.drain_timeout, drain_timeout);
     difference.change("log.level", &new.log_level, log_level);

@@ -18,6 +18,7 @@ use xps_runtime::session::SegmentCounts;
 use crate::coherence::Cause;
 use crate::current::Current;
 use crate::kernel::Kernel;
+use crate::latencies::UserPathLatencies;
 use crate::metrics;
 use crate::process::Process;
 use crate::reload::Reloader;
@@ -120,6 +121,9 @@ impl Report {
         metrics.set_path(&plan);
         for collector in reloader.collectors() {
             metrics.registry().register(collector)?;
+        }
+        if let Source::Process(_, counts) = &*source {
+            metrics.registry().register(Box::new(UserPathLatencies::new(Arc::clone(counts))?))?;
         }
         Ok(Self { plan, config, source, relay, reloader, metrics })
     }

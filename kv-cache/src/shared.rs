@@ -18,6 +18,7 @@ use crate::table::Table;
 use crate::top::Top;
 use crate::touch::Touches;
 use crate::users::Users;
+use crate::whereabouts::Whereabouts;
 
 /// The cache and what is known about it.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub struct Shared {
     pub users: Mutex<Option<Users>>,
     /// How old a value may be.
     pub freshness: Freshness,
+    /// Where Redis is.
+    pub whereabouts: Whereabouts,
 }
 
 /// The entries, and the store they lie in.
@@ -153,6 +156,7 @@ impl Shared {
             top: Top::default(),
             users: Mutex::new(None),
             freshness,
+            whereabouts: Whereabouts::default(),
         }
     }
 
@@ -228,9 +232,9 @@ pub trait Place: Send + Sync {
     /// If it cannot be written.
     fn store_commands(&self, commands: &Commands) -> Result<(), InstallError>;
 
-    /// Makes `numbers` the users, beside the default one, that the handler lets read.
+    /// Tells the handler whom it lets read, beside the default user.
     ///
     /// # Errors
-    /// If they cannot be written.
-    fn store_users(&self, numbers: &[u32]) -> Result<(), InstallError>;
+    /// If that cannot be written.
+    fn store_users(&self, users: &Users) -> Result<(), InstallError>;
 }

@@ -128,7 +128,11 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLogLeve
         let current = Arc::clone(&current);
         move || current.read().drain_timeout
     };
-    let dial = Dialler { config: Arc::clone(&current), limit: CONNECT_TIMEOUT };
+    let dial = Dialler {
+        config: Arc::clone(&current),
+        limit: CONNECT_TIMEOUT,
+        cache: process.as_ref().map(|(process, _)| Arc::clone(&process.shared)),
+    };
     let mut relaying = match &process {
         Some((process, _)) if config.coherence == Mode::Bounded => {
             let through = Through { service: Cached::new(Arc::clone(process)), counts: segments };

@@ -24,6 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use xps_runtime::control::monotonic_ns;
+use xps_runtime::link::Stream;
 
 use crate::credentials::Server;
 use crate::link::Link;
@@ -164,6 +165,8 @@ fn lost(shared: &Shared, why: String) {
 struct Tracking<'a> {
     shared: &'a Shared,
     stream: Link,
+    /// Where it leads, for messages.
+    address: String,
     reader: Reader,
     /// When the beats that are not answered yet were sent, `CLOCK_MONOTONIC` in nanoseconds.
     sent: VecDeque<u64>,
@@ -181,6 +184,7 @@ async fn track(shared: &Shared, failures: &mut u32) -> RedisError {
         let mut tracking = Tracking {
             shared,
             stream: connect(&redis).await?,
+            address: redis.address.to_string(),
             reader: Reader::default(),
             sent: VecDeque::new(),
             before: None,
@@ -215,13 +219,15 @@ async fn track(shared: &Shared, failures: &mut u32) -> RedisError {
 impl Tracking<'_> {
     /// Introduces itself and asks for invalidations.
     async fn begin(&mut self, redis: &Server) -> Result<(), RedisError> {
-        let user = if redis.username.is_empty() { "default" } else { &redis.username };
+        let user = redis.user();
         let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
         if !redis.username.is_empty() || !redis.password.is_empty() {
             hello.extend([b"AUTH".as_slice(), user.as_bytes(), redis.password.reveal().as_bytes()]);
         }
         self.ask("HELLO", &hello, user).await?;
-        self.ask("CLIENT TRACKING", &[b"CLIENT", b"TRACKING", b"ON", b"BCAST"], user).await
+        self.ask("CLIENT TRACKING", &[b"CLIENT", b"TRACKING", b"ON", b"BCAST"], user).await?;
+        // Each beat asks for it: better to know now that it is refused.
+        self.ask("INFO commandstats", &[b"INFO", b"commandstats"], user).await
     }
 
     async fn ask(
@@ -238,7 +244,7 @@ impl Tracking<'_> {
             match self.reader.next()? {
                 Some(Message::Answer(Answer::Error(error))) => {
                     let hint = if error.starts_with("NOPERM") {
-                        format!(" (ACL SETUSER {user} +hello +client|tracking)")
+                        format!(" (ACL SETUSER {user} +hello +client|tracking +info +ping)")
                     } else {
                         String::new()
                     };
@@ -258,6 +264,10 @@ impl Tracking<'_> {
 
     /// Sends a beat, if the one before is answered.
     async fn beat(&mut self) -> Result<(), RedisError> {
+        let peer = self.stream.tcp().peer_addr()?;
+        if !self.shared.whereabouts.include(peer) {
+            return Err(RedisError::Moved { address: self.address.clone() });
+        }
         let now = monotonic_ns();
         if let Some(sent) = self.sent.front() {
             let late = Duration::from_nanos(now.saturating_sub(*sent)) > self.shared.freshness.bound();

@@ -23,6 +23,8 @@ pub struct Users {
     readers: Vec<String>,
     /// How many users there are.
     pub count: usize,
+    /// Whoever Redis accepts may.
+    pub everyone: bool,
 }
 
 impl Users {
@@ -46,10 +48,17 @@ impl Users {
         users
     }
 
+    /// Users who are not known, and for whom the configuration vouches. `initial`: whether a connection that was never
+    /// authenticated may read, which nobody needs to vouch for.
+    #[must_use]
+    pub fn trusted(initial: bool) -> Self {
+        Self { initial, default: true, everyone: true, ..Self::default() }
+    }
+
     /// Whether this user may read every key.
     #[must_use]
     pub fn has_reader(&self, name: &str) -> bool {
-        self.readers.iter().any(|reader| reader == name)
+        self.everyone || self.readers.iter().any(|reader| reader == name)
     }
 
     /// How many users may.

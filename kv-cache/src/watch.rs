@@ -19,6 +19,7 @@ use crate::commands::{self, Commands};
 use crate::config::Config;
 use crate::redis::{Connection, RedisError, retry_delay};
 use crate::shared::{Place, count, lock};
+use crate::strangers::Strangers;
 use crate::touch::Toucher;
 use crate::users::Users;
 
@@ -62,8 +63,10 @@ pub async fn run(place: Arc<dyn Place>, mut stop: watch::Receiver<bool>) {
 /// Watches as long as the connection lasts; gives what ended it.
 async fn connected(place: &dyn Place, failures: &mut u32) -> RedisError {
     let attempt = async {
-        let mut connection = Connection::open(&place.shared().config.read().redis).await?;
-        let run_id = connection.info().await?.run_id;
+        let redis = place.shared().config.read().redis.clone();
+        let mut connection = Connection::open(&redis).await?;
+        place.shared().whereabouts.look(&redis.address, connection.peer_address()?).await?;
+        let run_id = connection.info().await?.0.run_id;
         let commands = learn(&mut connection, place).await?;
         Ok((connection, run_id, commands))
     };
@@ -74,6 +77,7 @@ async fn connected(place: &dyn Place, failures: &mut u32) -> RedisError {
     *failures = 0;
     tracing::info!(commands = commands.len(), "watching Redis");
     let mut toucher = Toucher::default();
+    let mut strangers = Strangers::default();
     let mut seen = None;
     let mut last: Option<(Seen, Instant)> = None;
     loop {
@@ -83,10 +87,16 @@ async fn connected(place: &dyn Place, failures: &mut u32) -> RedisError {
         if due {
             last = Some((now, Instant::now()));
             let again = async {
+                let whereabouts = &place.shared().whereabouts;
+                if whereabouts.take_doubt() {
+                    let address = &place.shared().config.read().redis.address;
+                    whereabouts.look(address, connection.peer_address()?).await?;
+                }
                 if seen.is_some_and(|seen: Seen| seen.rechecks != now.rechecks) {
                     commands = learn(&mut connection, place).await?;
                 }
-                check(place, &mut connection, &commands, now, seen, &run_id, &mut toucher).await
+                let asking = (&mut connection, &mut strangers);
+                check(place, asking, &commands, now, seen, &run_id, &mut toucher).await
             };
             match again.await {
                 Ok(done) => seen = done.then_some(now),
@@ -104,7 +114,7 @@ async fn connected(place: &dyn Place, failures: &mut u32) -> RedisError {
 /// Asks the server for its commands and puts them into the programs' table.
 async fn learn(connection: &mut Connection, place: &dyn Place) -> Result<Commands, RedisError> {
     let understood = |error: commands::CommandsError| RedisError::Protocol(error.to_string());
-    let names = commands::names(&connection.ask(&[b"COMMAND"]).await?).map_err(understood)?;
+    let names = commands::names(&connection.commands().await?).map_err(understood)?;
     let mut question: Vec<&[u8]> = vec![b"COMMAND", b"INFO"];
     question.extend(names.iter().map(String::as_bytes));
     let learnt = Commands::learn(&names, &connection.ask(&question).await?).map_err(understood)?;
@@ -115,7 +125,7 @@ async fn learn(connection: &mut Connection, place: &dyn Place) -> Result<Command
 /// Looks at everything. Whether the counts in `now` may be taken as seen from here on.
 async fn check(
     place: &dyn Place,
-    connection: &mut Connection,
+    (connection, strangers): (&mut Connection, &mut Strangers),
     commands: &Commands,
     now: Seen,
     seen: Option<Seen>,
@@ -124,20 +134,33 @@ async fn check(
 ) -> Result<bool, RedisError> {
     let shared = place.shared();
     let config = shared.config.read();
-    let info = connection.info().await?;
+    let (info, answered) = connection.info().await?;
     if info.run_id != run_id {
         return Err(RedisError::Protocol("another server answers on the same connection".to_owned()));
+    }
+    let mut path = place.causes();
+    // In the stack users are looked up by number, and whoever is vouched for has none that is known.
+    let vouched = config.trust_users && path.contains(&Cause::UserPath);
+    if !answered {
+        path.push(Cause::InfoRefused);
     }
     // One after the other, each is a round trip: once a second, and beside the requests' path.
     let observation = Observation {
         users: match connection.users().await {
             Ok(rules) => Some(Users::of(&rules, commands.get_categories())),
+            Err(RedisError::Refused { .. }) if vouched => {
+                path.push(Cause::UsersTrusted);
+                Some(Users::trusted(strangers.may_read(&config.redis).await))
+            }
             Err(RedisError::Refused { .. }) => None,
             Err(error) => return Err(error),
         },
-        user: connection.user().await?,
+        user: match connection.user().await {
+            Err(RedisError::Refused { .. }) => config.redis.user().to_owned(),
+            user => user?,
+        },
         unixsocket: connection.setting("unixsocket").await?,
-        path: place.causes(),
+        path,
         foreign: foreign(place, &config, connection).await?,
         renamed: commands.renamed().to_vec(),
         info,
@@ -190,8 +213,7 @@ fn allow(place: &dyn Place, users: &Users) -> Result<(), RedisError> {
     if known.as_ref() == Some(users) {
         return Ok(());
     }
-    let numbers = users.numbers(shared.secret);
-    place.store_users(&numbers).map_err(|error| RedisError::Protocol(error.to_string()))?;
+    place.store_users(users).map_err(|error| RedisError::Protocol(error.to_string()))?;
     shared.settings.set_users(users.initial, users.default);
     tracing::info!(users = users.count, readers = users.readers(), initial = users.initial, "users");
     *known = Some(users.clone());

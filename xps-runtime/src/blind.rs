@@ -53,5 +53,9 @@ impl InProcess for Blind {
         Box::new(())
     }
 
+    fn is_idle(&self, (): &()) -> bool {
+        true
+    }
+
     fn gone(&self, (): &mut ()) {}
 }

@@ -161,6 +161,8 @@ impl Endpoint {
             let connected = timeout(share, TcpStream::connect(address)).await;
             match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => return Ok(stream),
+                // Which of a name's addresses it was is worth a word.
+                Err(error) if matches!(self, Self::Address(_)) => failed = Some(error),
                 Err(error) => failed = Some(io::Error::new(error.kind(), format!("{address}: {error}"))),
             }
         }

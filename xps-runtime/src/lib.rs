@@ -23,7 +23,7 @@
 //! - [`ended`]: flows whose connection is gone.
 //! - [`relay`]: the user path; [`session`]: a connection of it with the handler in between; [`link`]: the two connections
 //!   that it consists of; [`endpoint`]: where the server is.
-//! - [`metrics`]: counters for Prometheus.
+//! - [`metrics`]: counters for Prometheus; [`latency`]: how long the user path takes.
 //!
 //! - [`netlink`], [`interface`]: the messages from which interfaces and sockets are read.
 //!
@@ -41,6 +41,7 @@ pub mod flow_table;
 pub mod hook;
 pub mod install;
 pub mod interface;
+pub mod latency;
 pub mod link;
 pub mod mapping;
 pub mod metrics;

@@ -19,10 +19,13 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use xps_core::handler::{Handler, REPLY_MAX, Reply, Scan, WINDOW, Window};
 use xps_core::verdict::{Reason, Verdict};
+
+use crate::latency::{Latencies, Served};
 
 /// Bytes that are read at once.
 const SEGMENT: usize = 16 * 1024;
@@ -41,6 +44,9 @@ pub trait InProcess: Clone + Send + Sync + 'static {
     /// Room for what is collected about a segment.
     fn scratch() -> Box<Scratch<Self>>;
 
+    /// Whether everything that was passed to the server is answered.
+    fn is_idle(&self, state: &State<Self>) -> bool;
+
     /// The server has closed the connection: it does nothing for it any more, and what is held is given back.
     fn gone(&self, state: &mut State<Self>);
 }
@@ -55,6 +61,8 @@ const SLOTS: usize = 8;
 #[derive(Debug)]
 pub struct SegmentCounts {
     slots: Vec<Slot>,
+    /// How long it took.
+    pub latencies: Latencies,
 }
 
 #[derive(Debug)]
@@ -63,7 +71,8 @@ struct Slot([AtomicU64; Reason::COUNT]);
 
 impl Default for SegmentCounts {
     fn default() -> Self {
-        Self { slots: (0..SLOTS).map(|_| Slot([const { AtomicU64::new(0) }; Reason::COUNT])).collect() }
+        let slots = (0..SLOTS).map(|_| Slot([const { AtomicU64::new(0) }; Reason::COUNT])).collect();
+        Self { slots, latencies: Latencies::default() }
     }
 }
 
@@ -184,6 +193,10 @@ pub struct Session<'a, H: InProcess> {
     client_gone: bool,
     /// The server has reset the connection: once the client has what came before, its end is a reset too.
     torn: bool,
+    /// When the segment was read whose reply is not written yet.
+    answering: Option<Instant>,
+    /// Since when the server is at work for it.
+    busy: Option<Instant>,
 }
 
 impl<H: InProcess> Drop for Session<'_, H> {
@@ -197,7 +210,9 @@ impl<'a, H: InProcess> Session<'a, H> {
     #[must_use]
     pub fn new(service: &'a H, counts: &'a SegmentCounts) -> Self {
         let (up, down) = (Lane::default(), Lane::default());
-        Self { service, counts, state: service.start(), up, down, client_gone: false, torn: false }
+        let state = service.start();
+        let (client_gone, torn, answering, busy) = (false, false, None, None);
+        Self { service, counts, state, up, down, client_gone, torn, answering, busy }
     }
 
     /// Serves until the end. Gives bytes to the server and to the client, too.
@@ -320,6 +335,7 @@ impl<'a, H: InProcess> Session<'a, H> {
         server: Pin<&mut impl AsyncWrite>,
         cx: &mut Context<'_>,
     ) -> Result<(), Fault> {
+        let start = Instant::now();
         self.up.bytes += len as u64;
         self.service.handler().begin(&mut workspace.scratch);
         let understood = self.scan(workspace, len, Side::Client);
@@ -339,12 +355,18 @@ impl<'a, H: InProcess> Session<'a, H> {
                 self.counts.add(Reason::Replied, 1);
                 self.counts.add(Reason::RequestsAnswered, requests);
                 let reply = &workspace.reply.bytes[..workspace.reply.len as usize];
-                self.down.send(reply, client, cx).map_err(|_| Fault::Client)
+                self.down.send(reply, client, cx).map_err(|_| Fault::Client)?;
+                self.answering = Some(start);
+                self.reply_written();
+                Ok(())
             }
             Verdict::Pass(reason) => {
                 self.counts.add(reason, 1);
                 if understood {
                     self.service.handler().passed(&mut self.state, &mut workspace.scratch);
+                    if self.busy.is_none() && !self.service.is_idle(&self.state) {
+                        self.busy = Some(start);
+                    }
                 }
                 self.up.send(&workspace.bytes[..len], server, cx).map_err(|_| Fault::Server)
             }
@@ -365,6 +387,7 @@ impl<'a, H: InProcess> Session<'a, H> {
     ) -> Poll<Result<(), Fault>> {
         loop {
             ready!(self.down.flush(client.as_mut(), cx)).map_err(|_| Fault::Client)?;
+            self.reply_written();
             if self.down.ended {
                 if !self.down.closed && !self.client_gone && !self.torn {
                     ready!(client.as_mut().poll_shutdown(cx)).map_err(|_| Fault::Client)?;
@@ -382,8 +405,23 @@ impl<'a, H: InProcess> Session<'a, H> {
                     let bytes = &workspace.bytes[..read];
                     self.down.send(bytes, client.as_mut(), cx).map_err(|_| Fault::Client)?;
                 }
+                if let Some(since) = self.busy
+                    && self.service.is_idle(&self.state)
+                {
+                    self.busy = None;
+                    self.counts.latencies.add(Served::Passed, since.elapsed());
+                }
                 Poll::Ready(Ok::<_, Fault>(()))
             }))?;
+        }
+    }
+
+    /// Takes note of a reply's time once the client has all of it.
+    fn reply_written(&mut self) {
+        if self.down.is_clear()
+            && let Some(start) = self.answering.take()
+        {
+            self.counts.latencies.add(Served::Answered, start.elapsed());
         }
     }
 

@@ -111,6 +111,10 @@ impl InProcess for Lines {
         Box::default()
     }
 
+    fn is_idle(&self, state: &Talk) -> bool {
+        state.outstanding == 0
+    }
+
     fn gone(&self, _: &mut Talk) {
         self.gone.fetch_add(1, Ordering::Relaxed);
     }
@@ -167,6 +171,9 @@ async fn what_is_answered_never_reaches_the_server() {
     let counts = [Reason::Replied, Reason::NotServed, Reason::NotIdle, Reason::Incomplete];
     assert_eq!(counts.map(|reason| counted(&setup, reason)), [2, 2, 1, 1]);
     assert_eq!((counted(&setup, Reason::Requests), counted(&setup, Reason::RequestsAnswered)), (6, 3));
+    let times = |served| setup.counts.latencies.read(served).buckets.iter().sum::<u64>();
+    // Two replies; and twice the server was busy, the first time with two requests.
+    assert_eq!((times(Served::Answered), times(Served::Passed)), (2, 2));
 }
 
 #[tokio::test]
@@ -256,4 +263,31 @@ async fn what_a_server_says_before_its_reset_reaches_the_client() {
     let mut got = Vec::new();
     assert!(client.read_to_end(&mut got).await.is_err());
     assert_eq!(got, b"why\n");
+}
+
+#[tokio::test]
+async fn times_end_when_the_client_has_its_reply_and_the_server_no_more_to_do() {
+    use std::time::Duration;
+    let mut setup = setup(5);
+    let count = |setup: &Setup, served| setup.counts.latencies.read(served).buckets.iter().sum::<u64>();
+    let pause = Duration::from_millis(30);
+    // The pipe takes five bytes at once: the second reply waits for the reader of the first.
+    for _ in 0..2 {
+        setup.client.write_all(b"PING\n").await.unwrap();
+        tokio::time::sleep(pause).await;
+    }
+    assert_eq!(count(&setup, Served::Answered), 1);
+    read(&mut setup.client, b"FAST\nFAST\n").await;
+    // The next request is read after the reply was written.
+    setup.client.write_all(b"x").await.unwrap();
+    read(&mut setup.server, b"x").await;
+    // Part of a request, however long it stays one, keeps the server from nothing.
+    tokio::time::sleep(pause).await;
+    setup.client.write_all(b"\n").await.unwrap();
+    read(&mut setup.server, b"\n").await;
+    setup.server.write_all(b"y\n").await.unwrap();
+    read(&mut setup.client, b"y\n").await;
+    assert_eq!((count(&setup, Served::Answered), count(&setup, Served::Passed)), (2, 1));
+    let sum_ns = setup.counts.latencies.read(Served::Answered).sum_ns;
+    assert!(Duration::from_nanos(sum_ns) >= pause);
 }

@@ -46,6 +46,10 @@ fn clients_with_tls_get_hits_and_everything_else() {
             assert!(client.reply().expect("a reply") == large);
             assert_eq!(client.reply().expect("a reply"), "49");
         }
+        for result in ["hit", "pass"] {
+            let count = format!("kv_cache_user_path_seconds_count{{result=\"{result}\"}}");
+            assert!(sidecar.metric(&count) >= 2.0, "{}", sidecar.metrics());
+        }
         assert_eq!(client.command("QUIT").expect("a reply"), "+OK");
         assert!(client.rest().expect("an orderly end").is_empty());
     }

@@ -4,5 +4,7 @@
 mod authority;
 mod client;
 mod from_clients;
+mod managed;
+mod moves;
 mod processes;
 mod to_redis;

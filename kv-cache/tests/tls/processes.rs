@@ -53,16 +53,23 @@ impl Redis {
     /// Starts one that also speaks TLS if there is a certificate for it; `None` if it is not installed, which is said.
     pub(crate) fn start(folder: &Path, tls: Option<(&Issued, &Path)>, more: &[&str]) -> Option<Self> {
         let (plain, secure) = (free_address(), free_address());
-        let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        command.arg("--port").arg(plain.port().to_string()).arg("--dir").arg(folder);
+        let mut command = redis(folder, plain);
         if let Some((Issued { certificate, key }, authority)) = tls {
             command.arg("--tls-port").arg(secure.port().to_string());
             command.arg("--tls-cert-file").arg(certificate).arg("--tls-key-file").arg(key);
             command.arg("--tls-ca-cert-file").arg(authority);
         }
-        let child = command.args(more).stdout(Stdio::null()).spawn();
-        let process = match child {
+        command.args(more);
+        Self::run(command, plain, secure)
+    }
+
+    /// Starts one without TLS at an address of choice.
+    pub(crate) fn start_at(folder: &Path, address: SocketAddr) -> Option<Self> {
+        Self::run(redis(folder, address), address, address)
+    }
+
+    fn run(mut command: Command, plain: SocketAddr, secure: SocketAddr) -> Option<Self> {
+        let process = match command.stdout(Stdio::null()).spawn() {
             Ok(child) => Process(child),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 println!("SKIPPED: redis-server is not installed; `cargo xtask setup` installs it");
@@ -73,6 +80,13 @@ impl Redis {
         until("Redis's start", || TcpStream::connect(plain).ok());
         Some(Self { _process: process, plain, tls: secure })
     }
+}
+
+fn redis(folder: &Path, address: SocketAddr) -> Command {
+    let mut command = Command::new("redis-server");
+    command.args(["--save", "", "--appendonly", "no", "--bind"]).arg(address.ip().to_string());
+    command.arg("--port").arg(address.port().to_string()).arg("--dir").arg(folder);
+    command
 }
 
 /// A sidecar.
@@ -87,9 +101,13 @@ pub(crate) struct Sidecar {
 impl Sidecar {
     /// Starts one on the user path, with settings.
     pub(crate) fn start(folder: &Path, settings: &[(&str, String)]) -> Self {
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_kv-cache")), folder, settings)
+    }
+
+    /// The same by a command that ends in that of the sidecar.
+    pub(crate) fn start_by(mut command: Command, folder: &Path, settings: &[(&str, String)]) -> Self {
         let (plain, tls, admin) = (free_address(), free_address(), free_address());
         let log = folder.join(format!("kv-cache-{}.log", plain.port()));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kv-cache"));
         command.arg("run").env_remove("KV_CACHE_REDIS_PASSWORD");
         let mut set = |key: &str, value: &str| {
             command.arg("--set").arg(format!("{key}={value}"));
