@@ -5,8 +5,9 @@ use std::thread;
 use rustls::version::{TLS12, TLS13};
 
 use crate::authority::Authority;
+use crate::authority::Issued;
 use crate::client::{Client, Manner};
-use crate::processes::{Redis, Sidecar, file, text, until};
+use crate::processes::{CONFIGURATION, Redis, Sidecar, file, text, until};
 
 #[test]
 fn clients_with_tls_get_hits_and_everything_else() {
@@ -160,4 +161,34 @@ fn a_renewed_certificate_is_shown_and_a_wrong_one_is_not() {
     until("the new certificate", || reaches(&other).then_some(()));
     assert!(!reaches(&authority));
     assert_eq!(older.command("PING").expect("a reply"), "+PONG");
+}
+
+#[test]
+fn a_reload_takes_other_files_and_keeps_the_old_ones_on_a_mistake() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new(folder.path(), "authority");
+    let other = Authority::new(folder.path(), "other");
+    let (first, second) = (authority.issue("first", &["localhost"]), other.issue("second", &["localhost"]));
+    let Some(redis) = Redis::start(folder.path(), None, &[]) else { return };
+    let configure = |certificate: &Issued, key: &Issued, more: &str| {
+        let (certificate, key) = (certificate.certificate.display(), key.key.display());
+        let text = format!("[tls]\ncertificate_file = \"{certificate}\"\nkey_file = \"{key}\"\n{more}");
+        std::fs::write(folder.path().join(CONFIGURATION), text).expect("written");
+    };
+    configure(&first, &first, "");
+    let sidecar = Sidecar::start(folder.path(), &[text("redis.address", redis.plain)]);
+    let reaches = |manner| Client::tls(sidecar.tls, manner).command("PING").is_ok();
+    let (to_first, to_second) =
+        (Manner::trusting(&authority.certificate), Manner::trusting(&other.certificate));
+    assert!(reaches(to_first));
+    configure(&second, &first, "");
+    let (done, said) = sidecar.reload();
+    assert!(!done && said.contains("tls.certificate_file") && said.contains("does not belong"), "{said}");
+    assert!(reaches(to_first) && !reaches(to_second));
+    configure(&second, &second, &format!("client_ca_file = \"{}\"\n", authority.certificate.display()));
+    let (done, said) = sidecar.reload();
+    assert!(done && said.contains("changed: TLS from clients"), "{said}");
+    let own = authority.issue("own", &["a"]);
+    assert!(reaches(Manner { identity: Some(&own), ..to_second }));
+    assert!(!reaches(to_second) && !reaches(Manner { identity: Some(&own), ..to_first }));
 }

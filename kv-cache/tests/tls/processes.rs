@@ -89,6 +89,9 @@ fn redis(folder: &Path, address: SocketAddr) -> Command {
     command
 }
 
+/// Name of the configuration file, if there is to be one.
+pub(crate) const CONFIGURATION: &str = "kv-cache.toml";
+
 /// A sidecar.
 pub(crate) struct Sidecar {
     _process: Process,
@@ -109,6 +112,10 @@ impl Sidecar {
         let (plain, tls, admin) = (free_address(), free_address(), free_address());
         let log = folder.join(format!("kv-cache-{}.log", plain.port()));
         command.arg("run").env_remove("KV_CACHE_REDIS_PASSWORD");
+        let file = folder.join(CONFIGURATION);
+        if file.exists() {
+            command.arg("--config").arg(&file);
+        }
         let mut set = |key: &str, value: &str| {
             command.arg("--set").arg(format!("{key}={value}"));
         };
@@ -118,7 +125,7 @@ impl Sidecar {
         set("lease.drain_timeout", "1s");
         set("cache.miss_sample", "1");
         set("log.level", "kv_cache=debug,xps_runtime=debug");
-        if settings.iter().any(|(key, _)| *key == "tls.certificate_file") {
+        if file.exists() || settings.iter().any(|(key, _)| *key == "tls.certificate_file") {
             set("tls.port", &tls.port().to_string());
         }
         if !settings.iter().any(|(key, _)| *key == "path.mode") {
@@ -166,6 +173,15 @@ impl Sidecar {
         let text = self.metrics();
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
         value.unwrap_or_else(|| panic!("no {name} in {text}"))
+    }
+
+    /// Has it read its configuration again. Whether it took it, and what was said.
+    pub(crate) fn reload(&self) -> (bool, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kv-cache"));
+        let output =
+            command.args(["reload", "--admin", &self.admin.to_string()]).output().expect("kv-cache reload");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
     }
 
     /// Asks until hits are given.
