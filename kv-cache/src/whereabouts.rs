@@ -41,14 +41,22 @@ impl Whereabouts {
         self.doubted.swap(false, Ordering::AcqRel)
     }
 
-    /// Finds out where `endpoint` leads now. A connection to `peer` must still lead there.
+    /// Finds out where `endpoint` leads now, if it is a name. A connection to `peer` must still lead there.
     ///
     /// # Errors
     /// If the name leads nowhere, or elsewhere: then the connection is of no more use.
     pub async fn look(&self, endpoint: &Endpoint, peer: SocketAddr) -> Result<(), RedisError> {
+        if !matches!(endpoint, Endpoint::Name { .. }) {
+            // It leads to the same place always.
+            return Ok(());
+        }
         let addresses = endpoint.resolve().await;
         let failed = |source| RedisError::Connect { address: endpoint.to_string(), source };
-        let addresses = addresses.map_err(failed)?;
+        let mut addresses = addresses.map_err(failed)?;
+        if addresses.iter().any(|address| address.ip().is_unspecified()) {
+            // That leads to this machine, where the connection has another address.
+            addresses.push(peer);
+        }
         let stays = addresses.contains(&peer);
         *lock(&self.known) = addresses;
         if stays { Ok(()) } else { Err(RedisError::Moved { address: endpoint.to_string() }) }
@@ -64,12 +72,13 @@ mod tests {
         let whereabouts = Whereabouts::default();
         let at = |last| SocketAddr::from(([127, 0, 0, last], 6379));
         assert!(whereabouts.include(at(1)) && !whereabouts.take_doubt());
-        whereabouts.look(&at(1).into(), at(1)).await.expect("there");
+        let name = Endpoint::Name { host: "localhost".into(), port: 6379 };
+        whereabouts.look(&name, at(1)).await.expect("there");
         assert!(whereabouts.include(at(1)) && !whereabouts.include(at(2)));
         whereabouts.doubt();
         assert!(whereabouts.take_doubt() && !whereabouts.take_doubt());
-        let error = whereabouts.look(&at(2).into(), at(1)).await.expect_err("elsewhere");
+        let error = whereabouts.look(&name, at(2)).await.expect_err("elsewhere");
         assert!(matches!(error, RedisError::Moved { .. }), "{error}");
-        assert!(whereabouts.include(at(2)) && !whereabouts.include(at(1)));
+        whereabouts.look(&at(2).into(), at(3)).await.expect("an address is no name");
     }
 }
