@@ -134,6 +134,11 @@ const OVERWRITES: &[&str] = &[
     "sort",
 ];
 
+/// Writing commands on other types that make no key, and whose keys must not be held: they block, or their keys are not
+/// plain. All others may turn a missing key, for which there may be an entry, into one that GET refuses.
+const TAKE_AWAY: &[&str] =
+    &["blpop", "brpop", "blmpop", "lmpop", "bzpopmin", "bzpopmax", "bzmpop", "zmpop", "xreadgroup"];
+
 /// Categories of commands that work on other types than strings.
 const OTHER_TYPES: &[&str] = &["@list", "@set", "@sortedset", "@hash", "@stream", "@geo"];
 
@@ -375,9 +380,9 @@ fn write(command: &Description) -> Info {
     let name_says = OVERWRITES.contains(&command.name.as_str()) || command.name.contains("store");
     let overwrites = specs_say || name_says || command.has("module");
     let has_keys = command.first > 0 || command.has("movablekeys");
-    if other_type && !string_type && !overwrites && has_keys {
-        // On a string's key it answers WRONGTYPE, so it changes no string; and where it makes a new key there was none
-        // in the cache. A blocked BLPOP or XREADGROUP holds up nothing.
+    if other_type && !string_type && !overwrites && has_keys && TAKE_AWAY.contains(&command.name.as_str()) {
+        // On a string's key it answers WRONGTYPE, so it changes no string; and where there was no key it makes none. A
+        // blocked BLPOP or XREADGROUP holds up nothing.
         return plain(Class::Harmless);
     }
     // SORT … STORE overwrites too: its keys move, so it is caught by `keys`.

@@ -52,11 +52,11 @@ fn commands_have_their_classes() {
             (Hello, "hello"),
             (
                 Harmless,
-                "mget strlen ping lpush blpop brpop lmove blmove xadd xreadgroup hset sadd zadd zpopmin geoadd config|get client|list eval_ro evalsha_ro fcall_ro publish exists ttl scan keys touch smove",
+                "mget strlen ping blpop brpop bzpopmin xreadgroup config|get client|list eval_ro evalsha_ro fcall_ro publish exists ttl scan keys touch",
             ),
             (
                 Keys,
-                "set setex mset msetnx incr append setrange getset getdel getex del unlink expire pexpireat persist rename renamenx copy move setbit bitop bitfield pfadd pfmerge pfcount restore sinterstore sunionstore sdiffstore zrangestore geosearchstore",
+                "set setex mset msetnx incr append setrange getset getdel getex del unlink expire pexpireat persist rename renamenx copy move setbit bitop bitfield pfadd pfmerge pfcount restore sinterstore sunionstore sdiffstore zrangestore geosearchstore lpush lpop lmove blmove xadd hset hincrby sadd smove zadd zpopmin geoadd",
             ),
             (
                 Anything,
@@ -80,6 +80,8 @@ fn places_of_keys_are_those_of_the_server() {
         ("mset", (1, -1, 2)),
         ("bitop", (2, -1, 1)),
         ("rename", (1, 2, 1)),
+        ("smove", (1, 2, 1)),
+        ("xgroup|create", (2, 2, 1)),
     ] {
         let info = commands.info(name).expect(name);
         assert_eq!((info.first, info.last, info.step), places, "{name}");
@@ -88,7 +90,8 @@ fn places_of_keys_are_those_of_the_server() {
 
 #[test]
 fn every_writing_command_is_accounted_for() {
-    // A command with the flag `write` that counts as harmless must be of another type than string and must not overwrite.
+    // A command with the flag `write` that counts as harmless must be of another type than string, must not overwrite,
+    // and must not make a key.
     let commands = recorded(false);
     let fixture = include_str!("../tests/fixtures/command-7.0.15.txt");
     for line in fixture.lines().filter(|line| !line.starts_with('#')) {
@@ -97,6 +100,7 @@ fn every_writing_command_is_accounted_for() {
         {
             assert!(!fields[7].contains("OW"), "{line}");
             assert!(OTHER_TYPES.iter().any(|category| fields[6].contains(category)), "{line}");
+            assert!(TAKE_AWAY.contains(&fields[0]), "{line}");
         }
     }
 }

@@ -10,7 +10,7 @@ pub const NAME_BYTES: usize = 32;
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Cannot change any string value.
+    /// Cannot change any string value, nor make a key of another type.
     Harmless = 0,
     /// Changes only the keys in its arguments `first..=last` by `step`.
     Keys = 1,

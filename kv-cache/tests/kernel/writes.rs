@@ -1,5 +1,8 @@
 //! Writes of every kind, from both ports, are seen at once.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 
 use crate::support::{ACCELERATED, Client, Lab, Options, PLAIN, shown};
@@ -42,6 +45,22 @@ const WRITES: [(&str, Option<&str>); 34] = [
     ("FLUSHALL ASYNC", Some("$-1\r\n")),
 ];
 
+/// What makes a key of another type, for each of which GET has an error.
+const MAKES: [&str; 12] = [
+    "LPUSH {} a",
+    "RPUSH {} a",
+    "LMOVE numbers {} LEFT LEFT",
+    "RPOPLPUSH numbers {}",
+    "BLMOVE numbers {} LEFT LEFT 0",
+    "SADD {} a",
+    "SMOVE set {} a",
+    "ZADD {} 1 a",
+    "GEOADD {} 1 1 a",
+    "HINCRBY {} field 1",
+    "XADD {} * field value",
+    "XGROUP CREATE {} group $ MKSTREAM",
+];
+
 fn prepare(plain: &mut Client) -> Result<()> {
     plain.check("FLUSHALL", "+OK\r\n")?;
     plain.check("SET key old", "+OK\r\n")?;
@@ -76,6 +95,29 @@ fn every_kind_of_write_from_both_ports_is_seen_at_once() {
         // Nothing is left pending: hits come back.
         prepare(&mut plain)?;
         lab.warm(&mut fast, "key", "old")
+    });
+}
+
+#[test]
+fn a_missing_key_that_becomes_one_of_another_type_is_seen_at_once() {
+    Lab::run(Options::default(), |lab| {
+        let mut fast = lab.client(ACCELERATED)?;
+        let (mut writer, mut plain) = (lab.client(ACCELERATED)?, lab.client(PLAIN)?);
+        prepare(&mut plain)?;
+        let key = |i: usize| format!("none{i}");
+        // A key that does not exist becomes an entry when it is asked for again a second later.
+        for i in 0..MAKES.len() {
+            ensure!(fast.get(&key(i))?.is_none(), "there is {}", key(i));
+        }
+        sleep(Duration::from_millis(1100));
+        for (i, make) in MAKES.into_iter().enumerate() {
+            lab.warm_missing(&mut fast, &key(i)).with_context(|| make)?;
+            let reply = writer.command(&make.replace("{}", &key(i)))?;
+            ensure!(!reply.starts_with(b"-"), "{make}: {}", shown(&reply));
+            let got = fast.command(&format!("GET {}", key(i)))?;
+            ensure!(got.starts_with(b"-WRONGTYPE"), "{make}: got {}", shown(&got));
+        }
+        Ok(())
     });
 }
 
