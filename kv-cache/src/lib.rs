@@ -6,7 +6,7 @@
 //!
 //! - [`config`]: what is asked for, [`source`]: where; [`current`]: what holds now.
 //! - [`path`]: kernel path or user path, as a transaction with a recorded cause.
-//! - [`sidecar`]: everything started, watched over, and stopped in order.
+//! - [`sidecar`]: everything started, watched over, and stopped in order; [`relay`]: the user path's thread.
 //!
 //! Filling the table (C3, C4):
 //!
@@ -62,6 +62,7 @@ pub mod metrics;
 pub mod path;
 pub mod process;
 pub mod redis;
+pub mod relay;
 pub mod reload;
 pub mod report;
 pub mod reports;

@@ -29,6 +29,7 @@ use crate::freshness::State;
 use crate::kernel::Kernel;
 use crate::link::{Dialler, Secured};
 use crate::process::{Cached, Process};
+use crate::relay::RelayThread;
 use crate::reload::{Reloader, SetLogLevel};
 use crate::report::{Report, Source};
 use crate::reports::Reports;
@@ -59,15 +60,18 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLogLeve
     let (drain, draining) = watch::channel(false);
     // What can fail for others' sake comes before anything is changed in the stack.
     let admin_listener = admin::listen(&config.admin).await?;
-    let relay = Relay::bind(RelaySettings {
-        listen: config.addresses.iter().map(|ip| SocketAddr::new(*ip, config.accelerated_port)).collect(),
+    let relay_thread = RelayThread::new().context("no thread for the relay")?;
+    let listen = |port| config.addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+    let settings = RelaySettings {
+        listen: listen(config.accelerated_port),
         connections_max: config.relay_connections_max,
         connect_timeout: CONNECT_TIMEOUT,
-    })?;
+    };
+    let relay = relay_thread.within(|| Relay::bind(settings))?;
     let tls_relay = match &config.tls {
         Some(tls) => {
-            let listen = config.addresses.iter().map(|ip| SocketAddr::new(*ip, tls.port));
-            Some((relay.beside(listen.collect())?, Secured { config: Arc::clone(&current) }))
+            let beside = relay_thread.within(|| relay.beside(listen(tls.port)))?;
+            Some((beside, Secured { config: Arc::clone(&current) }))
         }
         None => None,
     };
@@ -136,10 +140,11 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLogLeve
     let mut relaying = match &process {
         Some((process, _)) if config.coherence == Mode::Bounded => {
             let through = Through { service: Cached::new(Arc::clone(process)), counts: segments };
-            tokio::spawn(relay_all(relay, tls_relay, dial, through, draining, grace))
+            let work = relay_all(relay, tls_relay, dial, through, draining, grace);
+            relay_thread.run(work, stop.clone())
         }
         // In strict mode there are no hits on the user path: then nothing needs to be read either.
-        _ => tokio::spawn(relay_all(relay, tls_relay, dial, Plain, draining, grace)),
+        _ => relay_thread.run(relay_all(relay, tls_relay, dial, Plain, draining, grace), stop.clone()),
     };
     let lease = match &kernel {
         Some(kernel) => Some(start_kernel(kernel, &config, taken.interfaces, &mut tasks, &stop)?),
@@ -181,7 +186,6 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLogLeve
     if let Some(installed) = kernel.as_ref().and_then(|kernel| lock(&kernel.installed).take()) {
         installed.detach().context("something was left in the stack")?;
     }
-    relaying.abort();
     let _ = serving.await;
     tracing::info!("stopped");
     Ok(())

@@ -184,3 +184,31 @@ fn check_prints_ok_or_all_mistakes() {
     assert!(!success);
     assert!(text.contains("did you mean \"address\"") && text.contains("power of two"), "{text}");
 }
+
+#[test]
+fn what_was_sent_first_on_another_connection_comes_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (plain, accelerated, admin_address) = (free_address(), free_address(), free_address());
+    let Some(_redis) = redis(folder.path(), plain) else { return };
+    let _sidecar = sidecar(plain, accelerated, admin_address);
+    until("getting ready", || http(admin_address, "/readyz").filter(|answer| answer.contains(" 200 ")));
+    let [mut first, mut second] = [(); 2].map(|()| {
+        let stream = TcpStream::connect(accelerated).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.set_nodelay(true).expect("no delay");
+        stream
+    });
+    let mut ask = |write: &[u8], read: &[u8], expected: &str| {
+        first.write_all(write).expect("sent");
+        // Nobody waits for the answer to the first.
+        second.write_all(read).expect("sent");
+        let mut answer = vec![0; expected.len()];
+        second.read_exact(&mut answer).expect("an answer");
+        assert_eq!(String::from_utf8_lossy(&answer), expected);
+        first.read_exact(&mut [0; 5]).expect("an answer");
+    };
+    for n in 100..600 {
+        let write = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$3\r\n{n}\r\n");
+        ask(write.as_bytes(), b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", &format!("$3\r\n{n}\r\n"));
+    }
+}
