@@ -20,7 +20,7 @@ namespace eval provoking {
     # Enough for an agent to fetch a value.
     variable pause_ms 3
     # Loops over thousands of keys would take too long: only so many commands of each test are followed up.
-    variable commands_max 60
+    variable commands_max 40
     # Keys that are read after each command.
     variable keys_max 4
     # Longer keys are not cached.

@@ -3,7 +3,7 @@
 use super::results::{Results, Test};
 use std::fmt::Write;
 
-/// Differences that are shown of each kind.
+/// Failures, and differences of each kind, that are shown.
 const SHOWN: usize = 40;
 
 /// One run of the suite.
@@ -24,7 +24,11 @@ impl Row {
     /// What is wrong with this run, as lines; empty if it is as the one `directly`.
     pub(super) fn complaints(&self, directly: &Results) -> Vec<String> {
         let mut complaints: Vec<String> = self.objection.iter().cloned().collect();
-        complaints.extend(self.results.failures.iter().cloned());
+        let failures = &self.results.failures;
+        complaints.extend(failures.iter().take(SHOWN).cloned());
+        if failures.len() > SHOWN {
+            complaints.push(format!("and {} more failures", failures.len() - SHOWN));
+        }
         let names = |tests: Vec<&Test>, what: &str| -> Vec<String> {
             let more = tests.len().saturating_sub(SHOWN);
             let mut lines: Vec<String> =

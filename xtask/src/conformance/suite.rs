@@ -85,7 +85,9 @@ pub(super) fn run(suite: &Suite<'_>) -> Result<Results> {
     for line in BufReader::new(stdout).split(b'\n') {
         let line = line.context("the suite's output cannot be read")?;
         file.write_all(&line).and_then(|()| file.write_all(b"\n")).context("the log cannot be written")?;
-        if let Progress::Unit(unit) = results.line(&String::from_utf8_lossy(&line)) {
+        // Values may hold anything, and end up on a terminal.
+        let shown = String::from_utf8_lossy(&line).replace(|c: char| c.is_control(), "\u{fffd}");
+        if let Progress::Unit(unit) = results.line(&shown) {
             let passed = results.passed_count();
             println!(
                 "    {unit:<32} {:>5} ok, {} failed so far",
