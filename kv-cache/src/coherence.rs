@@ -59,6 +59,8 @@ pub enum Cause {
     RecheckPending,
     /// The sidecar is stopping.
     Draining,
+    /// The operator has forbidden hits.
+    Disabled,
 }
 
 impl Cause {
@@ -83,6 +85,7 @@ impl Cause {
             Self::SocketsUnknown(_) => "sockets_unknown",
             Self::RecheckPending => "recheck_pending",
             Self::Draining => "draining",
+            Self::Disabled => "disabled",
         }
     }
 
@@ -137,6 +140,7 @@ impl fmt::Display for Cause {
                 write!(f, "a command that may change users, roles or settings is under way")
             }
             Self::Draining => write!(f, "the sidecar is stopping"),
+            Self::Disabled => write!(f, "the operator has disabled hits: `kv-cache enable` allows them"),
         }
     }
 }
@@ -174,6 +178,14 @@ impl Judgement {
     #[must_use]
     pub fn refused(cause: Cause) -> Self {
         Self { coherent: false, causes: vec![cause] }
+    }
+
+    /// No hits, whatever else is so: the operator has forbidden them.
+    pub fn disable(&mut self) {
+        self.coherent = false;
+        if !self.causes.contains(&Cause::Disabled) {
+            self.causes.push(Cause::Disabled);
+        }
     }
 
     /// `strict`, `bounded` or `off`: what clients get.
@@ -306,6 +318,17 @@ mod tests {
             assert_eq!(strict.causes[0].label(), label);
             assert_eq!(judge(&seen, Mode::Bounded).coherent, tolerated, "{label}");
         }
+    }
+
+    #[test]
+    fn what_the_operator_disabled_is_off_and_tells_what_else_there_is() {
+        let mut judgement = judge(&fine(), Mode::Strict);
+        judgement.disable();
+        judgement.disable();
+        assert_eq!((judgement.state(), &judgement.causes[..]), ("off", &[Cause::Disabled][..]));
+        let mut other = Judgement::refused(Cause::Loading);
+        other.disable();
+        assert_eq!(other.causes, [Cause::Loading, Cause::Disabled]);
     }
 
     #[test]

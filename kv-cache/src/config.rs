@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use kv_fastpath::abi::{ENTRY_BYTES_MAX, EntryHead, KEY_BYTES_MAX, PAGE_BYTES};
 use xps_core::handler::REPLY_MAX;
-use xps_runtime::config::{Mistakes, Reader, Sources};
+use xps_runtime::config::{Mistakes, Reader, Section, Sources};
 use xps_runtime::plan::{Mode as PathMode, Wishes};
 
+use crate::address::{self, Address};
 use crate::coherence::Mode;
 use crate::credentials::{Secret, Server};
+use crate::limits::Limits;
 
 /// Prefix of the environment's variables: `KV_CACHE_CACHE_MEMORY_BYTES` is `memory_bytes` of `[cache]`.
 pub const PREFIX: &str = "KV_CACHE";
@@ -37,7 +39,7 @@ pub struct Config {
     /// Addresses that the user path listens on.
     pub addresses: Vec<IpAddr>,
     /// Where status and metrics are served.
-    pub admin: SocketAddr,
+    pub admin: Address,
     /// Connections on the user path at once.
     pub relay_connections_max: usize,
     /// Which path, and which interfaces.
@@ -54,6 +56,16 @@ pub struct Config {
     pub miss_sample: u32,
     /// Whether keys that do not exist are cached too.
     pub missing_keys: bool,
+    /// Which keys are cached, and for how long.
+    pub limits: Limits,
+    /// Keys that Redis is told are in use, a second at most.
+    pub touches_per_second: u32,
+    /// Whether the handler steps aside while looking GETs up does not pay.
+    pub adaptive_bypass: bool,
+    /// Share of GETs that must hit for looking them up to pay, in percent.
+    pub break_even_percent: u32,
+    /// Over which time that share is looked at.
+    pub bypass_window: Duration,
     /// Connections in the stack at once.
     pub flows_max: u32,
     /// How much staleness is allowed.
@@ -108,12 +120,12 @@ impl Config {
     }
 
     fn ask(reader: &mut Reader) -> Self {
-        let address = "an address with port, such as 127.0.0.1:6379";
+        let redis_address = "an address with port, such as 127.0.0.1:6379";
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let seconds = Duration::from_secs;
         let mut redis = reader.section("redis");
         let mut redis = Server {
-            address: redis.parsed("address", at(6379), address),
+            address: redis.parsed("address", at(6379), redis_address),
             username: redis.string("username", ""),
             password: Secret::new(redis.secret("password")),
         };
@@ -125,7 +137,7 @@ impl Config {
         let accelerated_port = listen.integer("accelerated_port", 6380, 1..=u16::MAX);
         let any = vec![IpAddr::from([0; 4]), IpAddr::from([0; 16])];
         let addresses = listen.parsed_list("addresses", any, "addresses, such as [\"0.0.0.0\", \"::\"]");
-        let admin = listen.parsed("admin", at(9180), address);
+        let admin = listen.parsed("admin", Address::Tcp(at(9180)), address::EXPECTED);
         let relay_connections_max = listen.integer("connections_max", 10_000, 1..=1_000_000);
         let mut path = reader.section("path");
         let modes = [("auto", PathMode::Auto), ("kernel", PathMode::Kernel), ("user", PathMode::User)];
@@ -140,6 +152,12 @@ impl Config {
             cache.integer("value_bytes_max", 1400.min(VALUE_BYTES_MAX), 1..=VALUE_BYTES_MAX);
         let miss_sample = cache.integer("miss_sample", 4, 1..=1 << 16);
         let missing_keys = cache.boolean("missing_keys", true);
+        let limits = limits(&mut cache);
+        let touches_per_second = cache.integer("touches_per_second", 1_000, 0..=100_000);
+        let adaptive_bypass = cache.boolean("adaptive_bypass", true);
+        let break_even_percent = cache.integer("break_even_percent", 15, 1..=75);
+        let bypass_window =
+            cache.duration("bypass_window", seconds(10), Duration::from_millis(50)..=seconds(3600));
         let flows_max = reader.section("flows").integer("max", 16_384, 1..=1 << 22);
         let mut section = reader.section("coherence");
         let coherence =
@@ -168,6 +186,11 @@ impl Config {
             value_bytes_max,
             miss_sample,
             missing_keys,
+            limits,
+            touches_per_second,
+            adaptive_bypass,
+            break_even_percent,
+            bypass_window,
             flows_max,
             coherence,
             max_staleness,
@@ -185,7 +208,8 @@ impl Config {
             let message = "listen.accelerated_port is Redis's own port; it must be another";
             reader.mistake("listen", "accelerated_port", message);
         }
-        if self.admin.port() == self.accelerated_port || self.admin == self.redis.address {
+        let taken = |tcp: SocketAddr| tcp.port() == self.accelerated_port || tcp == self.redis.address;
+        if self.admin.tcp().is_some_and(taken) {
             reader.mistake(
                 "listen",
                 "admin",
@@ -205,6 +229,15 @@ impl Config {
         if !self.miss_sample.is_power_of_two() {
             reader.mistake("cache", "miss_sample", "cache.miss_sample must be a power of two");
         }
+        for (key, prefixes) in [
+            ("key_prefixes", &self.limits.key_prefixes),
+            ("key_prefixes_excluded", &self.limits.key_prefixes_excluded),
+        ] {
+            if prefixes.iter().any(String::is_empty) {
+                let message = format!("cache.{key} names an empty prefix, which every key has; leave it out");
+                reader.mistake("cache", key, message);
+            }
+        }
         if !self.pin_directory.is_absolute() {
             let message = "path.pin_directory must be an absolute path on a BPF file system";
             reader.mistake("path", "pin_directory", message);
@@ -216,6 +249,18 @@ impl Config {
                 "log.level must be a level such as \"info\", or a filter such as \"kv_cache=debug\"",
             );
         }
+    }
+}
+
+fn limits(cache: &mut Section<'_>) -> Limits {
+    let ttl_given = cache.is_given("ttl_max");
+    let longest = Duration::from_secs(10 * 365 * 86_400);
+    let ttl_max = cache.duration("ttl_max", longest, Duration::from_millis(1)..=longest);
+    Limits {
+        key_bytes_max: cache.integer("key_bytes_max", KEY_BYTES_MAX, 1..=KEY_BYTES_MAX),
+        key_prefixes: cache.strings("key_prefixes", &[]),
+        key_prefixes_excluded: cache.strings("key_prefixes_excluded", &[]),
+        ttl_max: ttl_given.then_some(ttl_max),
     }
 }
 
@@ -259,6 +304,24 @@ mod tests {
             "kv.toml:4: cache.miss_sample must be a power",
             "memory_bytes",
         ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn limits_are_read_and_checked() {
+        let none = Config::read(None, Vec::new(), Vec::new()).expect("defaults").limits;
+        assert_eq!(none.ttl_max, None);
+        assert!(none.admits(&[b'k'; 250]));
+        let file = "[cache]\nttl_max = \"1500ms\"\nkey_bytes_max = 16\nkey_prefixes = [\"a:\", \"b:\"]\n";
+        let environment = vec![("KV_CACHE_CACHE_KEY_PREFIXES_EXCLUDED".to_owned(), "a:x, b:x".to_owned())];
+        let limits = Config::read(Some(("kv.toml", file)), environment, Vec::new()).expect("it").limits;
+        assert_eq!(limits.ttl_max, Some(Duration::from_millis(1500)));
+        assert!(limits.admits(b"a:1") && !limits.admits(b"b:x1") && !limits.admits(b"c:1"));
+        let file = "[cache]\nttl_max = \"0s\"\nkey_bytes_max = 251\nkey_prefixes = [\"\"]\n";
+        let mistakes = Config::read(Some(("kv.toml", file)), Vec::new(), Vec::new()).expect_err("mistakes");
+        let text = mistakes.to_string();
+        for part in ["kv.toml:2: ", "kv.toml:3: ", "kv.toml:4: cache.key_prefixes names an empty prefix"] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use xps_runtime::control::{monotonic_ns, tai_ns};
 
-use crate::credentials::Server;
+use crate::config::Config;
 use crate::redis::{Connection, RedisError, retry_delay};
 use crate::reports::{Miss, Reports};
 use crate::shared::{Cache, Shared, count, lock, now_ms};
@@ -45,21 +45,11 @@ const SAMPLE_SHIFT_MAX: u32 = 5;
 /// Outcomes after which the sampling is looked at again.
 const OUTCOMES: u32 = 256;
 
+/// Times a key is asked for again at once because a write was faster.
+const OVERTAKEN_MAX: u32 = 4;
+
 /// Longest time without a sign of life.
 const BEAT: Duration = Duration::from_millis(50);
-
-/// What the filling needs to know.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The server.
-    pub redis: Server,
-    /// Whether keys that do not exist are cached too.
-    pub missing_keys: bool,
-    /// Largest value, in bytes.
-    pub value_bytes_max: u32,
-    /// One of how many misses is reported while most lead to entries.
-    pub miss_sample: u32,
-}
 
 /// A key that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,18 +60,21 @@ struct Wanted {
     /// Words of its bucket and of the global one, read before the server is asked.
     words: (u64, u64),
     bucket: u32,
+    /// Times that a write was faster.
+    overtaken: u32,
 }
 
 /// Reports of misses turned into work.
 struct Filler {
     shared: Arc<Shared>,
-    settings: Settings,
     secret: [u64; 2],
     /// Keys to leave alone, until when in milliseconds.
     uncacheable: HashMap<u64, u64>,
     sample: Sample,
     /// Database that the connection has selected.
     database: u32,
+    /// Keys whose value was overtaken by a write, with how often: they are asked for again at once.
+    again: Vec<(Miss, u32)>,
 }
 
 /// Adapts how many misses are reported to how many lead to an entry: a flood of keys that do not exist must cost the
@@ -113,20 +106,15 @@ impl Sample {
 }
 
 /// Fills until `stop` turns true. The lease is renewed only while this runs.
-pub async fn run(
-    shared: Arc<Shared>,
-    settings: Settings,
-    mut reports: Reports,
-    mut stop: watch::Receiver<bool>,
-) {
+pub async fn run(shared: Arc<Shared>, mut reports: Reports, mut stop: watch::Receiver<bool>) {
     let secret = shared.secret;
     let mut filler = Filler {
         shared,
-        settings,
         secret,
         uncacheable: HashMap::new(),
         sample: Sample::default(),
         database: 0,
+        again: Vec::new(),
     };
     tokio::select! {
         () = filler.run(&mut reports) => {}
@@ -141,12 +129,12 @@ impl Filler {
         let mut next_attempt = Instant::now();
         loop {
             self.beat();
-            let wanted = self.gather(reports).await;
+            let (wanted, config) = self.gather(reports).await;
             if wanted.is_empty() {
                 continue;
             }
             if connection.is_none() && Instant::now() >= next_attempt {
-                match self.beating(Connection::open(&self.settings.redis)).await {
+                match self.beating(Connection::open(&config.redis)).await {
                     Ok(opened) => {
                         *lock(&self.shared.fill_address) = opened.local_address().ok();
                         (connection, self.database, failures) = (Some(opened), 0, 0);
@@ -159,7 +147,7 @@ impl Filler {
                 }
             }
             let Some(open) = &mut connection else { continue };
-            if let Err(error) = self.fill(open, wanted).await {
+            if let Err(error) = self.fill(open, wanted, &config).await {
                 tracing::info!(%error, "filling is interrupted");
                 connection = None;
                 next_attempt = Instant::now() + retry_delay(failures);
@@ -183,11 +171,16 @@ impl Filler {
         }
     }
 
-    /// Reads reports, as many as are there, and keeps those that are worth a question.
-    async fn gather(&mut self, reports: &mut Reports) -> Vec<Wanted> {
+    /// Reads reports, as many as are there, and keeps those that are worth a question. What is made of them is for the
+    /// configuration that comes with them to say: it was read after their words, so that a change of it, which makes all
+    /// entries invalid, leaves none that was made by the former one's rules.
+    async fn gather(&mut self, reports: &mut Reports) -> (Vec<Wanted>, Arc<Config>) {
+        let again = std::mem::take(&mut self.again);
         let mut misses: Vec<Miss> = Vec::new();
         let mut recheck = false;
-        match timeout(BEAT, reports.read(BATCH, &mut misses)).await {
+        // With something to do, what has come by now is enough.
+        let patience = if again.is_empty() { BEAT } else { Duration::ZERO };
+        match timeout(patience, reports.read(BATCH, &mut misses)).await {
             Ok(Ok(asked)) => recheck = asked,
             Ok(Err(error)) => {
                 tracing::error!(%error, "no reports can be read");
@@ -200,7 +193,7 @@ impl Filler {
         }
         self.shared.counts.misses_reported.fetch_add(misses.len() as u64, Ordering::Relaxed);
         let coherent = self.shared.coherent.load(Ordering::Acquire);
-        let weight = self.settings.miss_sample << self.sample.shift;
+        let weight = self.shared.config.read().miss_sample << self.sample.shift;
         let now_ms = now_ms();
         if self.uncacheable.len() > UNCACHEABLE_MAX {
             self.uncacheable.clear();
@@ -208,12 +201,16 @@ impl Filler {
         let mut taken = HashSet::new();
         let mut wanted = Vec::new();
         let cache = &mut lock(&self.shared.cache).table;
-        for Miss { id, database, key } in misses {
+        let misses = misses.into_iter().map(|miss| (miss, 0));
+        for (Miss { id, database, key }, overtaken) in again.into_iter().chain(misses) {
             let hash = key_hash(self.secret, &key);
             if entry_id(hash, database) != id {
                 continue;
             }
-            cache.asked(id, weight);
+            if overtaken == 0 {
+                cache.asked(id, weight);
+                self.shared.top.missed(id, database, &key, weight);
+            }
             let left_alone = self.uncacheable.get(&id).is_some_and(|until| *until > now_ms);
             if !coherent || left_alone || cache.hopeless(id) || !taken.insert(id) {
                 continue;
@@ -221,17 +218,27 @@ impl Filler {
             let bucket = bucket_of(hash);
             let words = (self.shared.buckets.read(bucket), self.shared.buckets.read(GLOBAL_BUCKET));
             if settled(words.0) && settled(words.1) && !cache.valid(id, words, tai_ns()) {
-                wanted.push(Wanted { id, database, key, words, bucket });
+                wanted.push(Wanted { id, database, key, words, bucket, overtaken });
             }
         }
-        wanted
+        let config = self.shared.config.read();
+        let all = wanted.len();
+        wanted.retain(|one: &Wanted| config.limits.admits(&one.key));
+        self.shared.counts.filtered.fetch_add((all - wanted.len()) as u64, Ordering::Relaxed);
+        (wanted, config)
     }
 
     /// Asks the server for all of `wanted` in one batch, and makes entries of the answers.
-    async fn fill(&mut self, connection: &mut Connection, wanted: Vec<Wanted>) -> Result<(), RedisError> {
-        let end = self.settings.value_bytes_max.to_string();
+    async fn fill(
+        &mut self,
+        connection: &mut Connection,
+        wanted: Vec<Wanted>,
+        config: &Config,
+    ) -> Result<(), RedisError> {
+        let end = config.value_bytes_max.to_string();
         // Before the server is asked: what is fetched while there is no tracking is capped, whatever comes later.
-        let asked = Asked { tai_ns: tai_ns(), cap_ns: self.shared.freshness.cap_ns() };
+        let cap_ns = self.shared.freshness.cap_ns().min(config.limits.ttl_max_ns());
+        let asked = Asked { tai_ns: tai_ns(), cap_ns };
         let mut selects = Vec::with_capacity(wanted.len());
         for one in &wanted {
             let select = one.database != self.database;
@@ -256,12 +263,10 @@ impl Filler {
                 return Err(RedisError::Protocol("answers are missing".to_owned()));
             };
             count(&shared.counts.fills);
-            let useful = match self.answer(asked, &ttl, value) {
+            let useful = match answer(config.value_bytes_max, asked, &ttl, value) {
                 // One that nobody has asked for again within a second or so is not worth an entry: a flood of keys that
                 // do not exist must not push others out.
-                Answer::Missing
-                    if self.settings.missing_keys && self.uncacheable.remove(&one.id).is_some() =>
-                {
+                Answer::Missing if config.missing_keys && self.uncacheable.remove(&one.id).is_some() => {
                     self.admit(&mut cache, now_ms, &one, asked.capped(u64::MAX), &[])
                 }
                 Answer::Value { deadline, reply } => self.admit(&mut cache, now_ms, &one, deadline, &reply),
@@ -272,28 +277,15 @@ impl Filler {
                 }
             };
             if let Some(shift) = self.sample.outcome(useful) {
-                shared.settings.set_miss_sample(self.settings.miss_sample << shift);
+                shared.settings.set_miss_sample(config.miss_sample << shift);
             }
         }
         Ok(())
     }
 
-    fn answer(&self, asked: Asked, ttl: &Frame, value: Frame) -> Answer {
-        let Frame::BulkString(value) = value else { return Answer::Uncacheable };
-        if matches!(ttl, Frame::Integer(-2)) && value.is_empty() {
-            return Answer::Missing;
-        }
-        match deadline(asked, ttl) {
-            Some(deadline) if value.len() <= self.settings.value_bytes_max as usize => {
-                Answer::Value { deadline, reply: reply_of(&value) }
-            }
-            _ => Answer::Uncacheable,
-        }
-    }
-
     /// Whether an entry was made, or a write was faster, which says nothing against the key.
     fn admit(
-        &self,
+        &mut self,
         cache: &mut Cache,
         now_ms: u64,
         one: &Wanted,
@@ -304,6 +296,10 @@ impl Filler {
         if now != one.words {
             // It would never be served.
             count(&self.shared.counts.overtaken);
+            if one.overtaken < OVERTAKEN_MAX {
+                let miss = Miss { id: one.id, database: one.database, key: one.key.clone() };
+                self.again.push((miss, one.overtaken + 1));
+            }
             return true;
         }
         let head = EntryHead {
@@ -342,6 +338,19 @@ enum Answer {
     Missing,
     /// Another type, too large, or about to expire.
     Uncacheable,
+}
+
+fn answer(value_bytes_max: u32, asked: Asked, ttl: &Frame, value: Frame) -> Answer {
+    let Frame::BulkString(value) = value else { return Answer::Uncacheable };
+    if matches!(ttl, Frame::Integer(-2)) && value.is_empty() {
+        return Answer::Missing;
+    }
+    match deadline(asked, ttl) {
+        Some(deadline) if value.len() <= value_bytes_max as usize => {
+            Answer::Value { deadline, reply: reply_of(&value) }
+        }
+        _ => Answer::Uncacheable,
+    }
 }
 
 /// When the server was asked, and how long what it says may be served.

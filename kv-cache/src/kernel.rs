@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use kv_fastpath::abi::map;
 use kv_fastpath::handler::State as HandlerState;
@@ -17,6 +16,7 @@ use xps_runtime::sockets::{self, Socket, SocketState};
 
 use crate::coherence::Cause;
 use crate::commands::Commands;
+use crate::current::Current;
 use crate::shared::{Place, Shared, lock};
 use crate::store::{Buckets, Entries, SettingsMap, store_commands, store_users};
 
@@ -43,8 +43,7 @@ impl Kernel {
     /// If the object's maps are not what this agent expects.
     pub fn of(
         installed: Installed,
-        miss_sample: u32,
-        max_staleness: Duration,
+        config: Arc<Current>,
         skipped: Vec<Skipped>,
     ) -> Result<Arc<Self>, InstallError> {
         let entries = Entries::of(&installed)?;
@@ -53,11 +52,11 @@ impl Kernel {
         // of integers and arrays of them only.
         let flows = unsafe { installed.flow_table::<HandlerState>()? };
         let buckets = Buckets::of(&installed)?;
-        let settings = SettingsMap::of(&installed, miss_sample)?;
+        let settings = SettingsMap::of(&installed, config.read().miss_sample)?;
         let control = installed.control();
         let secret = control.read().secret;
         Ok(Arc::new(Self {
-            shared: Arc::new(Shared::new(secret, buckets, settings, entries, entries_max, max_staleness)),
+            shared: Arc::new(Shared::new(config, secret, buckets, settings, entries, entries_max)),
             control,
             state: installed.state(),
             flows: Mutex::new(flows),

@@ -4,7 +4,7 @@
 //!
 //! A start:
 //!
-//! - [`config`]: what is asked for.
+//! - [`config`]: what is asked for, [`source`]: where; [`current`]: what holds now.
 //! - [`path`]: kernel path or user path, as a transaction with a recorded cause.
 //! - [`sidecar`]: everything started, watched over, and stopped in order.
 //!
@@ -12,15 +12,18 @@
 //!
 //! - [`reports`]: misses that the handler tells of; [`fill`]: from them to entries.
 //! - [`table`]: where entries lie and which one makes room; pure.
+//! - [`limits`]: which keys may be cached, and for how long; pure.
 //! - [`sketch`]: how often keys were asked for.
 //! - [`store`]: the handler's tables.
+//! - [`touch`], [`idle`]: Redis keeps seeing hot keys and connections in use (C10).
+//! - [`bypass`]: steps aside while looking up does not pay.
 //! - [`sweep`]: flows and entries whose time is over.
 //!
 //! Allowing hits (C5, C8, C9):
 //!
 //! - [`watch`]: looks at the server and its connections.
 //! - [`coherence`]: decides from what was seen; pure.
-//! - [`freshness`], [`tracking`]: how old a value may be where not every write is seen.
+//! - [`freshness`], [`tracking`], [`clock`]: how old a value may be where not every write is seen.
 //! - [`commands`]: what the server's commands may change.
 //! - [`users`]: which users may read every key; pure.
 //! - [`redis`]: the agent's own connection, [`credentials`]: as whom.
@@ -29,31 +32,46 @@
 //!
 //! Telling:
 //!
-//! - [`status`], [`report`]: what the sidecar says about itself, and where it comes from.
-//! - [`admin`]: by HTTP.
+//! - [`status`], [`metrics`], [`report`]: what the sidecar says about itself, and where it comes from.
+//! - [`admin`]: by HTTP, at an [`address`]; [`client`]: how the commands ask there.
+//! - [`top`]: the keys that are asked for most.
+//! - [`actions`]: what operators may do; [`reload`]: the configuration, read again.
 //!
 //! What is deliberately absent: keys and values in logs.
 
+pub mod actions;
+pub mod address;
 pub mod admin;
+pub mod bypass;
+pub mod client;
+pub mod clock;
 pub mod coherence;
 pub mod commands;
 pub mod config;
 pub mod credentials;
+pub mod current;
 pub mod fill;
 pub mod freshness;
+pub mod idle;
 pub mod kernel;
+pub mod limits;
+pub mod metrics;
 pub mod path;
 pub mod process;
 pub mod redis;
+pub mod reload;
 pub mod report;
 pub mod reports;
 pub mod shared;
 pub mod sidecar;
 pub mod sketch;
+pub mod source;
 pub mod status;
 pub mod store;
 pub mod sweep;
 pub mod table;
+pub mod top;
+pub mod touch;
 pub mod tracking;
 pub mod users;
 pub mod watch;

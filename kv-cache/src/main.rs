@@ -1,15 +1,19 @@
 //! The command line of kv-cache.
 
 use std::io::{IsTerminal, Write};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use kv_cache::address::Address;
 use kv_cache::config::{Config, LogFormat};
-use kv_cache::{admin, sidecar};
-use tracing_subscriber::EnvFilter;
+use kv_cache::reload::SetLogLevel;
+use kv_cache::source::ConfigSource;
+use kv_cache::{client, sidecar};
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::{EnvFilter, reload};
 
 /// Answers Redis GETs in the network stack; everything else goes to Redis unchanged.
 #[derive(Debug, Parser)]
@@ -30,10 +34,42 @@ enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
-        /// Where it serves status and metrics (listen.admin).
-        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9180")]
-        admin: SocketAddr,
+        #[command(flatten)]
+        admin: Admin,
     },
+    /// Show the keys that are asked for most, by estimates; again and again on a terminal, else once.
+    Top {
+        /// Print JSON, once.
+        #[arg(long)]
+        json: bool,
+        /// Keys to show.
+        #[arg(long, value_name = "KEYS", default_value_t = 20)]
+        limit: usize,
+        #[command(flatten)]
+        admin: Admin,
+    },
+    /// Make all entries of a running sidecar invalid, at once.
+    Flush(Admin),
+    /// Forbid hits until `enable` or a restart; everything goes to Redis.
+    Disable(Admin),
+    /// Allow hits again.
+    Enable(Admin),
+    /// Read the configuration again, as SIGHUP does; with any mistake the old one goes on.
+    Reload(Admin),
+}
+
+/// Which running sidecar.
+#[derive(Debug, Args)]
+struct Admin {
+    /// Where it listens for status and commands (listen.admin): an address with port, or unix:/path/of/socket.
+    #[arg(long = "admin", value_name = "ADDRESS", default_value = "127.0.0.1:9180")]
+    address: Address,
+}
+
+impl Admin {
+    fn act(&self, action: &str) -> Result<()> {
+        print(&client::act(&self.address, action)?)
+    }
 }
 
 /// Where the configuration comes from. Every key can also be set by a variable: `KV_CACHE_<SECTION>_<KEY>`.
@@ -53,21 +89,8 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 impl Configuration {
-    fn read(&self) -> Result<Config> {
-        let name = self.config.as_ref().map(|path| path.display().to_string());
-        let text = match &self.config {
-            Some(path) => Some(
-                std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read the configuration {}", path.display()))?,
-            ),
-            None => None,
-        };
-        // A variable that is not UTF-8 cannot be one of ours: all values are text.
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        let file = name.as_deref().zip(text.as_deref());
-        Ok(Config::read(file, environment, self.set.clone())?)
+    fn source(self) -> ConfigSource {
+        ConfigSource { file: self.config, flags: self.set }
     }
 }
 
@@ -84,8 +107,9 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Run(configuration) => {
-            let config = configuration.read()?;
-            log(&config);
+            let source = configuration.source();
+            let config = source.read()?;
+            let set_log_level = log(&config);
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()
@@ -93,34 +117,80 @@ fn run(arguments: Arguments) -> Result<()> {
                 .context("no runtime")?;
             runtime.block_on(async {
                 // On a worker, so that it may block while the others go on.
-                tokio::spawn(sidecar::run(config)).await.context("the sidecar failed")?
+                tokio::spawn(sidecar::run(config, source, set_log_level))
+                    .await
+                    .context("the sidecar failed")?
             })
         }
         Command::Check(configuration) => {
-            configuration.read()?;
+            configuration.source().read()?;
             println!("OK");
             Ok(())
         }
-        Command::Status { json, admin: address } => {
-            let status = admin::ask(address)?;
-            let text = if json { serde_json::to_string_pretty(&status)? + "\n" } else { status.to_string() };
-            match std::io::stdout().write_all(text.as_bytes()) {
-                // Whoever read it has seen enough.
-                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-                written => Ok(written?),
-            }
+        Command::Status { json, admin } => {
+            let status = client::status(admin.address)?;
+            print(&if json { serde_json::to_string_pretty(&status)? + "\n" } else { status.to_string() })
         }
+        Command::Top { json, limit, admin } => show_top(&admin.address, json, limit),
+        Command::Flush(admin) => admin.act("flush"),
+        Command::Disable(admin) => admin.act("disable"),
+        Command::Enable(admin) => admin.act("enable"),
+        Command::Reload(admin) => admin.act("reload"),
     }
 }
 
-fn log(config: &Config) {
+fn show_top(address: &Address, json: bool, limit: usize) -> Result<()> {
+    const AGAIN: Duration = Duration::from_secs(2);
+    const CLEAR: &str = "\x1b[H\x1b[2J";
+    let live = !json && std::io::stdout().is_terminal();
+    loop {
+        let mut view = client::top(address)?;
+        view.keys.truncate(limit);
+        if json {
+            return print(&(serde_json::to_string_pretty(&view)? + "\n"));
+        }
+        print(&format!("{}{view}", if live { CLEAR } else { "" }))?;
+        if !live {
+            return Ok(());
+        }
+        std::thread::sleep(AGAIN);
+    }
+}
+
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever read it has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+/// Starts the log; what changes its level later.
+fn log(config: &Config) -> SetLogLevel {
     let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match config.log_format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => {
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            Box::new(move |level| told(EnvFilter::try_new(level).map(|filter| handle.reload(filter))))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            Box::new(move |level| told(EnvFilter::try_new(level).map(|filter| handle.reload(filter))))
+        }
+    }
+}
+
+/// The level was checked before, and the log lasts as long as the program: neither fails, and if so it is told.
+fn told(changed: Result<Result<(), reload::Error>, ParseError>) {
+    if !matches!(changed, Ok(Ok(()))) {
+        tracing::error!(?changed, "the level of the log was not changed");
     }
 }

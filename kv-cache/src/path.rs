@@ -13,6 +13,7 @@ use xps_runtime::probe::{ProbeRequest, chain, probe};
 
 use crate::commands::Commands;
 use crate::config::Config;
+use crate::current::Current;
 use crate::kernel::Kernel;
 use crate::store::store_commands;
 
@@ -44,7 +45,8 @@ pub enum PathError {
 ///
 /// # Errors
 /// If the configuration demands what is not possible.
-pub fn take(config: &Config) -> Result<Taken, PathError> {
+pub fn take(current: &Arc<Current>) -> Result<Taken, PathError> {
+    let config = &*current.read();
     let request = ProbeRequest { pin_directory: config.pin_directory.clone(), mount_bpffs: true };
     if config.wishes.mode == Mode::User {
         return Ok(Taken { plan: Plan::user(vec![Cause::Configured]), kernel: None, interfaces: Vec::new() });
@@ -55,7 +57,7 @@ pub fn take(config: &Config) -> Result<Taken, PathError> {
     if plan.path == Path::User {
         return Ok(Taken { plan, kernel: None, interfaces });
     }
-    match install(config, &plan) {
+    match install(config, current, &plan) {
         Ok(kernel) => Ok(Taken { plan, kernel: Some(kernel), interfaces }),
         Err(error) if config.wishes.mode == Mode::Kernel => Err(error.into()),
         Err(error) => {
@@ -65,7 +67,11 @@ pub fn take(config: &Config) -> Result<Taken, PathError> {
     }
 }
 
-fn install(config: &Config, plan: &Plan) -> Result<(Arc<Kernel>, Stats), InstallError> {
+fn install(
+    config: &Config,
+    current: &Arc<Current>,
+    plan: &Plan,
+) -> Result<(Arc<Kernel>, Stats), InstallError> {
     let service = Service {
         object: OBJECT,
         pin_directory: config.pin_directory.clone(),
@@ -92,6 +98,6 @@ fn install(config: &Config, plan: &Plan) -> Result<(Arc<Kernel>, Stats), Install
     }
     let stats = installed.stats()?;
     // On an error the links stay, answering nothing; the next start takes them over or removes them.
-    let kernel = Kernel::of(installed, config.miss_sample, config.max_staleness, plan.skipped.clone())?;
+    let kernel = Kernel::of(installed, Arc::clone(current), plan.skipped.clone())?;
     Ok((kernel, stats))
 }

@@ -23,7 +23,7 @@ use xps_runtime::session::InProcess;
 
 use crate::coherence::Cause;
 use crate::commands::Commands;
-use crate::config::Config;
+use crate::current::Current;
 use crate::reports::{Miss, QUEUE, Reports};
 use crate::shared::{Place, Shared, count};
 use crate::store::{Buckets, Entries, EntryReader, SettingsMap};
@@ -39,6 +39,8 @@ pub struct Process {
     misses: mpsc::Sender<Miss>,
     /// Counts misses, for sampling.
     missed: AtomicU32,
+    /// Numbers for sampling: one after the other serves as well as random ones.
+    drawn: AtomicU32,
     /// Reports that found the queue full.
     pub reports_lost: AtomicU64,
 }
@@ -52,18 +54,19 @@ impl Process {
     ///
     /// # Errors
     /// If there is not enough memory.
-    pub fn new(config: &Config) -> io::Result<(Arc<Self>, Reports)> {
+    pub fn new(current: &Arc<Current>) -> io::Result<(Arc<Self>, Reports)> {
+        let config = current.read();
         let (entries, reader) = Entries::in_process(config.pages)?;
         // Keyed by the system's random numbers: what clients choose must not lead to a bucket of their choice.
         let random = RandomState::new();
         let secret = [random.hash_one(0_u64), random.hash_one(1_u64)];
         let shared = Shared::new(
+            Arc::clone(current),
             secret,
             Buckets::in_process()?,
             SettingsMap::in_process(config.miss_sample)?,
             entries,
             config.entries_max as usize,
-            config.max_staleness,
         );
         let (misses, queue) = mpsc::channel(QUEUE);
         let process = Self {
@@ -73,6 +76,7 @@ impl Process {
             readers: RwLock::default(),
             misses,
             missed: AtomicU32::new(0),
+            drawn: AtomicU32::new(0),
             reports_lost: AtomicU64::new(0),
         };
         Ok((Arc::new(process), Reports::Queue(queue)))
@@ -152,9 +156,17 @@ impl Tables for InMemory {
         tai_ns()
     }
 
-    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32) {
+    fn random(&self) -> u32 {
+        self.0.drawn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn worth_refilling(&self, id: u64) -> bool {
+        self.0.entries.worth_refilling(id)
+    }
+
+    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32, urgent: bool) {
         let sample = self.0.shared.settings.miss_sample().max(1);
-        if !self.0.missed.fetch_add(1, Ordering::Relaxed).is_multiple_of(sample) {
+        if !urgent && !self.0.missed.fetch_add(1, Ordering::Relaxed).is_multiple_of(sample) {
             return;
         }
         let key = key[..(key_len as usize).min(KEY_BYTES_MAX)].to_vec();

@@ -269,6 +269,13 @@ pub struct Info {
 }
 
 impl Info {
+    /// Whether the server evicts keys by when or how often they were used.
+    #[must_use]
+    pub fn evicts_by_use(&self) -> bool {
+        let policy = &self.maxmemory_policy;
+        self.maxmemory != 0 && (policy.ends_with("-lru") || policy.ends_with("-lfu"))
+    }
+
     fn parse(text: &str) -> Result<Self, RedisError> {
         let field = |name: &str| {
             text.lines()

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kv_fastpath::handler::State as HandlerState;
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::Registry;
 use xps_core::flow::{Flow, FlowKey};
 use xps_core::handler::Reply;
 use xps_core::verdict::Reason;
@@ -18,9 +18,11 @@ use xps_runtime::session::SegmentCounts;
 
 use crate::coherence::Cause;
 use crate::kernel::Kernel;
+use crate::metrics;
 use crate::process::Process;
+use crate::reload::Reloader;
 use crate::shared::{Counts, Shared, lock};
-use crate::status::{Coherence, Flows, Interface, Memory, Status};
+use crate::status::{Bypass, Coherence, Flows, Interface, Memory, Redis, Status};
 use crate::sweep::{Census, census};
 
 /// Bytes that the kernel's hash table adds to a key and value of 8 bytes each: its element's head.
@@ -35,14 +37,18 @@ pub enum Source {
 }
 
 impl Source {
-    fn shared(&self) -> &Shared {
+    /// The cache.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
         match self {
             Self::Kernel(kernel, _) => &kernel.shared,
             Self::Process(process, _) => &process.shared,
         }
     }
 
-    fn counters(&self) -> [u64; Reason::COUNT] {
+    /// The counters now; zeros where they cannot be read.
+    #[must_use]
+    pub fn counters(&self) -> [u64; Reason::COUNT] {
         match self {
             Self::Kernel(_, stats) => lock(stats).read().unwrap_or([0; Reason::COUNT]),
             Self::Process(_, counts) => counts.read(),
@@ -69,24 +75,14 @@ impl Source {
 pub struct Report {
     plan: Plan,
     redis: SocketAddr,
-    source: Source,
+    source: Arc<Source>,
     relay: Arc<RelayCounts>,
+    reloader: Arc<Reloader>,
     metrics: Metrics,
-    own: Own,
-}
-
-/// kv-cache's own metrics.
-struct Own {
-    entries: IntGauge,
-    entry_bytes: IntGauge,
-    coherent: IntGauge,
-    opaque_flows: IntGauge,
-    causes: IntGaugeVec,
-    events: IntCounterVec,
 }
 
 /// A counter and its name.
-fn named(counts: &Counts) -> [(&'static str, &AtomicU64); 11] {
+fn named(counts: &Counts) -> [(&'static str, &AtomicU64); 13] {
     [
         ("misses_reported", &counts.misses_reported),
         ("fills", &counts.fills),
@@ -94,9 +90,11 @@ fn named(counts: &Counts) -> [(&'static str, &AtomicU64); 11] {
         ("overtaken", &counts.overtaken),
         ("refused", &counts.refused),
         ("uncacheable", &counts.uncacheable),
+        ("filtered", &counts.filtered),
         ("flushes", &counts.flushes),
         ("invalidations_tracked", &counts.invalidations_tracked),
         ("invalidations_all", &counts.invalidations_all),
+        ("touches", &counts.touches),
         ("flows_collected", &counts.flows_collected),
         ("connections_killed", &counts.connections_killed),
     ]
@@ -110,37 +108,16 @@ impl Report {
     pub fn new(
         plan: Plan,
         redis: SocketAddr,
-        source: Source,
+        source: Arc<Source>,
         relay: Arc<RelayCounts>,
+        reloader: Arc<Reloader>,
     ) -> prometheus::Result<Self> {
         let metrics = Metrics::new(Registry::new(), "kv-cache", env!("CARGO_PKG_VERSION"))?;
         metrics.set_path(&plan);
-        let gauge = |name: &str, help: &str| IntGauge::new(name, help);
-        let own = Own {
-            entries: gauge("kv_cache_entries", "Entries that the stack can answer from.")?,
-            entry_bytes: gauge("kv_cache_entry_bytes", "Bytes that the entries take.")?,
-            coherent: gauge("kv_cache_coherent", "Whether hits are allowed.")?,
-            opaque_flows: gauge(
-                "kv_cache_opaque_flows",
-                "Connections whose stream is not understood; while there is one, nobody gets hits.",
-            )?,
-            causes: IntGaugeVec::new(
-                Opts::new("kv_cache_coherence_cause", "1 for what is not as strict coherence needs it."),
-                &["cause"],
-            )?,
-            events: IntCounterVec::new(
-                Opts::new("kv_cache_agent_events_total", "The agent's own work, by kind."),
-                &["event"],
-            )?,
-        };
-        let registry = metrics.registry();
-        registry.register(Box::new(own.entries.clone()))?;
-        registry.register(Box::new(own.entry_bytes.clone()))?;
-        registry.register(Box::new(own.coherent.clone()))?;
-        registry.register(Box::new(own.opaque_flows.clone()))?;
-        registry.register(Box::new(own.causes.clone()))?;
-        registry.register(Box::new(own.events.clone()))?;
-        Ok(Self { plan, redis, source, relay, metrics, own })
+        for collector in reloader.collectors() {
+            metrics.registry().register(collector)?;
+        }
+        Ok(Self { plan, redis, source, relay, reloader, metrics })
     }
 
     /// The status now.
@@ -156,6 +133,7 @@ impl Report {
             hits_total: counted(Reason::RequestsAnswered),
             misses_total: counted(Reason::Miss),
             requests_total: counted(Reason::Requests),
+            configuration: self.reloader.status(),
             flows: Flows { relayed: relay.open, relayed_total: relay.connections, ..Flows::default() },
             passes: Reason::ALL.iter().map(|reason| (reason.label().to_owned(), counted(*reason))).collect(),
             ..Status::default()
@@ -185,7 +163,16 @@ impl Report {
         let counts = named(&shared.counts);
         status.agent =
             counts.iter().map(|(name, n)| ((*name).to_owned(), n.load(Ordering::Relaxed))).collect();
-        let Source::Kernel(kernel, _) = &self.source else { return status };
+        status.bypass = Bypass {
+            active_seconds: shared.bypass.active_seconds(),
+            share_percent: shared.bypass.share_percent(),
+            break_even_percent: shared.config.read().break_even_percent.into(),
+        };
+        status.redis = Redis {
+            idle_timeout_seconds: shared.idle_timeout_s.load(Ordering::Relaxed).into(),
+            touches: shared.touches.state().describe(),
+        };
+        let Source::Kernel(kernel, _) = &*self.source else { return status };
         let installed = lock(&kernel.installed);
         let Some(installed) = &*installed else { return status };
         let hooked = installed.devices().map(|(_, name)| Interface {
@@ -221,25 +208,15 @@ impl Report {
     /// If they cannot be written as text.
     pub fn metrics(&self) -> prometheus::Result<String> {
         self.metrics.set_relay(&self.relay.read());
-        self.metrics.set_segments(&self.source.counters(), self.source.flows());
-        let shared = self.source.shared();
+        let counted = self.source.counters();
+        self.metrics.set_segments(&counted, self.source.flows());
+        if let Source::Kernel(kernel, _) = &*self.source
+            && let Some(installed) = &*lock(&kernel.installed)
         {
-            let table = &lock(&shared.cache).table;
-            self.own.entries.set(i64::try_from(table.len()).unwrap_or(i64::MAX));
-            self.own.entry_bytes.set(i64::try_from(table.bytes()).unwrap_or(i64::MAX));
+            self.metrics.set_programs(&installed.runs());
         }
-        let judgement = lock(&shared.judgement).clone();
-        self.own.coherent.set(judgement.coherent.into());
-        self.own.opaque_flows.set(i64::try_from(self.source.census().opaque).unwrap_or(i64::MAX));
-        self.own.causes.reset();
-        for cause in &judgement.causes {
-            self.own.causes.with_label_values(&[cause.label()]).set(1);
-        }
-        for (name, count) in named(&shared.counts) {
-            let counter = self.own.events.with_label_values(&[name]);
-            counter.inc_by(count.load(Ordering::Relaxed).saturating_sub(counter.get()));
-        }
-        self.metrics.text()
+        let own = metrics::text(self.source.shared(), &counted, &self.source.census())?;
+        Ok(self.metrics.text()? + &own)
     }
 
     /// Why the sidecar is not ready to serve, if so: the server must answer, and the watch must have looked at it.
@@ -251,7 +228,7 @@ impl Report {
         if let Some(cause) = judgement.causes.iter().find(waiting) {
             return Some(cause.to_string());
         }
-        if matches!(self.source, Source::Kernel(..)) {
+        if matches!(*self.source, Source::Kernel(..)) {
             return None;
         }
         let connecting = tokio::net::TcpStream::connect(self.redis);

@@ -1,24 +1,29 @@
 //! What the agent's tasks share, whichever path serves; and what a path must offer them.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use xps_runtime::control::monotonic_ns;
 use xps_runtime::install::InstallError;
 
+use crate::bypass::Bypass;
 use crate::coherence::{Cause, Judgement};
 use crate::commands::Commands;
+use crate::current::Current;
 use crate::freshness::Freshness;
 use crate::store::{Buckets, Entries, SettingsMap};
 use crate::table::Table;
+use crate::top::Top;
+use crate::touch::Touches;
 use crate::users::Users;
 
 /// The cache and what is known about it.
 #[derive(Debug)]
 pub struct Shared {
+    /// The configuration that holds now.
+    pub config: Arc<Current>,
     /// Key of the hash of keys and users.
     pub secret: [u64; 2],
     /// Buckets (C1).
@@ -41,6 +46,16 @@ pub struct Shared {
     pub fill_beat_ns: AtomicU64,
     /// An orderly stop is under way.
     pub draining: AtomicBool,
+    /// The operator has forbidden hits.
+    pub disabled: AtomicBool,
+    /// Redis's idle timeout in seconds, as it was seen last; 0: it has none.
+    pub idle_timeout_s: AtomicU32,
+    /// Whether Redis is told which keys are in use.
+    pub touches: Touches,
+    /// Whether the handler steps aside.
+    pub bypass: Bypass,
+    /// Who watches the keys that are asked for most.
+    pub top: Top,
     /// The users that the handler knows.
     pub users: Mutex<Option<Users>>,
     /// How old a value may be.
@@ -71,12 +86,16 @@ pub struct Counts {
     pub refused: AtomicU64,
     /// Keys without a value that can be cached.
     pub uncacheable: AtomicU64,
+    /// Misses of keys that the configuration keeps out of the cache.
+    pub filtered: AtomicU64,
     /// Times all entries were made invalid.
     pub flushes: AtomicU64,
     /// Keys that the tracking connection named.
     pub invalidations_tracked: AtomicU64,
     /// Times it told that any key may have changed.
     pub invalidations_all: AtomicU64,
+    /// Keys that Redis was told are in use.
+    pub touches: AtomicU64,
     /// Flows forgotten since their socket was gone.
     pub flows_collected: AtomicU64,
     /// Connections killed since they were older than the hooks.
@@ -103,17 +122,19 @@ impl Shared {
     /// A cache without entries over these tables; no hits are allowed yet.
     #[must_use]
     pub fn new(
+        config: Arc<Current>,
         secret: [u64; 2],
         buckets: Buckets,
         settings: SettingsMap,
         entries: Entries,
         entries_max: usize,
-        max_staleness: Duration,
     ) -> Self {
         // A former agent's entries, and what was written while no agent was there.
         buckets.invalidate_all();
         let table = Table::new(entries.pages(), entries_max, now_ms());
+        let freshness = Freshness::new(config.read().max_staleness);
         Self {
+            config,
             secret,
             buckets,
             settings,
@@ -125,8 +146,13 @@ impl Shared {
             fill_address: Mutex::new(None),
             fill_beat_ns: AtomicU64::new(monotonic_ns()),
             draining: AtomicBool::new(false),
+            disabled: AtomicBool::new(false),
+            idle_timeout_s: AtomicU32::new(0),
+            touches: Touches::default(),
+            bypass: Bypass::default(),
+            top: Top::default(),
             users: Mutex::new(None),
-            freshness: Freshness::new(max_staleness),
+            freshness,
         }
     }
 
@@ -140,9 +166,41 @@ impl Shared {
 
     /// Forbids hits, for `judgement`'s causes.
     pub fn refuse(&self, judgement: Judgement) {
-        self.settings.set_coherent(false);
-        self.coherent.store(false, Ordering::Release);
-        *lock(&self.judgement) = judgement;
+        self.set_hits(&mut lock(&self.judgement), judgement);
+    }
+
+    /// Allows hits as `judgement` says, unless the operator has forbidden them meanwhile. Whether they are allowed.
+    pub fn allow(&self, judgement: Judgement) -> bool {
+        self.set_hits(&mut lock(&self.judgement), judgement)
+    }
+
+    /// Forbids hits until [`enable`](Self::enable).
+    pub fn disable(&self) {
+        let mut judgement = lock(&self.judgement);
+        self.disabled.store(true, Ordering::Release);
+        let known = judgement.clone();
+        self.set_hits(&mut judgement, known);
+    }
+
+    /// Takes [`disable`](Self::disable) back; the next check decides.
+    pub fn enable(&self) {
+        let judgement = lock(&self.judgement);
+        self.disabled.store(false, Ordering::Release);
+        drop(judgement);
+        self.settings.ask_recheck();
+        self.recheck.notify_one();
+    }
+
+    /// One at a time, by the lock, so that no check that began before the operator forbade hits allows them.
+    fn set_hits(&self, shown: &mut Judgement, mut judgement: Judgement) -> bool {
+        if self.disabled.load(Ordering::Acquire) {
+            judgement.disable();
+        }
+        self.settings.set_coherent(judgement.coherent);
+        self.coherent.store(judgement.coherent, Ordering::Release);
+        let coherent = judgement.coherent;
+        *shown = judgement;
+        coherent
     }
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
@@ -19,15 +19,19 @@ use xps_runtime::plan::{self, Wishes};
 use xps_runtime::relay::{Plain, Relay, RelaySettings, Through};
 use xps_runtime::session::SegmentCounts;
 
+use crate::actions::Actions;
 use crate::coherence::Mode;
 use crate::config::Config;
+use crate::current::Current;
 use crate::freshness::State;
 use crate::kernel::Kernel;
 use crate::process::{Cached, Process};
+use crate::reload::{Reloader, SetLogLevel};
 use crate::report::{Report, Source};
 use crate::reports::Reports;
 use crate::shared::{Place, Shared, lock};
-use crate::{admin, fill, path, sweep, tracking, watch as watcher};
+use crate::source::ConfigSource;
+use crate::{admin, bypass, clock, fill, idle, path, sweep, top, tracking, watch as watcher};
 
 /// How often the lease is renewed during its time.
 const RENEWALS: u32 = 4;
@@ -42,13 +46,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// If it cannot start; what is wrong and what to do about it.
-pub async fn run(config: Config) -> Result<()> {
+pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLogLevel) -> Result<()> {
+    let current = Current::new(config);
+    let config = current.read();
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be handled")?;
+    let hangup = signal(SignalKind::hangup()).context("signals cannot be handled")?;
     let (stopping, stop) = watch::channel(false);
     let (drain, draining) = watch::channel(false);
     // What can fail for others' sake comes before anything is changed in the stack.
-    let admin_listener = admin::listen(config.admin).await?;
+    let admin_listener = admin::listen(&config.admin).await?;
     let relay = Relay::bind(RelaySettings {
         listen: config.addresses.iter().map(|ip| SocketAddr::new(*ip, config.accelerated_port)).collect(),
         server: config.redis.address,
@@ -56,34 +63,62 @@ pub async fn run(config: Config) -> Result<()> {
         connect_timeout: CONNECT_TIMEOUT,
     })?;
     let relay_counts = relay.counts();
-    let taken = tokio::task::block_in_place(|| path::take(&config))?;
+    let taken = tokio::task::block_in_place(|| path::take(&current))?;
     let causes: Vec<_> = taken.plan.causes.iter().map(ToString::to_string).collect();
     let causes = causes.join("; ");
     tracing::info!(path = taken.plan.path.label(), causes, redis = %config.redis.address, port = config.accelerated_port, "started");
 
     let segments = Arc::new(SegmentCounts::default());
     // While the kernel path is up, what it leaves to the relay is not cached: its writes are seen in the stack.
-    let (kernel, process, source) = match taken.kernel {
+    let (kernel, process, counted) = match taken.kernel {
         Some((kernel, stats)) => {
-            let source = Source::Kernel(Arc::clone(&kernel), Mutex::new(stats));
-            (Some(kernel), None, source)
+            let counted = Source::Kernel(Arc::clone(&kernel), Mutex::new(stats));
+            (Some(kernel), None, counted)
         }
         None => {
-            let (process, reports) = Process::new(&config).context("no memory for the cache")?;
-            let source = Source::Process(Arc::clone(&process), Arc::clone(&segments));
-            (None, Some((process, reports)), source)
+            let (process, reports) = Process::new(&current).context("no memory for the cache")?;
+            let counted = Source::Process(Arc::clone(&process), Arc::clone(&segments));
+            (None, Some((process, reports)), counted)
         }
     };
-    let report = Report::new(taken.plan, config.redis.address, source, relay_counts)?;
+    let counted = Arc::new(counted);
+    let cache = Arc::clone(counted.shared());
+    let reloader = Reloader::new(
+        source,
+        Arc::clone(&current),
+        taken.plan.path,
+        Some(Arc::clone(&cache)),
+        set_log_level,
+    )?;
+    let reloader = Arc::new(reloader);
+    let report = Report::new(
+        taken.plan,
+        config.redis.address,
+        Arc::clone(&counted),
+        relay_counts,
+        Arc::clone(&reloader),
+    )?;
     let mut tasks = JoinSet::new();
-    let serving = tokio::spawn(admin::serve(admin_listener, Arc::new(report), stop.clone()));
+    tasks.spawn(bypass::run(Arc::clone(&cache), counted, stop.clone()));
+    tasks.spawn(reload_on(hangup, Arc::clone(&reloader), stop.clone()));
+    let serving = tokio::spawn(admin::serve(
+        admin_listener,
+        config.admin.clone(),
+        Arc::new(report),
+        Arc::new(Actions::new(cache, reloader)),
+        stop.clone(),
+    ));
+    let grace = {
+        let current = Arc::clone(&current);
+        move || current.read().drain_timeout
+    };
     let mut relaying = match &process {
         Some((process, _)) if config.coherence == Mode::Bounded => {
             let through = Through { service: Cached::new(Arc::clone(process)), counts: segments };
-            tokio::spawn(relay.run(through, draining, config.drain_timeout))
+            tokio::spawn(relay.run(through, draining, grace))
         }
         // In strict mode there are no hits on the user path: then nothing needs to be read either.
-        _ => tokio::spawn(relay.run(Plain, draining, config.drain_timeout)),
+        _ => tokio::spawn(relay.run(Plain, draining, grace)),
     };
     let lease = match &kernel {
         Some(kernel) => Some(start_kernel(kernel, &config, taken.interfaces, &mut tasks, &stop)?),
@@ -110,7 +145,7 @@ pub async fn run(config: Config) -> Result<()> {
         kernel.control.set_accept(false);
     }
     tokio::select! {
-        () = ended(kernel.as_deref(), &mut relaying, config.drain_timeout) => {}
+        () = ended(kernel.as_deref(), &mut relaying, current.read().drain_timeout) => {}
         _ = terminate.recv() => tracing::info!("asked again: not waiting for connections"),
         _ = interrupt.recv() => tracing::info!("asked again: not waiting for connections"),
     }
@@ -129,6 +164,18 @@ pub async fn run(config: Config) -> Result<()> {
     let _ = serving.await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Reads the configuration again on each `hangup`.
+async fn reload_on(mut hangup: Signal, reloader: Arc<Reloader>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            asked = hangup.recv() => if asked.is_none() { return },
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        // What came of it is in the log, the status and the metrics.
+        tokio::task::block_in_place(|| reloader.reload());
+    }
 }
 
 /// Starts everything that the kernel path needs.
@@ -152,10 +199,10 @@ fn start_kernel(
         tasks,
         stop,
     );
-    tasks.spawn(sweep::flows(Arc::clone(kernel), config.redis.clone(), stop.clone()));
+    tasks.spawn(sweep::flows(Arc::clone(kernel), stop.clone()));
     let devices = Devices::watch(interfaces).context("interfaces cannot be watched")?;
     tasks.spawn(follow_devices(Arc::clone(kernel), config.wishes.clone(), devices, stop.clone()));
-    let lease = Lease::start(Arc::clone(kernel), config.lease)?;
+    let lease = Lease::start(Arc::clone(kernel))?;
     kernel.control.set_accept(true);
     kernel.control.set_answer(true);
     Ok(lease)
@@ -170,22 +217,14 @@ fn start_cache(
     tasks: &mut JoinSet<()>,
     stop: &watch::Receiver<bool>,
 ) {
-    let filling = fill::Settings {
-        redis: config.redis.clone(),
-        missing_keys: config.missing_keys,
-        value_bytes_max: config.value_bytes_max,
-        miss_sample: config.miss_sample,
-    };
-    let watching = watcher::Settings {
-        redis: config.redis.clone(),
-        mode: config.coherence,
-        kill_older_connections: config.kill_older_connections,
-    };
     let tracked = tracking::Settings { redis: config.redis.clone(), enabled: config.tracking };
     tasks.spawn(tracking::run(Arc::clone(shared), tracked, stop.clone()));
-    tasks.spawn(fill::run(Arc::clone(shared), filling, reports, stop.clone()));
-    tasks.spawn(watcher::run(place, watching, stop.clone()));
+    tasks.spawn(fill::run(Arc::clone(shared), reports, stop.clone()));
+    tasks.spawn(watcher::run(place, stop.clone()));
+    tasks.spawn(idle::run(Arc::clone(shared), stop.clone()));
+    tasks.spawn(top::run(Arc::clone(shared), stop.clone()));
     tasks.spawn(sweep::entries(Arc::clone(shared), stop.clone()));
+    tasks.spawn(clock::run(Arc::clone(shared), stop.clone()));
 }
 
 /// Waits until no connection needs the programs or the relay any more, at most `timeout`, which is the relay's too.
@@ -277,12 +316,13 @@ struct Lease {
 }
 
 impl Lease {
-    fn start(kernel: Arc<Kernel>, duration: Duration) -> Result<Self> {
+    fn start(kernel: Arc<Kernel>) -> Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&stopping);
         let renew = move || {
             let freshness = &kernel.shared.freshness;
             while !stop.load(Ordering::Acquire) {
+                let duration = kernel.shared.config.read().lease;
                 let silent_ns =
                     monotonic_ns().saturating_sub(kernel.shared.fill_beat_ns.load(Ordering::Acquire));
                 let alive = Duration::from_nanos(silent_ns) < duration.max(Duration::from_secs(1));

@@ -35,6 +35,12 @@ pub struct Status {
     pub flows: Flows,
     /// Whether hits are allowed.
     pub coherence: Coherence,
+    /// The configuration, as far as it changes while the sidecar runs.
+    pub configuration: Configuration,
+    /// Whether the handler steps aside.
+    pub bypass: Bypass,
+    /// What Redis is shown of keys and connections that are in use.
+    pub redis: Redis,
     /// The agent's own work.
     pub agent: BTreeMap<String, u64>,
     /// Memory, in bytes.
@@ -87,6 +93,38 @@ pub struct Coherence {
     pub max_staleness_ms: u64,
 }
 
+/// Whether the handler steps aside, since too few GETs hit for looking them up to pay.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Bypass {
+    /// For how long it has stepped aside, in seconds; absent if it does not.
+    pub active_seconds: Option<u64>,
+    /// Share of hits among the GETs that were looked up lately, in percent; absent if there were few.
+    pub share_percent: Option<u64>,
+    /// The share below which looking up does not pay, in percent.
+    pub break_even_percent: u64,
+}
+
+/// What Redis is shown of keys and connections that are in use, where it goes by that.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Redis {
+    /// Its idle timeout, in seconds; 0: it has none. Each connection passes a request in each quarter of it.
+    pub idle_timeout_seconds: u64,
+    /// Whether it is told which keys are in use: a short name, a colon, and what follows from it.
+    pub touches: String,
+}
+
+/// The configuration, as far as it changes while the sidecar runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Configuration {
+    /// Whether it could be read when it was read last.
+    pub last_reload_successful: bool,
+    /// Keys whose new value holds only after a restart.
+    pub waiting_for_restart: Vec<String>,
+}
+
 /// Memory, in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -129,6 +167,35 @@ impl fmt::Display for Status {
                 self.coherence.opaque_clients.join(", ")
             );
             row(f, "", text)?;
+        }
+        if let Some(seconds) = self.bypass.active_seconds {
+            let share = self.bypass.share_percent.unwrap_or_default();
+            let text = format!(
+                "active for {seconds} s: {share} % of GETs would hit, looking up pays from {} % on",
+                self.bypass.break_even_percent
+            );
+            row(f, "bypass", text)?;
+        }
+        if self.redis.idle_timeout_seconds != 0 {
+            let text = format!(
+                "closes connections after {} s without a request; each passes one in time",
+                self.redis.idle_timeout_seconds
+            );
+            row(f, "redis", text)?;
+        }
+        if !(self.redis.touches.is_empty() || self.redis.touches.starts_with("not_needed")) {
+            row(f, "eviction", self.redis.touches.clone())?;
+        }
+        if !self.configuration.last_reload_successful {
+            row(
+                f,
+                "configuration",
+                "the last reload failed, an older one holds; the log says why".to_owned(),
+            )?;
+        }
+        if !self.configuration.waiting_for_restart.is_empty() {
+            let keys = self.configuration.waiting_for_restart.join(", ");
+            row(f, "configuration", format!("only after a restart: {keys}"))?;
         }
         row(
             f,

@@ -7,7 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use aya::maps::{HashMap, Map, MapData, MapError};
 use dashmap::DashMap;
 use kv_fastpath::abi::{
-    BUCKETS, EntryHead, GLOBAL_BUCKET, Location, PAGE_BYTES, Settings, VERSION, map, users,
+    BUCKETS, EntryHead, GLOBAL_BUCKET, KEY_BYTES_MAX, Location, MISSED, PAGE_BYTES, Settings, VERSION, map,
+    users,
 };
 use kv_fastpath::coherence::PENDING_BITS;
 use kv_fastpath::command::{Info, NAME_BYTES, Name};
@@ -118,6 +119,16 @@ impl SettingsMap {
         self.memory.u32(at!(miss_sample)).store(miss_sample, Ordering::Release);
     }
 
+    /// Looks up only one of so many segments of GETs from now on, a power of two; 0: each.
+    pub fn set_bypass(&self, one_of: u32) {
+        self.memory.u32(at!(bypass)).store(one_of, Ordering::Release);
+    }
+
+    /// Lets each connection pass a request, if `epoch` is another one than before.
+    pub fn set_epoch(&self, epoch: u32) {
+        self.memory.u32(at!(epoch)).store(epoch, Ordering::Release);
+    }
+
     /// Asks for a recheck, as the programs do.
     pub fn ask_recheck(&self) {
         self.memory.u64(at!(rechecks)).fetch_add(1, Ordering::AcqRel);
@@ -190,13 +201,26 @@ impl EntryReader {
         let word = {
             let place = self.index.locations.get(&id)?;
             let word = place.load(Ordering::Relaxed);
-            if hits_of(word) != u16::MAX {
+            if hits_of(word) < HITS_ENOUGH {
                 // Two at once may count one: it is a hint.
                 place.store(with_hits(word, hits_of(word) + 1), Ordering::Relaxed);
             }
             word
         };
         Some(self.pages.pointer(start_of(&self.pages, location_of(word))))
+    }
+
+    /// Whether an entry that is not current had a hit while it was, and was not asked about here since.
+    #[must_use]
+    pub fn worth_refilling(&self, id: u64) -> bool {
+        let Some(place) = self.index.locations.get(&id) else { return false };
+        let word = place.load(Ordering::Relaxed);
+        // The lookup that found it not current is counted too.
+        let worth = hits_of(word) > 1 && hits_of(word) != MISSED;
+        if worth {
+            place.store(with_hits(word, MISSED), Ordering::Relaxed);
+        }
+        worth
     }
 }
 
@@ -260,6 +284,16 @@ fn start_of(pages: &Mapping, location: Location) -> usize {
     location.page as usize * pages.element_bytes() + usize::from(location.offset_words) * 8
 }
 
+/// Hits beyond which an entry's count is not raised any more, until it is taken.
+const HITS_ENOUGH: u16 = 255;
+
+/// Hits as eviction takes them: of an entry that is not current any more they are not known.
+fn hits_taken(word: u64) -> u16 {
+    let hits = hits_of(word);
+    if hits == MISSED { 1 } else { hits }
+}
+
+/// What was counted, or [`MISSED`].
 fn hits_of(word: u64) -> u16 {
     let bytes = word.to_ne_bytes();
     u16::from_ne_bytes([bytes[6], bytes[7]])
@@ -270,7 +304,7 @@ impl Store for Entries {
         match &mut self.index {
             Index::Programs(index) => {
                 let Ok(word) = index.get(&id, 0) else { return 0 };
-                let hits = hits_of(word);
+                let hits = hits_taken(word);
                 if hits != 0 {
                     // The programs stop counting at some point: they start again from zero. Hits in between are lost, and
                     // if this fails some are counted twice; it is a hint.
@@ -282,7 +316,7 @@ impl Store for Entries {
                 let Some(place) = index.locations.get(&id) else { return 0 };
                 let word = place.load(Ordering::Relaxed);
                 place.store(with_hits(word, 0), Ordering::Relaxed);
-                hits_of(word)
+                hits_taken(word)
             }
         }
     }
@@ -348,6 +382,18 @@ impl Store for Entries {
 }
 
 impl Entries {
+    /// Database and key of the entry at `location`, which must be one.
+    #[must_use]
+    pub fn key(&self, location: Location) -> (u32, Vec<u8>) {
+        let page = location.page as usize * self.pages.element_bytes();
+        let start = page + usize::from(location.offset_words) * 8;
+        let lengths = start + std::mem::offset_of!(EntryHead, key_len);
+        let [k0, k1, _, _, d0, d1, d2, d3] = self.pages.u64(lengths).load(Ordering::Relaxed).to_ne_bytes();
+        let mut key = vec![0; usize::from(u16::from_ne_bytes([k0, k1])).min(KEY_BYTES_MAX)];
+        self.pages.read(start + size_of::<EntryHead>(), &mut key);
+        (u32::from_ne_bytes([d0, d1, d2, d3]), key)
+    }
+
     /// Writes bytes, filled with zeros to a multiple of 8: the programs compare and copy whole words.
     fn write_padded(&self, at: usize, bytes: &[u8]) {
         let (words, tail) = bytes.as_chunks::<8>();

@@ -49,7 +49,7 @@ pub async fn entries(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
 }
 
 /// Sweeps flows until `stop` turns true.
-pub async fn flows(kernel: Arc<Kernel>, redis: Server, mut stop: watch::Receiver<bool>) {
+pub async fn flows(kernel: Arc<Kernel>, mut stop: watch::Receiver<bool>) {
     let mut ended = Ended::default();
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -63,7 +63,7 @@ pub async fn flows(kernel: Arc<Kernel>, redis: Server, mut stop: watch::Receiver
         if start < due {
             continue;
         }
-        if let Err(error) = collect(&kernel, &redis, &mut ended).await {
+        if let Err(error) = collect(&kernel, &kernel.shared.config.read().redis, &mut ended).await {
             tracing::debug!(%error, "flows that have ended cannot be told now");
         }
         due = start + start.elapsed() * SHARE;

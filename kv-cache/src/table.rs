@@ -14,6 +14,10 @@ use kv_fastpath::abi::{ENTRY_BYTES_MAX, EntryHead, Location, PAGE_BYTES, QUARANT
 
 use crate::sketch::Sketch;
 
+mod hits;
+
+pub use hits::Heat;
+
 /// Where entries are kept: the maps, or memory in tests.
 pub trait Store {
     /// How many hits an entry had since this was asked last; counts up to some limit.
@@ -92,6 +96,16 @@ pub struct Table {
     /// Nothing is written before, in milliseconds: programs may still read a former agent's entries.
     usable_from: u64,
     sketch: Sketch,
+    removed: Removed,
+}
+
+/// How many entries were removed so far, by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// They made room for others.
+    pub evicted: u64,
+    /// Their time was over.
+    pub expired: u64,
 }
 
 /// Bytes that an entry takes.
@@ -117,6 +131,7 @@ impl Table {
             sweep_hand: 0,
             usable_from: now_ms + QUARANTINE_MS,
             sketch: Sketch::new(entries_max),
+            removed: Removed::default(),
         }
     }
 
@@ -130,6 +145,12 @@ impl Table {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.live.is_empty()
+    }
+
+    /// How many entries were removed so far.
+    #[must_use]
+    pub const fn removed(&self) -> Removed {
+        self.removed
     }
 
     /// Bytes of the slots that entries take.
@@ -197,7 +218,7 @@ impl Table {
             let victim_class =
                 if self.classes[class].pages.is_empty() { self.some_used_class() } else { Some(class) };
             match victim_class.and_then(|class| self.victim(store, class)) {
-                Some(victim) if self.beats(head.id, victim) => self.remove(store, now_ms, victim),
+                Some(victim) if self.beats(head.id, victim) => self.evict(store, now_ms, victim),
                 _ => return Admission::NotFrequent,
             }
         }
@@ -235,6 +256,11 @@ impl Table {
         self.quarantine.push_back((now_ms + QUARANTINE_MS, page, slot));
     }
 
+    fn evict(&mut self, store: &mut impl Store, now_ms: u64, id: u64) {
+        self.removed.evicted += 1;
+        self.remove(store, now_ms, id);
+    }
+
     /// Removes all entries.
     pub fn clear(&mut self, store: &mut impl Store, now_ms: u64) {
         let ids: Vec<u64> = self.live.keys().copied().collect();
@@ -259,6 +285,7 @@ impl Table {
                 })
                 .collect();
             for id in late {
+                self.removed.expired += 1;
                 self.remove(store, now_ms, id);
             }
         }
@@ -309,7 +336,7 @@ impl Table {
             if !self.beats(candidate, victim) {
                 return Admission::NotFrequent;
             }
-            self.remove(store, now_ms, victim);
+            self.evict(store, now_ms, victim);
         } else if self.classes[class].pages.is_empty() && self.quarantine.is_empty() {
             // A class that came too late for a page: empty another's, one at a time.
             self.page_hand = (self.page_hand + 1) % self.pages.len().max(1);
@@ -320,7 +347,7 @@ impl Table {
                     .collect()
             });
             for id in ids {
-                self.remove(store, now_ms, id);
+                self.evict(store, now_ms, id);
             }
         }
         Admission::NoRoom

@@ -62,6 +62,7 @@ fn late_entries_are_swept() {
     table.sweep(&mut store, 1_001, 49, 4);
     assert_eq!(table.len(), 2);
     table.sweep(&mut store, 1_002, 50, 4);
+    assert_eq!(table.removed(), Removed { expired: 1, evicted: 0 });
     assert_eq!(table.len(), 1);
     assert!(table.contains(2));
 }
@@ -131,4 +132,29 @@ proptest! {
             prop_assert!(table.bytes() <= table.capacity_bytes());
         }
     }
+}
+
+#[test]
+fn hits_are_taken_page_by_page_and_count_for_eviction() {
+    let mut store = Memory { now_ms: 1_000, ..Memory::default() };
+    let mut table = Table::new(4, 100, 0);
+    let (short, long) = ([b'r'; 8], [b'r'; 1000]);
+    table.insert(&mut store, 1_000, &head(1), b"k", &short);
+    table.insert(&mut store, 1_000, &EntryHead { deadline_tai_ns: 7, ..head(2) }, b"k", &long);
+    table.insert(&mut store, 1_000, &head(3), b"k", &short);
+    store.hits.extend([(1, 5), (2, 9), (77, 4)]);
+    let mut heats: Vec<Heat> =
+        (0..table.pages()).flat_map(|page| table.take_page_hits(&mut store, page)).collect();
+    heats.sort_by_key(|heat| heat.id);
+    let seen: Vec<_> =
+        heats.iter().map(|heat| (heat.id, heat.hits, heat.bytes, heat.deadline_tai_ns)).collect();
+    assert_eq!(seen, [(1, 5, entry_bytes(1, 8), u64::MAX), (2, 9, entry_bytes(1, 1000), 7)]);
+    for heat in heats {
+        assert_eq!(store.index[&heat.id], heat.location);
+        assert_eq!(table.location(heat.id), Some(heat.location));
+        assert!(u16::from(table.sketch.estimate(heat.id)) >= heat.hits);
+    }
+    assert_eq!(table.take_hits(&mut store, 1), Some(0), "they were taken");
+    assert_eq!(table.take_hits(&mut store, 77), None, "there is no such entry");
+    assert!(table.take_page_hits(&mut store, 99).is_empty());
 }

@@ -14,11 +14,12 @@ use kv_fastpath::coherence::settled;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::coherence::{Cause, Judgement, Mode, Observation, judge};
+use crate::coherence::{Cause, Judgement, Observation, judge};
 use crate::commands::{self, Commands};
-use crate::credentials::Server;
+use crate::config::Config;
 use crate::redis::{Connection, RedisError, retry_delay};
 use crate::shared::{Place, count, lock};
+use crate::touch::Toucher;
 use crate::users::Users;
 
 /// How often the counts are looked at.
@@ -30,17 +31,6 @@ const CHECK: Duration = Duration::from_secs(1);
 /// Least time between two checks while there are no hits: an older connection at work raises the counts all the time.
 const CHECK_REFUSED: Duration = Duration::from_millis(200);
 
-/// What the watch needs to know.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The server.
-    pub redis: Server,
-    /// How much staleness is allowed.
-    pub mode: Mode,
-    /// Whether older connections are closed.
-    pub kill_older_connections: bool,
-}
-
 /// Counts up to which the agent has looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
@@ -49,11 +39,11 @@ struct Seen {
 }
 
 /// Watches until `stop` turns true.
-pub async fn run(place: Arc<dyn Place>, settings: Settings, mut stop: watch::Receiver<bool>) {
+pub async fn run(place: Arc<dyn Place>, mut stop: watch::Receiver<bool>) {
     let mut failures = 0;
     loop {
         let watching = async {
-            let error = connected(&*place, &settings, &mut failures).await;
+            let error = connected(&*place, &mut failures).await;
             place.shared().refuse(Judgement::refused(Cause::Unreachable(error.to_string())));
             if failures < 3 || failures % 16 == 0 {
                 tracing::warn!(%error, "no hits while Redis cannot be watched; trying again");
@@ -70,9 +60,9 @@ pub async fn run(place: Arc<dyn Place>, settings: Settings, mut stop: watch::Rec
 }
 
 /// Watches as long as the connection lasts; gives what ended it.
-async fn connected(place: &dyn Place, settings: &Settings, failures: &mut u32) -> RedisError {
+async fn connected(place: &dyn Place, failures: &mut u32) -> RedisError {
     let attempt = async {
-        let mut connection = Connection::open(&settings.redis).await?;
+        let mut connection = Connection::open(&place.shared().config.read().redis).await?;
         let run_id = connection.info().await?.run_id;
         let commands = learn(&mut connection, place).await?;
         Ok((connection, run_id, commands))
@@ -83,6 +73,7 @@ async fn connected(place: &dyn Place, settings: &Settings, failures: &mut u32) -
     };
     *failures = 0;
     tracing::info!(commands = commands.len(), "watching Redis");
+    let mut toucher = Toucher::default();
     let mut seen = None;
     let mut last: Option<(Seen, Instant)> = None;
     loop {
@@ -95,7 +86,7 @@ async fn connected(place: &dyn Place, settings: &Settings, failures: &mut u32) -
                 if seen.is_some_and(|seen: Seen| seen.rechecks != now.rechecks) {
                     commands = learn(&mut connection, place).await?;
                 }
-                check(place, settings, &mut connection, &commands, now, seen, &run_id).await
+                check(place, &mut connection, &commands, now, seen, &run_id, &mut toucher).await
             };
             match again.await {
                 Ok(done) => seen = done.then_some(now),
@@ -124,14 +115,15 @@ async fn learn(connection: &mut Connection, place: &dyn Place) -> Result<Command
 /// Looks at everything. Whether the counts in `now` may be taken as seen from here on.
 async fn check(
     place: &dyn Place,
-    settings: &Settings,
     connection: &mut Connection,
     commands: &Commands,
     now: Seen,
     seen: Option<Seen>,
     run_id: &str,
+    toucher: &mut Toucher,
 ) -> Result<bool, RedisError> {
     let shared = place.shared();
+    let config = shared.config.read();
     let info = connection.info().await?;
     if info.run_id != run_id {
         return Err(RedisError::Protocol("another server answers on the same connection".to_owned()));
@@ -146,11 +138,14 @@ async fn check(
         user: connection.user().await?,
         unixsocket: connection.setting("unixsocket").await?,
         path: place.causes(),
-        foreign: foreign(place, settings, connection).await?,
+        foreign: foreign(place, &config, connection).await?,
         renamed: commands.renamed().to_vec(),
         info,
     };
-    let mut judgement = judge(&observation, settings.mode);
+    let timeout_s = connection.setting("timeout").await?.and_then(|text| text.parse().ok());
+    shared.idle_timeout_s.store(timeout_s.unwrap_or(0), Ordering::Relaxed);
+    toucher.round(shared, connection, &observation.info).await?;
+    let mut judgement = judge(&observation, config.coherence);
     let global = shared.buckets.read(kv_fastpath::abi::GLOBAL_BUCKET);
     if seen.is_none_or(|seen| seen.rechecks != now.rechecks) && !settled(global) {
         // The command that asked for this check may not have been carried out yet. Its reply asks again.
@@ -160,14 +155,16 @@ async fn check(
     if shared.draining.load(Ordering::Acquire) {
         judgement = Judgement::refused(Cause::Draining);
     }
-    let before = std::mem::replace(&mut *lock(&shared.judgement), judgement.clone());
+    if shared.disabled.load(Ordering::Acquire) {
+        judgement.disable();
+    }
+    let before = lock(&shared.judgement).clone();
     if before != judgement {
         let causes: Vec<_> = judgement.causes.iter().map(ToString::to_string).collect();
         tracing::info!(state = judgement.state(), causes = causes.join("; "), "coherence");
     }
     if !judgement.coherent {
-        shared.settings.set_coherent(false);
-        shared.coherent.store(false, Ordering::Release);
+        shared.refuse(judgement);
         return Ok(false);
     }
     if let Some(users) = &observation.users {
@@ -183,9 +180,7 @@ async fn check(
         shared.freshness.unbind();
     }
     shared.settings.set_seen(now.foreign, now.rechecks);
-    shared.settings.set_coherent(true);
-    shared.coherent.store(true, Ordering::Release);
-    Ok(true)
+    Ok(shared.allow(judgement))
 }
 
 /// Tells the programs which users may read every key.
@@ -206,10 +201,10 @@ fn allow(place: &dyn Place, users: &Users) -> Result<(), RedisError> {
 /// How many connections to the server the programs do not understand.
 async fn foreign(
     place: &dyn Place,
-    settings: &Settings,
+    config: &Config,
     connection: &mut Connection,
 ) -> Result<Result<usize, String>, RedisError> {
-    let found = tokio::task::block_in_place(|| place.unknown_peers(settings.redis.address.port()));
+    let found = tokio::task::block_in_place(|| place.unknown_peers(config.redis.address.port()));
     let peers = match found {
         Ok(peers) => peers,
         Err(error) => return Ok(Err(error)),
@@ -218,7 +213,7 @@ async fn foreign(
     let own = [connection.local_address().ok(), *lock(&place.shared().fill_address)];
     let mut closed = 0;
     for peer in &peers {
-        if settings.kill_older_connections || own.contains(&Some(*peer)) {
+        if config.kill_older_connections || own.contains(&Some(*peer)) {
             connection.push(&[b"CLIENT", b"KILL", b"ADDR", peer.to_string().as_bytes()]);
             count(&place.shared().counts.connections_killed);
             closed += 1;

@@ -27,7 +27,7 @@ use crate::control::{Control, State};
 use crate::flow_table::FlowTable;
 use crate::hook::{Direction, Hook};
 use crate::mapping::Mapping;
-use crate::pins::{Pins, Shape};
+use crate::pins::{Pins, Runs, Shape};
 use crate::plan::{DevicePlan, Plan};
 use crate::table;
 
@@ -334,6 +334,12 @@ impl Installed {
     #[must_use]
     pub fn verified_instructions(&self) -> [(&'static str, u32); 2] {
         [&self.ingress, &self.egress].map(|program| (program.name, program.verified))
+    }
+
+    /// How often and for how long the programs ran, where the kernel counts that (`kernel.bpf_stats_enabled`); else zeros.
+    #[must_use]
+    pub fn runs(&self) -> [(&'static str, Runs); 2] {
+        [&self.ingress, &self.egress].map(|program| (program.name, crate::pins::runs_of(program.fd.as_fd())))
     }
 
     /// Memory that each map takes now, in bytes.

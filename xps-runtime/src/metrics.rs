@@ -1,8 +1,11 @@
 //! What every service tells Prometheus: the path and its reason, the segments by reason, the relay.
 
-use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    CounterVec, Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 use xps_core::verdict::Reason;
 
+use crate::pins::Runs;
 use crate::plan::Plan;
 use crate::relay::RelayReading;
 
@@ -17,6 +20,8 @@ pub struct Metrics {
     relay_failed: IntCounter,
     relay_open: IntGauge,
     relay_bytes: IntCounterVec,
+    program_runs: IntCounterVec,
+    program_seconds: CounterVec,
 }
 
 impl Metrics {
@@ -54,6 +59,20 @@ impl Metrics {
                 Opts::new("xps_relay_bytes_total", "Bytes relayed on the user path, by direction."),
                 &["to"],
             )?,
+            program_runs: IntCounterVec::new(
+                Opts::new(
+                    "xps_program_runs_total",
+                    "Runs of a BPF program, while kernel.bpf_stats_enabled is set.",
+                ),
+                &["program"],
+            )?,
+            program_seconds: CounterVec::new(
+                Opts::new(
+                    "xps_program_run_seconds_total",
+                    "Time that a BPF program ran, while kernel.bpf_stats_enabled is set.",
+                ),
+                &["program"],
+            )?,
             registry,
         };
         metrics.registry.register(Box::new(build))?;
@@ -64,6 +83,8 @@ impl Metrics {
         metrics.registry.register(Box::new(metrics.relay_failed.clone()))?;
         metrics.registry.register(Box::new(metrics.relay_open.clone()))?;
         metrics.registry.register(Box::new(metrics.relay_bytes.clone()))?;
+        metrics.registry.register(Box::new(metrics.program_runs.clone()))?;
+        metrics.registry.register(Box::new(metrics.program_seconds.clone()))?;
         Ok(metrics)
     }
 
@@ -100,6 +121,16 @@ impl Metrics {
         self.relay_open.set(i64::try_from(reading.open).unwrap_or(i64::MAX));
         advance(&self.relay_bytes.with_label_values(&["server"]), reading.bytes_to_server);
         advance(&self.relay_bytes.with_label_values(&["client"]), reading.bytes_to_client);
+    }
+
+    /// Runs of the programs. Those that the kernel does not count are left out.
+    pub fn set_programs(&self, programs: &[(&str, Runs)]) {
+        for (program, runs) in programs.iter().filter(|(_, runs)| runs.count != 0) {
+            advance(&self.program_runs.with_label_values(&[program]), runs.count);
+            let seconds = self.program_seconds.with_label_values(&[program]);
+            seconds.reset();
+            seconds.inc_by(runs.time_ns as f64 / 1e9);
+        }
     }
 
     /// All metrics of the registry in Prometheus' text format.
@@ -150,6 +181,14 @@ mod tests {
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\n{text}");
         }
+        assert!(!text.contains("xps_program_runs_total{"), "nothing was counted");
+        let runs = |count| [("ingress", Runs { count, time_ns: 1_500_000_000 }), ("egress", Runs::default())];
+        metrics.set_programs(&runs(3));
+        metrics.set_programs(&runs(4));
+        let text = metrics.text().unwrap();
+        assert!(text.contains("xps_program_runs_total{program=\"ingress\"} 4\n"), "{text}");
+        assert!(text.contains("xps_program_run_seconds_total{program=\"ingress\"} 1.5\n"), "{text}");
+        assert!(!text.contains("program=\"egress\""), "{text}");
         counts[Reason::Miss as usize] = 1;
         metrics.set_segments(&counts, 2);
         assert!(metrics.text().unwrap().contains("reason=\"miss\"} 1\n"));

@@ -230,10 +230,31 @@ fn lock(directory: &Path) -> io::Result<std::fs::File> {
 
 /// Memory that a map takes, in bytes, as `/proc` tells; 0 where it does not.
 pub(crate) fn memory_of(map: BorrowedFd<'_>) -> u64 {
-    let path = format!("/proc/self/fdinfo/{}", map.as_raw_fd());
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("memlock:"));
-    line.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or(0)
+    field(&fdinfo(map), "memlock:")
+}
+
+/// How often and for how long a program ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Runs {
+    /// How often.
+    pub count: u64,
+    /// For how long in all, in nanoseconds.
+    pub time_ns: u64,
+}
+
+/// What the kernel has counted of a program's runs; zeros while it does not count.
+pub(crate) fn runs_of(program: BorrowedFd<'_>) -> Runs {
+    let text = fdinfo(program);
+    Runs { count: field(&text, "run_cnt:"), time_ns: field(&text, "run_time_ns:") }
+}
+
+fn fdinfo(fd: BorrowedFd<'_>) -> String {
+    std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap_or_default()
+}
+
+fn field(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -249,6 +270,16 @@ mod tests {
             shape.difference(&other).as_deref(),
             Some("map FLOWS: (1, 40, 2008) instead of (1, 40, 2000)")
         );
+    }
+
+    #[test]
+    fn fields_of_an_fdinfo_are_read() {
+        let text = "pos:\t0\nprog_type:\t3\nmemlock:\t4096\nrun_time_ns:\t1234\nrun_cnt:\t5\n";
+        assert_eq!(
+            (field(text, "run_time_ns:"), field(text, "run_cnt:"), field(text, "memlock:")),
+            (1234, 5, 4096)
+        );
+        assert_eq!(field(text, "none:"), 0);
     }
 
     #[test]

@@ -185,8 +185,13 @@ impl Relay {
     }
 
     /// Relays until `stop` turns true or its sender is gone; then accepts no more, lets connections end by themselves for
-    /// at most `grace`, and resets the rest.
-    pub async fn run(self, serve: impl Serve, mut stop: watch::Receiver<bool>, grace: Duration) {
+    /// at most `grace`, which is asked for then, and resets the rest.
+    pub async fn run(
+        self,
+        serve: impl Serve,
+        mut stop: watch::Receiver<bool>,
+        grace: impl FnOnce() -> Duration + Send,
+    ) {
         let places = Arc::new(Semaphore::new(self.settings.connections_max.max(1)));
         let (aborting, abort) = watch::channel(false);
         let mut acceptors = JoinSet::new();
@@ -198,7 +203,7 @@ impl Relay {
         // A sender that is gone means stop as well.
         let _ = stop.wait_for(|stop| *stop).await;
         let ended = async { while acceptors.join_next().await.is_some() {} };
-        if tokio::time::timeout(grace, ended).await.is_err() {
+        if tokio::time::timeout(grace(), ended).await.is_err() {
             let _ = aborting.send(true);
             while acceptors.join_next().await.is_some() {}
         }

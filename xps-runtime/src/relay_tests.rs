@@ -22,7 +22,7 @@ async fn setup(connections_max: usize) -> Setup {
     .unwrap();
     let (address, counts) = (relay.addresses()[0], relay.counts());
     let (stop, stopped) = watch::channel(false);
-    let task = tokio::spawn(relay.run(Plain, stopped, Duration::from_millis(300)));
+    let task = tokio::spawn(relay.run(Plain, stopped, || Duration::from_millis(300)));
     Setup { server, address, counts, stop, task }
 }
 

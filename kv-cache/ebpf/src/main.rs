@@ -6,8 +6,8 @@ use aya_ebpf::btf_maps::{Array, HashMap};
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::btf_map;
 use kv_fastpath::abi::{
-    BUCKETS as BUCKETS_LEN, COMMANDS_MAX, ENTRY_BYTES_MAX, Location, Miss, PAGE_BYTES, Page, Recheck,
-    Settings, USERS_MAX, event,
+    BUCKETS as BUCKETS_LEN, COMMANDS_MAX, ENTRY_BYTES_MAX, HITS_MAX, Location, MISSED, Miss, PAGE_BYTES,
+    Page, Recheck, Settings, USERS_MAX, event,
 };
 use kv_fastpath::answer;
 use kv_fastpath::command::{Info, Name};
@@ -80,7 +80,7 @@ impl Tables for KernelTables {
             // The count of hits is a hint for eviction: additions that other CPUs overwrite do no harm, so the entry's
             // cache line is written only while the count is low.
             let hits = (word >> 48) as u16;
-            if hits < HITS_ENOUGH {
+            if hits < HITS_MAX {
                 (&raw mut (*location).hits).write_volatile(hits + 1);
             }
             (word as u32, (word >> 32) as u32 & 0xffff)
@@ -129,12 +129,32 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32) {
+    fn random(&self) -> u32 {
+        // SAFETY: a helper without arguments.
+        unsafe { helper::bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
+    fn worth_refilling(&self, id: u64) -> bool {
+        let Some(location) = INDEX.get_ptr_mut(&id) else { return false };
+        // SAFETY: a word of the map, aligned. Two CPUs that come at once both report, which does no harm.
+        unsafe {
+            // The lookup that found it not current is counted too.
+            let hits = (&raw const (*location).hits).read_volatile();
+            let worth = hits > 1 && hits != MISSED;
+            if worth {
+                (&raw mut (*location).hits).write_volatile(MISSED);
+            }
+            worth
+        }
+    }
+
+    #[inline(always)]
+    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32, urgent: bool) {
         let Some(settings) = SETTINGS.get_ptr(0) else { return };
-        // SAFETY: a word of the map, aligned; and a helper without arguments.
-        let (sample, random) =
-            unsafe { ((&raw const (*settings).miss_sample).read_volatile(), helper::bpf_get_prandom_u32()) };
-        if random & sample.wrapping_sub(1) != 0 {
+        // SAFETY: a word of the map, aligned.
+        let sample = unsafe { (&raw const (*settings).miss_sample).read_volatile() };
+        if !urgent && self.random() & sample.wrapping_sub(1) != 0 {
             return;
         }
         let Some(mut record) = xps_service::EVENTS.reserve_untyped::<Miss>(0) else {
@@ -153,7 +173,8 @@ impl Tables for KernelTables {
                 store_u64(to.add(i * 8), load_u64(key.as_ptr().add(i * 8)));
             }
         }
-        record.submit(NO_WAKEUP);
+        // The kernel wakes the agent only if it has read everything before.
+        record.submit(if urgent { 0 } else { NO_WAKEUP });
     }
 
     #[inline(always)]
@@ -183,9 +204,6 @@ impl Tables for KernelTables {
         kv_answer_one(database, protocol, index, scratch, reply)
     }
 }
-
-/// Hits beyond which an entry's count is not raised any more, until the agent lowers it.
-const HITS_ENOUGH: u16 = 255;
 
 #[inline(always)]
 fn count(reason: Reason) {

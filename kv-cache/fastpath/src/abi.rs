@@ -6,7 +6,7 @@
 //! bytes alone for [`QUARANTINE_MS`], so a program that still reads them reads an entry that was valid.
 
 /// Version of this module's layouts.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Names of the maps.
 pub mod map {
@@ -38,6 +38,10 @@ pub const KEY_BYTES_MAX: usize = 250;
 /// How long the bytes of a removed entry are not used again.
 pub const QUARANTINE_MS: u64 = 1_000;
 
+/// Hits beyond which an entry's count is not raised any more, until the agent takes it: the cache line of an entry that is
+/// asked for often is then written by nobody.
+pub const HITS_MAX: u16 = 255;
+
 /// Most users, beside the default one, that get hits.
 pub const USERS_MAX: u32 = 1024;
 
@@ -52,9 +56,12 @@ pub struct Location {
     pub page: u32,
     /// Offset in the page, in units of 8 bytes.
     pub offset_words: u16,
-    /// Counts hits, wrapping; what eviction goes by. Written by the programs, not atomically.
+    /// Counts hits up to [`HITS_MAX`], or is [`MISSED`]; what eviction goes by. Written by the programs, not atomically.
     pub hits: u16,
 }
+
+/// In [`Location::hits`]: the entry is not current any more, and the agent was told.
+pub const MISSED: u16 = u16::MAX;
 
 /// Head of an entry; never changed while `INDEX` leads to it.
 #[repr(C)]
@@ -105,6 +112,11 @@ pub struct Settings {
     pub miss_sample: u32,
     /// What of the default user may read every key: see [`users`].
     pub users: u32,
+    /// The handler steps aside: only one of so many segments of GETs is looked up (a power of two); 0: each.
+    pub bypass: u32,
+    /// Changes several times during the server's idle timeout; 0 where it has none. See
+    /// [`crate::request::Parser::epoch`].
+    pub epoch: u32,
 }
 
 /// Bits of [`Settings::users`].
@@ -151,6 +163,6 @@ const _: () = {
     assert!(size_of::<Location>() == 8);
     assert!(size_of::<EntryHead>() == 40);
     assert!(size_of::<Page>() == PAGE_BYTES);
-    assert!(size_of::<Settings>() == 40);
+    assert!(size_of::<Settings>() == 48);
     assert!(size_of::<Miss>() == 280);
 };

@@ -15,6 +15,7 @@ use crate::handler::{GETS_MAX, KEY_ROOM, Scratch, Tables};
 pub(crate) fn answer<T: Tables>(
     tables: &T,
     connection: &Connection,
+    epoch: &mut u8,
     scratch: &mut Scratch,
     reply: &mut Reply,
     room: u32,
@@ -23,8 +24,16 @@ pub(crate) fn answer<T: Tables>(
     if database == UNKNOWN || protocol == UNKNOWN {
         return Some(Reason::Suspended);
     }
-    if let Some(reason) = forbidden(tables, connection.user.get()) {
+    let Some(settings) = tables.settings() else { return Some(Reason::Suspended) };
+    if let Some(reason) = forbidden(tables, settings, connection.user.get()) {
         return Some(reason);
+    }
+    // SAFETY: the pointer is valid while the program runs; the agent changes the words one at a time.
+    let now = unsafe { (&raw const (*settings).epoch).read_volatile() } as u8;
+    if *epoch != now {
+        // Nothing but a request that reaches it shows the server that the connection is in use (C10).
+        *epoch = now;
+        return Some(Reason::Presence);
     }
     for index in 0..GETS_MAX as u32 {
         if index >= scratch.gets_len {
@@ -44,9 +53,8 @@ pub(crate) fn answer<T: Tables>(
 /// Why `user` gets no hits, if so: the agent does not vouch for its tables as far as connections and users are concerned
 /// (C8, C9), or the user may not read every key (C7).
 #[inline(always)]
-fn forbidden<T: Tables>(tables: &T, user: u32) -> Option<Reason> {
-    let Some(settings) = tables.settings() else { return Some(Reason::Suspended) };
-    // SAFETY: the pointer is valid while the program runs; the agent changes the words one at a time.
+fn forbidden<T: Tables>(tables: &T, settings: *const Settings, user: u32) -> Option<Reason> {
+    // SAFETY: as in `answer`.
     let (coherent, foreign_seen, rechecks, rechecks_seen, allowed) = unsafe {
         (
             (&raw const (*settings).coherent).read_volatile(),
@@ -97,13 +105,20 @@ pub fn one<T: Tables + ?Sized>(
     // SAFETY: a key's place in the scratch.
     let room = unsafe { &*key.cast::<[u8; KEY_ROOM]>() };
     let id = entry_id(get.hash, database);
+    let bucket = bucket_of(get.hash);
     let Some(entry) = tables.locate(id) else {
-        tables.report_miss(id, database, room, get.key_len);
+        tables.report_miss(id, database, room, get.key_len, false);
         return MISSED;
     };
     let head = entry.cast::<EntryHead>();
-    if !is_entry_of(head, id, database, key, get.key_len) || !is_current(tables, head, bucket_of(get.hash)) {
-        tables.report_miss(id, database, room, get.key_len);
+    if !is_entry_of(head, id, database, key, get.key_len) {
+        tables.report_miss(id, database, room, get.key_len, false);
+        return MISSED;
+    }
+    if !is_current(tables, head, bucket) {
+        // A key that is worth an entry waits for its new value: unless a write is under way, the agent hears of it now.
+        let stale = settled(tables.bucket(bucket)) && settled(tables.bucket(GLOBAL_BUCKET));
+        tables.report_miss(id, database, room, get.key_len, stale && tables.worth_refilling(id));
         return MISSED;
     }
     // SAFETY: an entry's ENTRY_BYTES_MAX bytes are readable; the reply begins at most 40 + 256 bytes behind its start,
@@ -187,5 +202,5 @@ const _: () = {
     assert!(
         size_of::<EntryHead>() + KEY_ROOM + xps_core::handler::REPLY_MAX + 8 <= crate::abi::ENTRY_BYTES_MAX
     );
-    assert!(size_of::<Settings>() == 40);
+    assert!(size_of::<Settings>() == 48);
 };

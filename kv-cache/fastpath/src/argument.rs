@@ -80,6 +80,18 @@ pub(crate) fn whole_get<T: Tables>(tables: &T, window: &mut Window, scratch: &mu
     if window.word(end) as u32 & 0xffff != LINE_END {
         return false;
     }
+    if scratch.bypassed == 0 {
+        collect(tables, window, scratch, key, key_len);
+    }
+    scratch.requests += 1;
+    window.at = end + 2;
+    true
+}
+
+/// Collects a GET whose key lies whole in the window.
+#[inline(always)]
+fn collect<T: Tables>(tables: &T, window: &Window, scratch: &mut Scratch, key: u32, key_len: u32) {
+    let index = scratch.gets_len;
     let mut hash = SipHash13::new(tables.secret());
     let to = scratch.key(index);
     let mut at = 0;
@@ -97,9 +109,6 @@ pub(crate) fn whole_get<T: Tables>(tables: &T, window: &mut Window, scratch: &mu
     // SAFETY: a GET's place in the scratch.
     unsafe { *scratch.get(index) = Get { hash: hash.finish_with(rest, key_len - at), key_len, padding: 0 } };
     scratch.gets_len = index + 1;
-    scratch.requests += 1;
-    window.at = end + 2;
-    true
 }
 
 /// Writes eight bytes of a key.
@@ -135,7 +144,7 @@ pub(crate) fn begin<T: Tables>(tables: &T, parser: &mut Parser, scratch: &mut Sc
                 scratch.other = 1;
             } else if scratch.gets_len as usize >= GETS_MAX {
                 scratch.crowded = 1;
-            } else {
+            } else if scratch.bypassed == 0 {
                 role = role::GET_KEY;
             }
         } else if parser.class == Class::Auth as u8 {

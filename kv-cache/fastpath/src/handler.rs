@@ -40,8 +40,14 @@ pub trait Tables {
     fn secret(&self) -> [u64; 2];
     /// `CLOCK_TAI` in nanoseconds.
     fn tai_ns(&self) -> u64;
-    /// Reports a miss, or does not, as [`Settings::miss_sample`] says. Of the key only `..key_len` counts.
-    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32);
+    /// Any number, for sampling.
+    fn random(&self) -> u32;
+    /// Whether an entry that is not current had a hit while it was, and was not asked about here since: one that is written
+    /// more often than it is read is not worth the server's answer.
+    fn worth_refilling(&self, id: u64) -> bool;
+    /// Reports a miss: at once if `urgent`, else it may not, as [`Settings::miss_sample`] says. Of the key only
+    /// `..key_len` counts.
+    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32, urgent: bool);
     /// Counts in [`Settings::rechecks`] and tells the agent.
     fn ask_recheck(&self);
     /// [`answer::one`] for these tables. In the kernel a function of its own, so that its loops are verified once and not
@@ -91,8 +97,10 @@ pub struct Scratch {
     pub other: u8,
     /// Whether there are more GETs than can be collected.
     pub crowded: u8,
+    /// Whether GETs are not looked up, and so not collected: see [`Settings::bypass`].
+    pub bypassed: u8,
     /// Zero.
-    pub padding: u32,
+    pub padding: [u8; 3],
 }
 
 impl Scratch {
@@ -106,7 +114,8 @@ impl Scratch {
         partial: 0,
         other: 0,
         crowded: 0,
-        padding: 0,
+        bypassed: 0,
+        padding: [0; 3],
     };
 
     /// Where a key is collected: [`KEY_ROOM`] bytes.
@@ -157,6 +166,18 @@ pub struct KvCache<T> {
     pub tables: T,
 }
 
+impl<T: Tables> KvCache<T> {
+    /// Whether the agent finds that looking GETs up does not pay, and this segment is none of the few by which it sees
+    /// when that changes.
+    #[inline(always)]
+    fn steps_aside(&self) -> bool {
+        let Some(settings) = self.tables.settings() else { return false };
+        // SAFETY: the pointer is valid while the program runs; the agent changes the words one at a time.
+        let one_of = unsafe { (&raw const (*settings).bypass).read_volatile() };
+        one_of != 0 && self.tables.random() & one_of.wrapping_sub(1) != 0
+    }
+}
+
 impl<T: Tables> Handler for KvCache<T> {
     type State = State;
     type Scratch = Scratch;
@@ -169,6 +190,7 @@ impl<T: Tables> Handler for KvCache<T> {
         scratch.partial = 0;
         scratch.other = 0;
         scratch.crowded = 0;
+        scratch.bypassed = u8::from(self.steps_aside());
     }
 
     /// One call reads a GET that lies whole in the window, or headers up to an argument and the argument.
@@ -213,7 +235,9 @@ impl<T: Tables> Handler for KvCache<T> {
         if event == request::Event::End {
             let State { request, connection, .. } = state;
             let number = connection.requests().wrapping_add(scratch.requests);
-            connection.complete(&self.tables, &mut request.noted, number);
+            if connection.complete(&self.tables, &mut request.noted, number) {
+                self.tables.ask_recheck();
+            }
             scratch.requests += 1;
         }
         if scan == Scan::Again { going_on(window) } else { scan }
@@ -224,7 +248,13 @@ impl<T: Tables> Handler for KvCache<T> {
         if scratch.partial != 0 || !state.request.at_boundary() {
             return Verdict::Pass(Reason::Incomplete);
         }
-        if scratch.other != 0 || scratch.gets_len == 0 {
+        if scratch.other != 0 {
+            return Verdict::Pass(Reason::NotServed);
+        }
+        if scratch.bypassed != 0 {
+            return Verdict::Pass(Reason::Bypassed);
+        }
+        if scratch.gets_len == 0 {
             return Verdict::Pass(Reason::NotServed);
         }
         if scratch.crowded != 0 {
@@ -236,7 +266,8 @@ impl<T: Tables> Handler for KvCache<T> {
         if !state.connection.idle() || !state.response.at_boundary() {
             return Verdict::Pass(Reason::NotIdle);
         }
-        match answer::answer(&self.tables, &state.connection, scratch, reply, room) {
+        match answer::answer(&self.tables, &state.connection, &mut state.request.epoch, scratch, reply, room)
+        {
             None => Verdict::Reply,
             Some(reason) => Verdict::Pass(reason),
         }

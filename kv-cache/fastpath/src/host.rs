@@ -2,7 +2,7 @@
 
 use std::boxed::Box;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::vec;
 use std::vec::Vec;
@@ -30,6 +30,7 @@ pub struct World {
     shown_settings: Box<SharedSettings>,
     foreign: AtomicU64,
     now_ns: AtomicU64,
+    random: AtomicU32,
     misses: Mutex<Vec<Miss>>,
     readers: Mutex<HashSet<u32>>,
     secret: [u64; 2],
@@ -38,11 +39,13 @@ pub struct World {
 /// Settings as the handler sees them: words that change one at a time.
 #[repr(C)]
 #[derive(Debug, Default)]
-struct SharedSettings([AtomicU64; 5]);
+struct SharedSettings([AtomicU64; 6]);
 
 #[derive(Debug, Default)]
 struct Entries {
     by_id: HashMap<u64, Page>,
+    /// Entries that were missed since they were made.
+    missed: HashSet<u64>,
     /// Removed entries: somebody may still read them.
     removed: Vec<Page>,
 }
@@ -89,6 +92,7 @@ impl World {
             shown_settings: Box::default(),
             foreign: AtomicU64::new(0),
             now_ns: AtomicU64::new(0),
+            random: AtomicU32::new(0),
             misses: Mutex::default(),
             readers: Mutex::default(),
             secret: [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908],
@@ -107,6 +111,7 @@ impl World {
             settings.rechecks_seen,
             settings.rechecks,
             u64::from(settings.miss_sample) | u64::from(settings.users) << 32,
+            u64::from(settings.bypass) | u64::from(settings.epoch) << 32,
         ];
         for (shown, word) in self.shown_settings.0.iter().zip(words) {
             shown.store(word, Ordering::SeqCst);
@@ -138,6 +143,11 @@ impl World {
     /// Sets the clock.
     pub fn set_now_ns(&self, now: u64) {
         self.now_ns.store(now, Ordering::SeqCst);
+    }
+
+    /// Sets the number that is drawn from now on.
+    pub fn set_random(&self, number: u32) {
+        self.random.store(number, Ordering::SeqCst);
     }
 
     /// Hash of a key.
@@ -262,7 +272,15 @@ impl Tables for &World {
         self.now_ns.load(Ordering::SeqCst)
     }
 
-    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32) {
+    fn random(&self) -> u32 {
+        self.random.load(Ordering::SeqCst)
+    }
+
+    fn worth_refilling(&self, id: u64) -> bool {
+        locked(&self.entries).missed.insert(id)
+    }
+
+    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32, _: bool) {
         let key = &key[..(key_len as usize).min(KEY_BYTES_MAX)];
         locked(&self.misses).push(Miss { id, database, key: key.to_vec() });
     }

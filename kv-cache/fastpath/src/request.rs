@@ -143,7 +143,10 @@ pub struct Parser {
     pub role: u8,
     /// What the request will hold.
     pub noted: Noted,
-    padding: [u8; 4],
+    /// Low bits of [`crate::abi::Settings::epoch`] when a request was last passed so that the server sees that the
+    /// connection is in use. No part of parsing: it is here since here is room.
+    pub epoch: u8,
+    padding: [u8; 3],
 }
 
 impl Parser {
@@ -166,7 +169,8 @@ impl Parser {
         class: 0,
         role: 0,
         noted: Noted::NONE,
-        padding: [0; 4],
+        epoch: 0,
+        padding: [0; 3],
     };
 
     /// Whether the stream stands between two requests.

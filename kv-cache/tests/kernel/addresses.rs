@@ -56,6 +56,27 @@ fn every_way_to_the_server_has_hits() {
     });
 }
 
+/// With loopback's segment size TCP sends more at once, now and then, than the length field of an IP header can tell.
+#[test]
+fn megabytes_arrive_over_loopback() {
+    Lab::run(Options::default(), |lab| {
+        for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
+            let connect = |port| lab.connect(Side::Server, (ip, port).into());
+            let (mut writer, mut reader) = (connect(ACCELERATED)?, connect(ACCELERATED)?);
+            let mut plain = connect(PLAIN)?;
+            for byte in ["a", "b", "c", "d", "e"] {
+                let value = byte.repeat(4_000_000);
+                writer.set("megabytes", &value)?;
+                for client in [&mut reader, &mut plain, &mut writer] {
+                    client.holds("megabytes", &value)?;
+                }
+            }
+        }
+        ensure!(lab.status()?.flows.relayed_total == 0, "a connection was relayed");
+        Ok(())
+    });
+}
+
 #[test]
 fn an_interface_that_appears_later_is_hooked() {
     Lab::run(Options::default(), |lab| {

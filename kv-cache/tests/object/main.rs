@@ -138,7 +138,8 @@ fn layouts() -> Vec<(&'static str, (usize, Fields))> {
         ),
         (
             "Settings",
-            layout!(Settings: version, coherent, foreign_seen, rechecks_seen, rechecks, miss_sample, users),
+            layout!(Settings: version, coherent, foreign_seen, rechecks_seen, rechecks, miss_sample, users,
+            bypass, epoch),
         ),
         ("Location", layout!(Location: page, offset_words, hits)),
         ("EntryHead", layout!(EntryHead: id, bucket, global, deadline_tai_ns, key_len, reply_len, database)),

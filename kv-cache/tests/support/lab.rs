@@ -7,8 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use kv_cache::admin;
 use kv_cache::status::Status;
+use kv_cache::top::View;
+use kv_cache::{admin, client};
 
 use super::namespace::{BpfMount, Namespace, Place, remove_leftovers};
 use super::process::Process;
@@ -39,6 +40,8 @@ static SERIAL: Mutex<()> = Mutex::new(());
 pub(crate) struct Options {
     /// Settings of kv-cache, as `section.key=value`.
     pub(crate) settings: Vec<&'static str>,
+    /// kv-cache's configuration file, at the start.
+    pub(crate) file: &'static str,
     /// Variables of kv-cache.
     pub(crate) environment: Vec<(&'static str, &'static str)>,
     /// Further arguments of Redis.
@@ -63,6 +66,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             settings: Vec::new(),
+            file: "",
             environment: Vec::new(),
             redis: Vec::new(),
             wire: false,
@@ -140,9 +144,20 @@ impl Lab {
             made: Vec::new(),
             _turn: turn,
         };
+        lab.write_file(lab.options.file)?;
         lab.start_redis()?;
         lab.start_sidecar()?;
         Ok(lab)
+    }
+
+    /// kv-cache's configuration file; flags go before it.
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("kv-cache.toml")
+    }
+
+    /// Changes kv-cache's configuration file.
+    pub(crate) fn write_file(&self, text: &str) -> Result<()> {
+        Ok(std::fs::write(self.file(), text)?)
     }
 
     /// Starts Redis, empty, and waits until it answers.
@@ -178,7 +193,7 @@ impl Lab {
     pub(crate) fn launch_sidecar(&mut self) -> Result<()> {
         let pins = format!("path.pin_directory={}", self.pins().display());
         let mut command = self.server.place().command(env!("CARGO_BIN_EXE_kv-cache"));
-        command.arg("run");
+        command.arg("run").arg("--config").arg(self.file());
         let mode = format!("path.mode={}", self.options.path);
         let own = [&mode, "cache.miss_sample=1", "lease.drain_timeout=10s", &pins];
         for setting in own.iter().chain(&self.options.settings) {
@@ -197,7 +212,8 @@ impl Lab {
         let (place, path, state) = (self.server.place(), self.options.path, self.options.state);
         sidecar.until(PATIENCE, || {
             let status = place.run(|| admin::ask(ADMIN)).ok()?;
-            (status.path == path && status.coherence.state == state).then_some(())
+            let looked = !status.coherence.causes.iter().any(|cause| cause.starts_with("starting"));
+            (looked && status.path == path && status.coherence.state == state).then_some(())
         })
     }
 
@@ -304,6 +320,26 @@ impl Lab {
     /// What kv-cache says of itself.
     pub(crate) fn status(&self) -> Result<Status> {
         self.server.place().run(|| admin::ask(ADMIN))
+    }
+
+    /// Asks kv-cache to do something, as `kv-cache flush` and the like do.
+    pub(crate) fn act(&self, action: &str) -> Result<String> {
+        self.server.place().run(|| client::act(&ADMIN.into(), action))
+    }
+
+    /// What kv-cache tells Prometheus.
+    pub(crate) fn metrics(&self) -> Result<String> {
+        Ok(self.server.place().run(|| client::ask(&ADMIN.into(), "GET", "/metrics"))?.body)
+    }
+
+    /// The keys that are asked for most, as `kv-cache top` shows them.
+    pub(crate) fn top(&self) -> Result<View> {
+        self.server.place().run(|| client::top(&ADMIN.into()))
+    }
+
+    /// What kv-cache has logged.
+    pub(crate) fn sidecar_words(&self) -> Result<String> {
+        Ok(self.sidecar.as_ref().context("no kv-cache runs")?.words())
     }
 
     /// Requests answered in the stack so far.

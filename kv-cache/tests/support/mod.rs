@@ -4,6 +4,7 @@
 //!
 //! Kernel tests need root. With `XPS_KERNEL_TESTS=1` they run or fail; without it they say that they are skipped, and pass.
 
+pub(crate) mod exposition;
 mod interrupt;
 mod lab;
 mod namespace;

@@ -34,6 +34,9 @@ pub trait Skb {
     /// EtherType, in host order.
     fn protocol(&self) -> u16;
 
+    /// Length of a packet that is cut into segments later (GSO); 0 for others.
+    fn uncut_len(&self) -> u32;
+
     /// Whether the checksum at `offset` is one that the device completes (the kernel's `CHECKSUM_PARTIAL`).
     fn completed_later(&self, offset: u32) -> bool;
 }
@@ -69,7 +72,7 @@ pub struct Layout {
 pub enum Unusual {
     /// Nothing.
     No,
-    /// IPv4 options: passed, never answered.
+    /// IPv4 options, or an IPv6 packet that tells its length in an extension header: passed, never answered.
     Options,
     /// The first fragment of several, or extension headers: not for our ports.
     Fragment,
@@ -102,7 +105,7 @@ pub fn locate<S: Skb>(skb: &S) -> Option<(Layout, u16, u16)> {
             } else {
                 Unusual::No
             };
-            let end = ETHERNET + (first & 0xffff);
+            let end = end(skb, ETHERNET, first & 0xffff);
             Some((Layout { v6: false, unusual, tcp, end }, (ports >> 16) as u16, ports as u16))
         }
         IPV6 => {
@@ -110,7 +113,7 @@ pub fn locate<S: Skb>(skb: &S) -> Option<(Layout, u16, u16)> {
             let second = skb.word(ETHERNET + 4)?;
             let mut next = (second >> 8) as u8;
             let mut tcp = ETHERNET + 40;
-            let end = tcp + (second >> 16);
+            let end = end(skb, tcp, second >> 16);
             let mut unusual = Unusual::No;
             // RFC 8200 §4: hop-by-hop 0, routing 43, fragment 44, destination options 60, authentication 51.
             for _ in 0..4 {
@@ -125,7 +128,8 @@ pub fn locate<S: Skb>(skb: &S) -> Option<(Layout, u16, u16)> {
                 if next == 44 && u16::from_be_bytes([extension[2], extension[3]]) & 0xfff8 != 0 {
                     return None;
                 }
-                unusual = Unusual::Fragment;
+                // What is too large for its length field may say so in a hop-by-hop header (RFC 2675).
+                unusual = if next == 0 && second >> 16 == 0 { Unusual::Options } else { Unusual::Fragment };
                 tcp += if next == 44 { 8 } else { u32::from(extension[1]) * 8 + 8 };
                 next = extension[0];
             }
@@ -137,6 +141,17 @@ pub fn locate<S: Skb>(skb: &S) -> Option<(Layout, u16, u16)> {
         }
         _ => None,
     }
+}
+
+/// Where a packet ends whose IP header says that it is `len` bytes from `from` on. What this host still has to cut up may
+/// be longer than the field can tell, which then is 0 (BIG TCP; and with a segment size above 32 KiB, as on loopback, TCP
+/// now and then sends two at once).
+#[inline(always)]
+fn end<S: Skb>(skb: &S, from: u32, len: u32) -> u32 {
+    if len != 0 {
+        return from + len;
+    }
+    skb.uncut_len()
 }
 
 /// Source and destination address, IPv4 as `::ffff:a.b.c.d`.

@@ -36,6 +36,10 @@ reasons! {
     NotServed = "not_served",
     /// The handler could have answered, but has no valid answer now.
     Miss = "miss",
+    /// The handler steps aside: it does not look whether it could answer.
+    Bypassed = "bypassed",
+    /// The handler could perhaps have answered, and lets the server see that the connection is in use.
+    Presence = "presence",
     /// The handler's state of this connection forbids answers.
     Suspended = "suspended",
     /// The peer is not known to be allowed what it asks for.

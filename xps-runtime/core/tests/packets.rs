@@ -1,10 +1,10 @@
 //! The table of packets on the host.
 
 use xps_core::handler::{Handler, Reply, Scan, Window};
-use xps_core::host::segment::{ACCELERATED_PORT, PLAIN_PORT, client};
+use xps_core::host::segment::{ACCELERATED_PORT, PLAIN_PORT, client, server};
 use xps_core::host::table::{Becomes, Step, cases};
 use xps_core::host::{Checksum, Frame, Machine, Outcome};
-use xps_core::path::{Action, Target};
+use xps_core::path::{Action, Socket, Target};
 use xps_core::verdict::{Reason, Verdict};
 
 /// `PING\n` is answered with `PONG\n`, anything else goes to the server.
@@ -146,4 +146,31 @@ fn complete_checksums() {
 #[test]
 fn partial_checksums() {
     run(Checksum::Partial, 66);
+}
+
+/// Not in the table: the kernel runs no test with a packet of that size.
+#[test]
+fn a_packet_longer_than_its_length_field_can_tell() {
+    for v6 in [false, true] {
+        let machine = Machine::new(Line, ACCELERATED_PORT, PLAIN_PORT);
+        let key = client(0, 0, b"").over(v6).key();
+        machine.set_socket(key, Socket::Free);
+        machine.ingress(client(999, 0, b"").over(v6).opening().frame());
+        machine.egress(server(1999, 1000, b"").over(v6).opening().frame());
+        machine.set_socket(key, Socket::Live);
+        machine.ingress(client(1000, 2000, b"").over(v6).frame());
+        let large = server(2000, 1000, &[b'x'; 70_000]).over(v6);
+        let after = server(72_000, 1000, b"after\n").over(v6);
+        for text in [large, after] {
+            let partial = |mut frame: Frame| {
+                frame.make_partial();
+                frame
+            };
+            let outcome = machine.egress(partial(text.frame()));
+            assert_eq!(outcome.action, Action::Next);
+            // From the port that the client knows, and the next one is in order.
+            assert!(outcome.frame.bytes == partial(text.port(ACCELERATED_PORT).frame()).bytes);
+        }
+        assert_eq!(machine.counters().iter().filter(|(reason, _)| *reason == Reason::OutOfOrder).count(), 0);
+    }
 }

@@ -125,6 +125,11 @@ impl<M> Skb for Packet<'_, M> {
     }
 
     #[inline(always)]
+    fn uncut_len(&self) -> u32 {
+        if field!(self.skb(), gso_size) == 0 { 0 } else { field!(self.skb(), len) }
+    }
+
+    #[inline(always)]
     fn completed_later(&self, offset: u32) -> bool {
         // The kernel tells no program, but it leaves such a checksum alone when a change outside of the pseudo-header is
         // announced (net/core/utils.c: inet_proto_csum_replace4): so one is announced, and taken back.

@@ -91,8 +91,16 @@ impl Tables for Tampered {
         if self.mutation == Mutation::NoDeadline { 0 } else { (&*self.world).tai_ns() }
     }
 
-    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32) {
-        (&*self.world).report_miss(id, database, key, key_len);
+    fn random(&self) -> u32 {
+        (&*self.world).random()
+    }
+
+    fn worth_refilling(&self, id: u64) -> bool {
+        (&*self.world).worth_refilling(id)
+    }
+
+    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32, urgent: bool) {
+        (&*self.world).report_miss(id, database, key, key_len, urgent);
     }
 
     fn ask_recheck(&self) {

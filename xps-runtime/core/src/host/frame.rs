@@ -56,7 +56,13 @@ impl Frame {
         let ip = &self.bytes[ETHERNET as usize..];
         let v6 = ip[0] >> 4 == 6;
         let header = if v6 { 40 } else { usize::from(ip[0] & 15) * 4 };
-        let len = if v6 { 40 + number(ip, 4) } else { number(ip, 2) };
+        let field = number(ip, if v6 { 4 } else { 2 });
+        let len = match field {
+            // What is cut into segments later, and longer than the field can tell.
+            0 => ip.len(),
+            _ if v6 => 40 + field,
+            _ => field,
+        };
         Parts { v6, tcp: ETHERNET as usize + header, end: ETHERNET as usize + len }
     }
 

@@ -138,7 +138,7 @@ impl Text {
         if self.v6 {
             let extension = if self.fragment & 0x3fff == 0 { 0 } else { 8 };
             ip.extend([0x60, 0, 0, 0]);
-            ip.extend(((tcp_len + extension) as u16).to_be_bytes());
+            ip.extend(length_field(tcp_len + extension));
             ip.extend([if extension == 0 { 6 } else { 44 }, self.hops]);
             ip.extend(v6(source));
             ip.extend(v6(destination));
@@ -148,7 +148,7 @@ impl Text {
         } else {
             let header = 20 + self.ip_options.len();
             ip.extend([0x40 | (header / 4) as u8, 0]);
-            ip.extend(((header + tcp_len) as u16).to_be_bytes());
+            ip.extend(length_field(header + tcp_len));
             ip.extend(self.id.to_be_bytes());
             ip.extend(self.fragment.to_be_bytes());
             ip.extend([self.hops, 6, 0, 0]);
@@ -172,6 +172,11 @@ impl Text {
         }
         frame
     }
+}
+
+/// A length as an IP header has it: 0 if it is larger than the field can tell.
+fn length_field(len: usize) -> [u8; 2] {
+    u16::try_from(len).unwrap_or(0).to_be_bytes()
 }
 
 fn v6(last: u8) -> [u8; 16] {

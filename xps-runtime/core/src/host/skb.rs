@@ -11,7 +11,7 @@ use crate::checksum::{fold, of_bytes};
 use crate::flow::{Flow, FlowKey};
 use crate::handler::{Handler, REPLY_MAX, Reply, Scan, WINDOW};
 use crate::handshake::Mark;
-use crate::packet::{Layout, Skb, Tcp};
+use crate::packet::{ETHERNET, Layout, Skb, Tcp};
 use crate::path::{Action, Direction, Scratch, Socket, Stack, Target, headers};
 use crate::predicate::Predicate;
 use crate::verdict::Reason;
@@ -112,6 +112,11 @@ impl<H: Handler> Skb for Packet<'_, H> {
 
     fn protocol(&self) -> u16 {
         number(&self.frame.borrow().bytes, 12) as u16
+    }
+
+    fn uncut_len(&self) -> u32 {
+        let size = self.size();
+        if size > ETHERNET + u32::from(u16::MAX) { size } else { 0 }
     }
 
     fn completed_later(&self, _: u32) -> bool {

@@ -19,7 +19,7 @@ use xps_runtime::flow_table::FlowTable;
 use xps_runtime::install::{Installed, Service, Stats};
 use xps_runtime::plan::{Path, Wishes, plan};
 use xps_runtime::probe::{ProbeRequest, probe};
-use xps_runtime::relay::{Relay, RelaySettings};
+use xps_runtime::relay::{Plain, Relay, RelaySettings};
 
 /// The kernel programs, as built with this agent.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("XPS_OBJECT"));
@@ -51,7 +51,7 @@ async fn main() -> Result<()> {
     })?;
     let mut kernel = Kernel::install(port, server.port(), pins)?;
     let (stopping, stop) = tokio::sync::watch::channel(false);
-    let relaying = tokio::spawn(relay.run(stop, GRACE));
+    let relaying = tokio::spawn(relay.run(Plain, stop, || GRACE));
     let mut ticks = interval(LEASE / 4);
     loop {
         tokio::select! {
