@@ -241,9 +241,10 @@ impl Connection {
         noted.slots += 1;
     }
 
-    /// Request `number` is complete, and Redis has not seen its end: what it may change is held from here on.
+    /// Request `number` is complete, and Redis has not seen its end: what it may change is held from here on. Whether the
+    /// agent must be asked to look again.
     #[inline(always)]
-    pub fn complete<T: Tables>(&mut self, tables: &T, noted: &mut Noted, number: u32) {
+    pub fn complete<T: Tables>(&mut self, tables: &T, noted: &mut Noted, number: u32) -> bool {
         let mut rechecks = 0;
         for _ in 0..WRITE_SLOTS {
             keep_in_memory();
@@ -270,9 +271,7 @@ impl Connection {
                 tables.add(GLOBAL_BUCKET, WRITE_PASSES);
             }
         }
-        if rechecks != 0 || beyond & Noted::RECHECK != 0 {
-            tables.ask_recheck();
-        }
+        rechecks != 0 || beyond & Noted::RECHECK != 0
     }
 
     #[inline(always)]

@@ -235,7 +235,9 @@ impl<T: Tables> Handler for KvCache<T> {
         if event == request::Event::End {
             let State { request, connection, .. } = state;
             let number = connection.requests().wrapping_add(scratch.requests);
-            connection.complete(&self.tables, &mut request.noted, number);
+            if connection.complete(&self.tables, &mut request.noted, number) {
+                self.tables.ask_recheck();
+            }
             scratch.requests += 1;
         }
         if scan == Scan::Again { going_on(window) } else { scan }

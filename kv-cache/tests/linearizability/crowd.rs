@@ -104,7 +104,9 @@ fn ask(client: &mut Client, key: usize, tally: &mut Tally) -> Result<()> {
     tally.gets += 1;
     if reply == b"$-1\r\n" {
         client.send(&request(&[b"SET", name.as_bytes(), &value(key)]))?;
-        return client.expect(b"+OK\r\n");
+        let reply = client.reply()?;
+        ensure!(reply == b"+OK\r\n", "SET {name}: {}", shown(&reply));
+        return Ok(());
     }
     ensure!(reply == bulk(value(key)), "{name} holds {}", shown(&reply));
     Ok(())

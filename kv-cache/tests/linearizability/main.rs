@@ -15,7 +15,7 @@
 //! | --- | --- |
 //! | `XPS_LINEARIZE_SECONDS` | how long each test runs; 30 and 10 by default |
 //! | `XPS_LINEARIZE_SEED` | makes the choice of operations and faults; 1 by default |
-//! | `XPS_SOAK_SECONDS` | how long the soak runs; 20 by default |
+//! | `XPS_SOAK_SECONDS` | how long the soak runs; 12 by default |
 //! | `XPS_LINEARIZE_BOUND_MS` | how late the user path may be; 1000 by default |
 
 #[path = "../support/mod.rs"]
@@ -114,6 +114,6 @@ fn memory_stays_flat_and_counters_add_up() {
     settings.push("cache.memory_bytes=4MiB");
     Lab::run(Options { settings, ..Options::default() }, |lab| {
         hurry(lab)?;
-        soak::run(lab, number("XPS_SOAK_SECONDS", 20), number("XPS_LINEARIZE_SEED", 1))
+        soak::run(lab, number("XPS_SOAK_SECONDS", 12), number("XPS_LINEARIZE_SEED", 1))
     });
 }
