@@ -32,6 +32,10 @@ const CHECK: Duration = Duration::from_secs(1);
 /// Least time between two checks while there are no hits: an older connection at work raises the counts all the time.
 const CHECK_REFUSED: Duration = Duration::from_millis(200);
 
+/// What Redis's idle timeout is taken for where it does not tell, in seconds. It costs each connection a request a minute or
+/// so that would have been a hit.
+const IDLE_TIMEOUT_UNKNOWN_S: u32 = 300;
+
 /// Counts up to which the agent has looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
@@ -166,7 +170,7 @@ async fn check(
         info,
     };
     let timeout_s = connection.setting("timeout").await?.and_then(|text| text.parse().ok());
-    shared.idle_timeout_s.store(timeout_s.unwrap_or(0), Ordering::Relaxed);
+    shared.idle_timeout_s.store(timeout_s.unwrap_or(IDLE_TIMEOUT_UNKNOWN_S), Ordering::Relaxed);
     toucher.round(shared, connection, &observation.info).await?;
     let mut judgement = judge(&observation, config.coherence);
     let global = shared.buckets.read(kv_fastpath::abi::GLOBAL_BUCKET);

@@ -202,6 +202,8 @@ fn the_metrics_are_as_prometheus_wants_them() {
         ("kv_cache_entry_limit_bytes", f64::from(64 << 20)),
         ("kv_cache_bypass_active", 0.0),
         ("xps_flows", 0.0),
+        ("kv_cache_user_path_seconds_bucket{result=\"hit\",le=\"+Inf\"}", 0.0),
+        ("kv_cache_user_path_seconds_count{result=\"pass\"}", 0.0),
     ] {
         assert_eq!(samples.get(name), Some(&value), "{name} in\n{body}");
     }

@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Labels that any metric may have. None of them can have many values.
-const LABELS: &[&str] =
-    &["abi", "cause", "path", "program", "reason", "result", "service", "source", "state", "to", "version"];
+const LABELS: &[&str] = &[
+    "abi", "cause", "le", "path", "program", "reason", "result", "service", "source", "state", "to",
+    "version",
+];
 
 /// Units that are not base ones, and words that belong into the type.
 const NAMES_AVOIDED: &[&str] =
@@ -32,9 +34,16 @@ pub(crate) fn parse(text: &str) -> BTreeMap<String, f64> {
         } else {
             let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no value: {line}"));
             let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+            let family = family(name, &types);
             assert!(
-                types.contains_key(name) && helps.contains(name),
+                types.contains_key(family) && helps.contains(family),
                 "{name} has no HELP and TYPE before it"
+            );
+            let bounded = family != name && name.ends_with("_bucket");
+            assert_eq!(
+                labels.contains("le=\""),
+                bounded,
+                "a bucket has a bound, and nothing else has: {line}"
             );
             check_labels(labels.strip_suffix('}').unwrap_or_else(|| panic!("labels do not end: {line}")));
             let value: f64 = value.parse().unwrap_or_else(|_| panic!("no number: {line}"));
@@ -43,6 +52,16 @@ pub(crate) fn parse(text: &str) -> BTreeMap<String, f64> {
         }
     }
     samples
+}
+
+/// The metric that a series belongs to: a histogram has several.
+fn family<'a>(name: &'a str, types: &BTreeMap<String, String>) -> &'a str {
+    let of_histogram = |ending: &&str| {
+        let family = name.strip_suffix(*ending);
+        family.is_some_and(|family| types.get(family).is_some_and(|kind| kind == "histogram"))
+    };
+    let ending = ["_bucket", "_sum", "_count"].into_iter().find(of_histogram);
+    ending.and_then(|ending| name.strip_suffix(ending)).unwrap_or(name)
 }
 
 fn check_name(name: &str, kind: &str) {
@@ -54,6 +73,9 @@ fn check_name(name: &str, kind: &str) {
     match kind {
         "counter" => assert!(name.ends_with("_total"), "the counter {name}"),
         "gauge" => assert!(!name.ends_with("_total"), "the gauge {name}"),
+        "histogram" => {
+            assert!(name.ends_with("_seconds") || name.ends_with("_bytes"), "the histogram {name}")
+        }
         other => panic!("{name} is a {other}"),
     }
     let bare = name.strip_suffix("_total").unwrap_or(name);
