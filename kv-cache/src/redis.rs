@@ -3,18 +3,21 @@
 //! One connection, RESP2, used in batches: all requests are written, then all replies read. It goes through the hooks
 //! like every other connection to the plain port.
 
+mod error;
+
 use std::time::Duration;
 
 use redis_protocol::resp2::decode::decode;
 use redis_protocol::resp2::types::OwnedFrame as Frame;
-use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use xps_runtime::link::Stream;
 
 use crate::credentials::Server;
 use crate::link::Link;
-use crate::tls::{explained, is_tls};
+use crate::tls::is_tls;
+
+pub use error::RedisError;
 
 /// How long the server may take to answer a batch.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,61 +30,6 @@ pub const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::f
 
 /// Largest answer that the agent reads: `COMMAND` takes some hundred kilobytes, `CLIENT LIST` some hundred bytes a client.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
-
-/// Why the server did not answer as needed.
-#[derive(Debug, Error)]
-pub enum RedisError {
-    /// There is no connection.
-    #[error("no connection to Redis at {address}: {source}; is it running, and is [redis] address right?")]
-    Connect {
-        /// Where it was looked for.
-        address: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// There is one, but not by TLS.
-    #[error("no connection to Redis at {address}: {}", explained(.source))]
-    Tls {
-        /// Where it was looked for.
-        address: String,
-        /// What went wrong.
-        source: std::io::Error,
-    },
-    /// The connection broke.
-    #[error("the connection to Redis broke: {}", explained(.0))]
-    Broken(#[from] std::io::Error),
-    /// The name leads to another server now.
-    #[error("{address} leads to another server now")]
-    Moved {
-        /// The name.
-        address: String,
-    },
-    /// It was closed before anything was said.
-    #[error(
-        "Redis at {address} closed the connection without a word; if it expects TLS there, set redis.tls = true"
-    )]
-    Silent {
-        /// Where.
-        address: String,
-    },
-    /// No answer in time.
-    #[error("Redis did not answer within {0:?}")]
-    Timeout(Duration),
-    /// An answer that is not RESP2, or too large.
-    #[error("Redis's answer was not understood: {0}")]
-    Protocol(String),
-    /// An answer of another kind than expected.
-    #[error("Redis answered {command} with: {answer}")]
-    Refused {
-        /// What was asked.
-        command: &'static str,
-        /// The error it gave, or the kind of answer.
-        answer: String,
-    },
-    /// The server is too old.
-    #[error("Redis {0} is too old: version {VERSION_MIN} or newer is needed")]
-    TooOld(String),
-}
 
 /// A connection.
 #[derive(Debug)]

@@ -50,6 +50,7 @@ pub mod pins;
 pub mod plan;
 pub mod probe;
 pub mod relay;
+mod segments;
 pub mod session;
 pub mod sockets;
 mod stream;

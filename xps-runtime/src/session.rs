@@ -17,7 +17,6 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -25,7 +24,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use xps_core::handler::{Handler, REPLY_MAX, Reply, Scan, WINDOW, Window};
 use xps_core::verdict::{Reason, Verdict};
 
-use crate::latency::{Latencies, Served};
+use crate::latency::Served;
+pub use crate::segments::SegmentCounts;
 
 /// Bytes that are read at once.
 const SEGMENT: usize = 16 * 1024;
@@ -53,44 +53,6 @@ pub trait InProcess: Clone + Send + Sync + 'static {
 
 type State<H> = <<H as InProcess>::Handler as Handler>::State;
 type Scratch<H> = <<H as InProcess>::Handler as Handler>::Scratch;
-
-/// Slots of the counters: so many threads count without disturbing each other.
-const SLOTS: usize = 8;
-
-/// What became of segments, by reason; may be read at any time.
-#[derive(Debug)]
-pub struct SegmentCounts {
-    slots: Vec<Slot>,
-    /// How long it took.
-    pub latencies: Latencies,
-}
-
-#[derive(Debug)]
-#[repr(align(128))]
-struct Slot([AtomicU64; Reason::COUNT]);
-
-impl Default for SegmentCounts {
-    fn default() -> Self {
-        let slots = (0..SLOTS).map(|_| Slot([const { AtomicU64::new(0) }; Reason::COUNT])).collect();
-        Self { slots, latencies: Latencies::default() }
-    }
-}
-
-impl SegmentCounts {
-    /// All counts, in the order of [`Reason::ALL`].
-    #[must_use]
-    pub fn read(&self) -> [u64; Reason::COUNT] {
-        std::array::from_fn(|i| self.slots.iter().map(|slot| slot.0[i].load(Ordering::Relaxed)).sum())
-    }
-
-    fn add(&self, reason: Reason, count: u64) {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        thread_local! {
-            static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SLOTS;
-        }
-        OWN.with(|own| self.slots[*own].0[reason as usize].fetch_add(count, Ordering::Relaxed));
-    }
-}
 
 /// What one segment needs and no connection keeps.
 struct Workspace<H: InProcess> {
