@@ -425,6 +425,7 @@ fn take(parser: &mut Parser, connection: &mut Connection, number: u32, info: Inf
             connection.unpair(number);
         }
         Class::Session => connection.suspend(),
+        Class::Asking => connection.ask(),
         Class::Auth => {
             if inline || connection.in_multi() {
                 connection.user.lose();

@@ -43,6 +43,8 @@ pub enum Class {
     Auth = 14,
     /// `HELLO`.
     Hello = 15,
+    /// `ASKING`: a cluster's node answers the next request for a slot that it is about to get.
+    Asking = 16,
 }
 
 /// Value of the command table.
@@ -80,6 +82,7 @@ impl Class {
             13 => Self::Session,
             14 => Self::Auth,
             15 => Self::Hello,
+            16 => Self::Asking,
             _ => Self::Anything,
         }
     }

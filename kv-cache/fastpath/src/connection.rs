@@ -99,8 +99,8 @@ pub struct Connection {
     multi: u8,
     /// What was queued since MULTI: a [`queued`].
     dirty: u8,
-    /// Between WATCH and EXEC or UNWATCH.
-    watching: u8,
+    /// What else stands between requests and hits for a while: flags of [`until`].
+    until: u8,
     /// No hits any more.
     suspended: u8,
     /// The global bucket is held until the connection's end.
@@ -126,6 +126,17 @@ pub struct Connection {
     pub user: Choice,
     /// Version of RESP; 0 is RESP2 as well, since nobody asked.
     pub protocol: Choice,
+}
+
+/// Until when there are no hits.
+mod until {
+    /// EXEC, DISCARD or UNWATCH: keys are watched.
+    pub(super) const UNWATCHED: u8 = 1;
+    /// The request behind ASKING has passed: it must, since it takes the permission away.
+    pub(super) const ASKED: u8 = 2;
+    /// What ASKING came with has passed; then [`ASKED`].
+    pub(super) const ASKING_PASSED: u8 = 4;
+    const _: () = assert!(ASKING_PASSED >> 1 == ASKED);
 }
 
 /// What a transaction has queued.
@@ -171,7 +182,7 @@ impl Connection {
         chosen: 0,
         multi: 0,
         dirty: queued::CLEAN,
-        watching: 0,
+        until: 0,
         suspended: 0,
         forever: 0,
         opaque: 0,
@@ -196,6 +207,9 @@ impl Connection {
     pub fn passed(&mut self, count: u32) {
         let requests = self.requests.wrapping_add(count);
         store(&mut self.requests, requests);
+        if count != 0 {
+            self.until = self.until & until::UNWATCHED | (self.until & until::ASKING_PASSED) >> 1;
+        }
     }
 
     /// Whether every request that went to the server is answered.
@@ -209,7 +223,7 @@ impl Connection {
     #[inline(always)]
     #[must_use]
     pub const fn may_hit(&self) -> bool {
-        (self.multi | self.watching | self.suspended | self.unpaired | self.opaque) == 0
+        (self.multi | self.until | self.suspended | self.unpaired | self.opaque) == 0
     }
 
     /// Something is chosen now, or was: from here on replies are looked at for it.
@@ -326,7 +340,7 @@ impl Connection {
     pub fn discard(&mut self) {
         self.multi = 0;
         self.dirty = queued::CLEAN;
-        self.watching = 0;
+        self.until &= !until::UNWATCHED;
     }
 
     /// Whether it is between MULTI and EXEC.
@@ -339,15 +353,21 @@ impl Connection {
     /// WATCH.
     #[inline(always)]
     pub fn watch(&mut self) {
-        self.watching = 1;
+        self.until |= until::UNWATCHED;
     }
 
     /// UNWATCH without arguments; in a transaction it is only queued.
     #[inline(always)]
     pub fn unwatch(&mut self) {
         if self.multi == 0 {
-            self.watching = 0;
+            self.until &= !until::UNWATCHED;
         }
+    }
+
+    /// ASKING.
+    #[inline(always)]
+    pub fn ask(&mut self) {
+        self.until |= until::ASKING_PASSED;
     }
 
     /// No hits from here on.

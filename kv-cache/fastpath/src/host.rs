@@ -459,6 +459,7 @@ fn some_commands() -> HashMap<Name, Info> {
         ("monitor", Class::Unpaired, 0, 0, 0),
         ("auth", Class::Auth, 0, 0, 0),
         ("hello", Class::Hello, 0, 0, 0),
+        ("asking", Class::Asking, 0, 0, 0),
         ("quit", Class::Session, 0, 0, 0),
         ("reset", Class::Session, 0, 0, 0),
     ];

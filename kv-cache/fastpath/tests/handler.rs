@@ -551,3 +551,31 @@ fn inline_commands_count_and_write() {
         assert_eq!(flow.requests(), 0, "{line:?}");
     }
 }
+
+#[test]
+fn what_follows_asking_passes() {
+    let world = World::new();
+    fill(&world, b"key", 0, b"value");
+    for window in [256, 3, 1] {
+        let mut flow = Flow::new(&world).with_windows_of(window);
+        assert!(hits(&mut flow, b"key"));
+        ask(&mut flow, "ASKING", "+OK\r\n");
+        assert_eq!(ask(&mut flow, "GET key", "$5\r\nvalue\r\n"), Reason::Suspended);
+        assert!(hits(&mut flow, b"key"));
+        // In one segment with what it is for.
+        let both = [command("ASKING"), get(b"key")].concat();
+        assert_eq!(flow.request(&both, true), Outcome::Pass(Reason::NotServed));
+        assert!(flow.response(b"+OK\r\n$5\r\nvalue\r\n"));
+        assert!(!hits(&mut flow, b"key"), "one too many");
+        assert!(hits(&mut flow, b"key"));
+        // Cut: no request is complete with the first part.
+        let asking = command("ASKING");
+        for cut in 1..asking.len() {
+            flow.request(&asking[..cut], true);
+            flow.request(&asking[cut..], true);
+            assert!(flow.response(b"+OK\r\n"));
+            assert!(!hits(&mut flow, b"key"), "cut at {cut}");
+            assert!(hits(&mut flow, b"key"));
+        }
+    }
+}
