@@ -33,8 +33,14 @@ pub enum Cause {
     Loading,
     /// The server is a replica: its data changes by its master's stream.
     Replica,
+    /// The server hands its role over by itself.
+    FailingOver,
     /// The server is part of a cluster: slots move without a command.
-    Cluster(String),
+    Cluster,
+    /// The server is a replica in a cluster: what it answers depends on READONLY.
+    ClusterReplica,
+    /// The server is of a kind that holds no data for clients.
+    Mode(String),
     /// What users may do is not known, or the agent may not do enough.
     Users(String),
     /// The server does not tell a setting that must be known.
@@ -76,7 +82,10 @@ impl Cause {
             Self::Unreachable(_) => "unreachable",
             Self::Loading => "loading",
             Self::Replica => "replica",
-            Self::Cluster(_) => "cluster",
+            Self::FailingOver => "failing_over",
+            Self::Cluster => "cluster",
+            Self::ClusterReplica => "cluster_replica",
+            Self::Mode(_) => "mode",
             Self::Users(_) => "users",
             Self::SettingUnknown(_) => "setting_unknown",
             Self::InfoRefused => "info_refused",
@@ -102,6 +111,7 @@ impl Cause {
             self,
             Self::UserPath
                 | Self::Replica
+                | Self::Cluster
                 | Self::SettingUnknown(_)
                 | Self::InfoRefused
                 | Self::UsersTrusted
@@ -120,7 +130,20 @@ impl fmt::Display for Cause {
             Self::Unreachable(what) => write!(f, "{what}"),
             Self::Loading => write!(f, "Redis is loading its data"),
             Self::Replica => write!(f, "Redis is a replica: its master's writes do not come as commands"),
-            Self::Cluster(mode) => write!(f, "Redis runs in mode {mode}, only standalone servers are served"),
+            Self::FailingOver => write!(f, "Redis is handing its role over (FAILOVER)"),
+            Self::Cluster => {
+                write!(
+                    f,
+                    "Redis is a cluster's node: slots move by messages of the cluster that are not commands"
+                )
+            }
+            Self::ClusterReplica => write!(
+                f,
+                "Redis is a replica in a cluster: it answers connections that said READONLY, and those are not told apart"
+            ),
+            Self::Mode(mode) => {
+                write!(f, "Redis runs in mode {mode:?}: only standalone servers and cluster nodes are served")
+            }
             Self::Users(what) => write!(f, "{what}"),
             Self::SettingUnknown(name) => {
                 write!(f, "Redis does not tell its setting {name} (CONFIG GET is refused)")
@@ -223,11 +246,17 @@ pub fn judge(seen: &Observation, mode: Mode) -> Judgement {
     if seen.info.loading {
         causes.push(Cause::Loading);
     }
-    if seen.info.role != "master" {
+    if seen.info.role != "master" && seen.info.mode != "cluster" {
         causes.push(Cause::Replica);
     }
-    if seen.info.mode != "standalone" {
-        causes.push(Cause::Cluster(seen.info.mode.clone()));
+    if seen.info.failing_over {
+        causes.push(Cause::FailingOver);
+    }
+    match seen.info.mode.as_str() {
+        "standalone" => {}
+        "cluster" if seen.info.role != "master" => causes.push(Cause::ClusterReplica),
+        "cluster" => causes.push(Cause::Cluster),
+        other => causes.push(Cause::Mode(other.to_owned())),
     }
     match &seen.users {
         None => {
@@ -291,6 +320,7 @@ mod tests {
                 run_id: "a".into(),
                 role: "master".into(),
                 mode: "standalone".into(),
+                failing_over: false,
                 loading: false,
                 maxmemory: 0,
                 maxmemory_policy: "noeviction".into(),
@@ -315,12 +345,18 @@ mod tests {
     #[test]
     fn each_condition_is_named_and_only_some_are_tolerated() {
         type Change = fn(&mut Observation);
-        let cases: [(&str, bool, Change); 14] = [
+        let cases: [(&str, bool, Change); 17] = [
             ("info_refused", true, |seen| seen.path.push(Cause::InfoRefused)),
             ("users_trusted", true, |seen| seen.path.push(Cause::UsersTrusted)),
             ("loading", false, |seen| seen.info.loading = true),
             ("replica", true, |seen| seen.info.role = "slave".into()),
-            ("cluster", false, |seen| seen.info.mode = "cluster".into()),
+            ("failing_over", false, |seen| seen.info.failing_over = true),
+            ("cluster", true, |seen| seen.info.mode = "cluster".into()),
+            ("cluster_replica", false, |seen| {
+                seen.info.mode = "cluster".into();
+                seen.info.role = "slave".into();
+            }),
+            ("mode", false, |seen| seen.info.mode = "sentinel".into()),
             ("users", false, |seen| seen.users = None),
             ("users", false, |seen| seen.users = Some(users("user default on nopass ~a* &* +@all"))),
             ("setting_unknown", true, |seen| seen.unixsocket = None),

@@ -67,11 +67,12 @@ const SPECIAL: &[(&str, Class)] = &[
     ("quit", Class::Session),
     ("hello", Class::Hello),
     ("auth", Class::Auth),
+    ("asking", Class::Asking),
 ];
 
 /// Commands that may change what the agent checked about the server.
 const RECHECK: &[&str] =
-    &["replicaof", "slaveof", "failover", "debug", "module", "shutdown", "cluster", "acl", "config"];
+    &["replicaof", "slaveof", "failover", "debug", "module", "shutdown", "acl", "config"];
 
 /// Commands that change data in ways their keys do not tell, or that run others.
 const ANYTHING: &[&str] = &[
@@ -102,6 +103,7 @@ const HARMLESS: &[&str] = &[
     "memory",
     "object",
     "slowlog",
+    "commandlog",
     "latency",
     "publish",
     "spublish",
@@ -110,7 +112,6 @@ const HARMLESS: &[&str] = &[
     "waitaof",
     "readonly",
     "readwrite",
-    "asking",
     "lolwut",
     "bgsave",
     "bgrewriteaof",
@@ -145,6 +146,8 @@ const OTHER_TYPES: &[&str] = &["@list", "@set", "@sortedset", "@hash", "@stream"
 /// Subcommands of containers whose members the handler must tell apart, by class.
 const SUBCOMMANDS: &[(&str, Class, &[&str])] = &[
     ("client", Class::Unpaired, &["reply", "tracking", "caching"]),
+    // Valkey's: a replica sends such a client to its master; such a client sees what has expired.
+    ("client", Class::Session, &["capa", "import-source"]),
     (
         "client",
         Class::Harmless,
@@ -166,8 +169,51 @@ const SUBCOMMANDS: &[(&str, Class, &[&str])] = &[
             "help",
         ],
     ),
-    ("config", Class::Harmless, &["get", "resetstat", "rewrite", "help"]),
-    ("config", Class::Recheck, &["set"]),
+    ("config", Class::Harmless, &["get", "rewrite", "help"]),
+    // Counts that were reset hide a SWAPDB that was not seen.
+    ("config", Class::Recheck, &["set", "resetstat"]),
+    (
+        "cluster",
+        Class::Harmless,
+        &[
+            "count-failure-reports",
+            "countkeysinslot",
+            "getkeysinslot",
+            "help",
+            "info",
+            "keyslot",
+            "links",
+            "myid",
+            "myshardid",
+            "nodes",
+            "replicas",
+            "saveconfig",
+            "shards",
+            "slaves",
+            "slot-stats",
+            "slots",
+        ],
+    ),
+    // Who answers for which slot, and who is whose replica.
+    (
+        "cluster",
+        Class::Recheck,
+        &[
+            "addslots",
+            "addslotsrange",
+            "bumpepoch",
+            "delslots",
+            "delslotsrange",
+            "failover",
+            "flushslots",
+            "forget",
+            "meet",
+            "replicate",
+            "reset",
+            "set-config-epoch",
+            "setslot",
+        ],
+    ),
     ("acl", Class::Recheck, &["setuser", "deluser", "load"]),
     (
         "acl",

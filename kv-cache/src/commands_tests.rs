@@ -2,12 +2,13 @@
 
 use super::*;
 
+const REDIS: &str = include_str!("../tests/fixtures/command-7.0.15.txt");
+const VALKEY: &str = include_str!("../tests/fixtures/command-valkey-8.1.1.txt");
+
 /// The recorded answer; `old` leaves out what servers before 7.0 do not say.
-fn recorded(old: bool) -> Commands {
+fn recorded(fixture: &str, old: bool) -> Commands {
     let mut described: Vec<Description> = Vec::new();
-    for line in
-        include_str!("../tests/fixtures/command-7.0.15.txt").lines().filter(|line| !line.starts_with('#'))
-    {
+    for line in fixture.lines().filter(|line| !line.starts_with('#')) {
         let fields: Vec<_> = line.split(' ').collect();
         let list = |field: &str, by: char| -> Vec<String> {
             if field == "-" { Vec::new() } else { field.split(by).map(str::to_owned).collect() }
@@ -39,20 +40,24 @@ fn class(commands: &Commands, name: &str) -> Class {
 #[test]
 fn commands_have_their_classes() {
     use Class::*;
-    for old in [false, true] {
-        let commands = recorded(old);
+    for (fixture, old) in [(REDIS, false), (REDIS, true), (VALKEY, false)] {
+        let commands = recorded(fixture, old);
         for (class_expected, names) in [
             (Get, "get"),
             (Multi, "multi"),
             (Unpaired, "subscribe monitor sync client|reply client|tracking client|caching"),
-            (Container, "client config acl"),
-            (Recheck, "config|set acl|setuser acl|load replicaof slaveof failover debug shutdown"),
+            (Container, "client config acl cluster"),
+            (
+                Recheck,
+                "config|set config|resetstat acl|setuser acl|load cluster|setslot cluster|failover replicaof slaveof failover debug shutdown",
+            ),
             (Session, "reset quit"),
             (Auth, "auth"),
+            (Asking, "asking"),
             (Hello, "hello"),
             (
                 Harmless,
-                "mget strlen ping blpop brpop bzpopmin xreadgroup config|get client|list eval_ro evalsha_ro fcall_ro publish exists ttl scan keys touch",
+                "mget strlen ping blpop brpop bzpopmin xreadgroup config|get client|list cluster|slots cluster|nodes eval_ro evalsha_ro fcall_ro publish exists ttl scan keys touch",
             ),
             (
                 Keys,
@@ -73,7 +78,7 @@ fn commands_have_their_classes() {
 
 #[test]
 fn places_of_keys_are_those_of_the_server() {
-    let commands = recorded(false);
+    let commands = recorded(REDIS, false);
     for (name, places) in [
         ("set", (1, 1, 1)),
         ("del", (1, -1, 1)),
@@ -90,18 +95,34 @@ fn places_of_keys_are_those_of_the_server() {
 
 #[test]
 fn every_writing_command_is_accounted_for() {
-    // A command with the flag `write` that counts as harmless must be of another type than string, must not overwrite,
+    // A command with the flag `write` that counts as harmless must be of another type than string and must not overwrite,
     // and must not make a key.
-    let commands = recorded(false);
-    let fixture = include_str!("../tests/fixtures/command-7.0.15.txt");
-    for line in fixture.lines().filter(|line| !line.starts_with('#')) {
-        let fields: Vec<_> = line.split(' ').collect();
-        if fields[2].split(',').any(|flag| flag == "write") && class(&commands, fields[0]) == Class::Harmless
-        {
-            assert!(!fields[7].contains("OW"), "{line}");
-            assert!(OTHER_TYPES.iter().any(|category| fields[6].contains(category)), "{line}");
-            assert!(TAKE_AWAY.contains(&fields[0]), "{line}");
+    for fixture in [REDIS, VALKEY] {
+        let commands = recorded(fixture, false);
+        for line in fixture.lines().filter(|line| !line.starts_with('#')) {
+            let fields: Vec<_> = line.split(' ').collect();
+            let writes = fields[2].split(',').any(|flag| flag == "write");
+            if writes && class(&commands, fields[0]) == Class::Harmless {
+                assert!(!fields[7].contains("OW"), "{line}");
+                assert!(OTHER_TYPES.iter().any(|category| fields[6].contains(category)), "{line}");
+                assert!(TAKE_AWAY.contains(&fields[0]), "{line}");
+            }
         }
+    }
+}
+
+#[test]
+fn what_is_new_in_valkey_has_its_class() {
+    let commands = recorded(VALKEY, false);
+    for (name, expected) in [
+        ("commandlog", Class::Harmless),
+        ("waitaof", Class::Harmless),
+        ("cluster|slot-stats", Class::Harmless),
+        ("client|capa", Class::Session),
+        ("client|import-source", Class::Session),
+        ("script", Class::Anything),
+    ] {
+        assert_eq!(class(&commands, name), expected, "{name}");
     }
 }
 

@@ -17,6 +17,7 @@ use xps_runtime::sockets::{self, Socket, SocketState};
 use crate::coherence::Cause;
 use crate::commands::Commands;
 use crate::current::Current;
+use crate::pulse::Pulse;
 use crate::shared::{Place, Shared, lock};
 use crate::store::{Buckets, Entries, SettingsMap, store_commands, store_users};
 use crate::users::Users;
@@ -27,6 +28,8 @@ pub struct Kernel {
     pub shared: Arc<Shared>,
     /// The installation itself: hooks for new interfaces, maps. `None` once it was taken out of the stack.
     pub installed: Mutex<Option<Installed>>,
+    /// Whether the server is alive.
+    pub pulse: Arc<Pulse>,
     /// Switches and lease.
     pub control: Control,
     /// What the programs count for the agent.
@@ -58,6 +61,7 @@ impl Kernel {
         let secret = control.read().secret;
         Ok(Arc::new(Self {
             shared: Arc::new(Shared::new(config, secret, buckets, settings, entries, entries_max)),
+            pulse: Arc::default(),
             control,
             state: installed.state(),
             flows: Mutex::new(flows),

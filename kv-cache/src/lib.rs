@@ -23,7 +23,9 @@
 //!
 //! - [`watch`]: looks at the server and its connections; [`whereabouts`]: where it is, if it has a name.
 //! - [`coherence`]: decides from what was seen; pure.
-//! - [`freshness`], [`tracking`], [`clock`]: how old a value may be where not every write is seen.
+//! - [`freshness`], [`tracking`], [`clock`]: how old a value may be where not every write is seen; `invalidation`, `ownership`: what the
+//!   server says for that, pure.
+//! - [`pulse`]: whether the server is alive at all.
 //! - [`commands`]: what the server's commands may change.
 //! - [`users`]: which users may read every key; pure. [`strangers`]: whether those without a name may.
 //! - [`redis`]: the agent's own connection, [`credentials`]: as whom; [`link`], [`tls`]: over what, also for clients.
@@ -54,13 +56,16 @@ pub mod current;
 pub mod fill;
 pub mod freshness;
 pub mod idle;
+mod invalidation;
 pub mod kernel;
 pub mod latencies;
 pub mod limits;
 pub mod link;
 pub mod metrics;
+mod ownership;
 pub mod path;
 pub mod process;
+pub mod pulse;
 pub mod redis;
 pub mod relay;
 pub mod reload;

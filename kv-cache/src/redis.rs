@@ -291,8 +291,10 @@ pub struct Info {
     pub run_id: String,
     /// `role`: `master` or `slave`.
     pub role: String,
-    /// `redis_mode`: `standalone`, `cluster` or `sentinel`.
+    /// `redis_mode` (Valkey: `server_mode`): `standalone`, `cluster` or `sentinel`.
     pub mode: String,
+    /// Whether a coordinated failover (`FAILOVER`) is under way: the role changes without a further command.
+    pub failing_over: bool,
     /// Whether the data is still being loaded.
     pub loading: bool,
     /// `maxmemory`, in bytes; 0 is no limit.
@@ -323,7 +325,11 @@ impl Info {
             version: field("redis_version"),
             run_id: field("run_id"),
             role: field("role"),
-            mode: field("redis_mode"),
+            mode: Some(field("redis_mode"))
+                .filter(|mode| !mode.is_empty())
+                .unwrap_or_else(|| field("server_mode")),
+            // Servers before 6.2 have no such command and no such field.
+            failing_over: !matches!(field("master_failover_state").as_str(), "" | "no-failover"),
             loading: field("loading") == "1",
             maxmemory: field("maxmemory").parse().unwrap_or(0),
             maxmemory_policy: field("maxmemory_policy"),
@@ -390,6 +396,23 @@ mod tests {
         );
         assert_eq!((info.role.as_str(), info.run_id.as_str(), info.maxmemory), ("master", "abc", 5));
         assert_eq!((info.maxmemory_policy.as_str(), info.modules), ("noeviction", vec!["bf".to_owned()]));
+    }
+
+    #[test]
+    fn a_failover_is_seen() {
+        let info =
+            |more: &str| Info::parse(&format!("redis_version:7.0.15\r\nredis_mode:standalone\r\n{more}"));
+        assert!(!info("").failing_over && !info("master_failover_state:no-failover\r\n").failing_over);
+        assert!(info("master_failover_state:waiting-for-sync\r\n").failing_over);
+        assert!(info("master_failover_state:failover-in-progress\r\n").failing_over);
+    }
+
+    #[test]
+    fn valkey_tells_its_mode_by_another_name() {
+        let info = Info::parse(
+            "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.1\r\nserver_mode:cluster\r\n",
+        );
+        assert_eq!(info.mode, "cluster");
     }
 
     #[test]

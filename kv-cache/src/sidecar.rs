@@ -35,7 +35,7 @@ use crate::report::{Report, Source};
 use crate::reports::Reports;
 use crate::shared::{Place, Shared, lock};
 use crate::source::ConfigSource;
-use crate::{admin, bypass, clock, fill, idle, path, sweep, tls, top, tracking, watch as watcher};
+use crate::{admin, bypass, clock, fill, idle, path, pulse, sweep, tls, top, tracking, watch as watcher};
 
 /// How often the lease is renewed during its time.
 const RENEWALS: u32 = 4;
@@ -237,6 +237,7 @@ fn start_kernel(
     };
     start_cache(&kernel.shared, Arc::<Kernel>::clone(kernel), Reports::Ring(Box::new(events)), tasks, stop);
     tasks.spawn(sweep::flows(Arc::clone(kernel), stop.clone()));
+    tasks.spawn(pulse::run(Arc::clone(kernel), stop.clone()));
     let devices = Devices::watch(interfaces).context("interfaces cannot be watched")?;
     tasks.spawn(follow_devices(Arc::clone(kernel), config.wishes.clone(), devices, stop.clone()));
     let lease = Lease::start(Arc::clone(kernel))?;
@@ -343,8 +344,8 @@ fn follow(kernel: &Kernel, wishes: &Wishes, known: &[Interface], event: &DeviceE
     all.append(&mut skipped);
 }
 
-/// Renews the lease from a thread of its own, so that a busy runtime does not let it lapse, as long as the fill loop shows
-/// signs of life.
+/// Renews the lease from a thread of its own, so that a busy runtime does not let it lapse, as long as the fill loop and the
+/// server show signs of life.
 struct Lease {
     stopping: Arc<AtomicBool>,
     thread: thread::JoinHandle<()>,
@@ -370,7 +371,8 @@ impl Lease {
                     (lease, lease / (2 * RENEWALS))
                 };
                 if alive && !kernel.shared.draining.load(Ordering::Acquire) {
-                    kernel.control.renew_lease(lease, freshness.until_ns());
+                    let until_ns = freshness.until_ns().min(kernel.pulse.until_ns());
+                    kernel.control.renew_lease(lease, until_ns);
                 }
                 thread::sleep(pause);
             }

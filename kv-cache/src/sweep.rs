@@ -2,12 +2,13 @@
 //!
 //! A flow is forgotten when the server's socket for it was absent in two looks at least a second apart. If its handler
 //! still holds buckets, the server must also say that it has no such client: it may be carrying out a write of a
-//! connection that was closed under it. Such a flow does not wait for the minute that its socket may be in TIME_WAIT, since
+//! connection that was closed under it. A server that is gone carries out nothing. Such a flow does not wait for the minute that its socket may be in TIME_WAIT, since
 //! as long as it holds the global bucket nobody gets hits.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kv_fastpath::coherence::REPLY_LEAVES;
@@ -96,8 +97,7 @@ async fn collect(kernel: &Kernel, redis: &Server, ended: &mut Ended) -> Result<(
             }
         } else {
             if clients.is_none() {
-                let mut connection = Connection::open(redis).await?;
-                clients = Some(connection.clients().await?.into_iter().collect::<HashSet<_>>());
+                clients = Some(server_clients(&kernel.shared, redis).await?);
             }
             let address = client_address(&key).to_string();
             if clients.as_ref().is_some_and(|clients| clients.contains(&address)) {
@@ -121,6 +121,22 @@ async fn collect(kernel: &Kernel, redis: &Server, ended: &mut Ended) -> Result<(
         }
     }
     Ok(())
+}
+
+/// The server's clients, as it says itself; none of a server that is gone.
+async fn server_clients(shared: &Shared, redis: &Server) -> Result<HashSet<String>, RedisError> {
+    match Connection::open(redis).await {
+        Ok(mut connection) => Ok(connection.clients().await?.into_iter().collect()),
+        // Nobody listens, nor does the watch have a server: what was under way ended with it. A client that reconnects from
+        // the same port would wait for this flow until there is another server.
+        Err(RedisError::Connect { source, .. })
+            if source.kind() == std::io::ErrorKind::ConnectionRefused
+                && !shared.coherent.load(Ordering::Acquire) =>
+        {
+            Ok(HashSet::new())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether a flow has an offset that somebody must go on translating.

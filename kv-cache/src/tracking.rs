@@ -8,18 +8,15 @@
 //! src/server.c), so the answer to a beat comes behind the invalidations of everything that was carried out before the
 //! beat before it was sent: for the bound's length from then on, hits are allowed.
 //!
-//! `SWAPDB` invalidates no key. Where it may come unseen (a replica's master, a unix socket), its count in
-//! `INFO commandstats`, asked for with each beat, gives it away.
-//!
-//! [`Reader`] is sans-IO; the rest is the connection.
+//! Some changes invalidate no key: `SWAPDB`, where it comes unseen, and slots that a cluster's node loses. What gives them away
+//! ([`crate::ownership`]) is asked for with each beat. A server that does not answer for its data (`-LOADING`, `-MASTERDOWN`)
+//! refuses the beat's PING like any GET.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kv_fastpath::coherence::{PENDING_BITS, bucket_of};
-use redis_protocol::resp3::decode::complete::decode;
-use redis_protocol::resp3::types::OwnedFrame as Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -27,7 +24,9 @@ use xps_runtime::control::monotonic_ns;
 use xps_runtime::link::Stream;
 
 use crate::credentials::Server;
+use crate::invalidation::{Answer, Message, Reader};
 use crate::link::Link;
+use crate::ownership::Ownership;
 use crate::redis::{ANSWER_TIMEOUT, RedisError, connect, encode, retry_delay};
 use crate::shared::{Shared, count};
 use crate::store::key_hash;
@@ -35,94 +34,37 @@ use crate::store::key_hash;
 /// Beats during the bound, at least.
 const BEATS: u32 = 4;
 
-/// Longest message that is taken: a push holds the keys that one round of Redis's event loop has changed.
-const MESSAGE_BYTES_MAX: usize = 256 << 20;
-
-/// What a message says.
-#[derive(Debug, PartialEq, Eq)]
-enum Message {
-    /// These keys may have changed.
-    Changed(Vec<Vec<u8>>),
-    /// Any key may have changed.
-    All,
-    /// An answer to a question.
-    Answer(Answer),
-    /// A push of another kind.
-    Other,
+/// What a beat asks, in this order. The last one's answer is the beat's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    Ping,
+    Stats,
+    ClusterInfo,
+    ClusterNodes,
 }
 
-/// An answer.
-#[derive(Debug, PartialEq, Eq)]
-enum Answer {
-    Text(String),
-    Error(String),
-    Other,
-}
+impl Question {
+    const STANDALONE: &[Self] = &[Self::Ping, Self::Stats];
+    const CLUSTER: &[Self] = &[Self::Ping, Self::Stats, Self::ClusterInfo, Self::ClusterNodes];
 
-/// Reads messages out of a stream.
-#[derive(Debug, Default)]
-struct Reader {
-    received: Vec<u8>,
-    at: usize,
-}
-
-impl Reader {
-    /// The next whole message.
-    fn next(&mut self) -> Result<Option<Message>, RedisError> {
-        let decoded =
-            decode(&self.received[self.at..]).map_err(|error| RedisError::Protocol(error.to_string()))?;
-        let Some((frame, length)) = decoded else {
-            self.received.drain(..self.at);
-            self.at = 0;
-            if self.received.len() > MESSAGE_BYTES_MAX {
-                return Err(RedisError::Protocol(format!("larger than {MESSAGE_BYTES_MAX} bytes")));
-            }
-            return Ok(None);
-        };
-        self.at += length;
-        Ok(Some(message(frame)))
-    }
-}
-
-fn message(frame: Frame) -> Message {
-    match frame {
-        Frame::Push { data, .. } => invalidation(data),
-        Frame::SimpleString { data, .. }
-        | Frame::BlobString { data, .. }
-        | Frame::VerbatimString { data, .. } => {
-            Message::Answer(Answer::Text(String::from_utf8_lossy(&data).into_owned()))
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ping => "PING",
+            Self::Stats => "INFO commandstats",
+            Self::ClusterInfo => "CLUSTER INFO",
+            Self::ClusterNodes => "CLUSTER NODES",
         }
-        Frame::SimpleError { data, .. } => Message::Answer(Answer::Error(data)),
-        Frame::BlobError { data, .. } => {
-            Message::Answer(Answer::Error(String::from_utf8_lossy(&data).into_owned()))
-        }
-        _ => Message::Answer(Answer::Other),
     }
-}
 
-fn invalidation(data: Vec<Frame>) -> Message {
-    let bytes = |frame: &Frame| match frame {
-        Frame::BlobString { data, .. } | Frame::SimpleString { data, .. } => Some(data.clone()),
-        _ => None,
-    };
-    let mut parts = data.into_iter();
-    if parts.next().as_ref().and_then(bytes).as_deref() != Some(b"invalidate".as_slice()) {
-        return Message::Other;
-    }
-    match parts.next() {
-        Some(Frame::Array { data, .. }) => {
-            let keys: Vec<_> = data.iter().filter_map(bytes).collect();
-            // A key of another form would be one that is missed.
-            if keys.len() == data.len() { Message::Changed(keys) } else { Message::All }
+    /// What the agent's user must be allowed.
+    const fn rule(self) -> &'static str {
+        match self {
+            Self::Ping => "+ping",
+            Self::Stats => "+info",
+            Self::ClusterInfo => "+cluster|info",
+            Self::ClusterNodes => "+cluster|nodes",
         }
-        _ => Message::All,
     }
-}
-
-/// How often SWAPDB was carried out, from `INFO commandstats`.
-fn swaps(stats: &str) -> u64 {
-    let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_swapdb:calls="));
-    line.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
 }
 
 /// Tracks while it is wanted, until `stop` turns true.
@@ -168,11 +110,19 @@ struct Tracking<'a> {
     /// Where it leads, for messages.
     address: String,
     reader: Reader,
-    /// When the beats that are not answered yet were sent, `CLOCK_MONOTONIC` in nanoseconds.
-    sent: VecDeque<u64>,
+    user: &'a str,
+    /// What each beat asks.
+    questions: &'static [Question],
+    /// What was asked and is not answered yet.
+    asked: VecDeque<Question>,
+    /// When the last beat was sent, `CLOCK_MONOTONIC` in nanoseconds.
+    sent: u64,
     /// When the last beat that was answered was sent.
     before: Option<u64>,
-    swaps: Option<u64>,
+    /// What the beat's answers have told so far.
+    seen: Ownership,
+    /// What the beat before told.
+    known: Option<Ownership>,
 }
 
 /// Tracks as long as the connection lasts; gives what ended it.
@@ -186,9 +136,13 @@ async fn track(shared: &Shared, failures: &mut u32) -> RedisError {
             stream: connect(&redis).await?,
             address: redis.address.to_string(),
             reader: Reader::default(),
-            sent: VecDeque::new(),
+            user: redis.user(),
+            questions: Question::STANDALONE,
+            asked: VecDeque::new(),
+            sent: 0,
             before: None,
-            swaps: None,
+            seen: Ownership::default(),
+            known: None,
         };
         tracking.begin(&redis).await?;
         Ok(tracking)
@@ -198,7 +152,6 @@ async fn track(shared: &Shared, failures: &mut u32) -> RedisError {
         Ok(Err(error)) => return error,
         Err(_) => return RedisError::Timeout(ANSWER_TIMEOUT),
     };
-    *failures = 0;
     let mut beats = interval(bound / BEATS);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -213,29 +166,31 @@ async fn track(shared: &Shared, failures: &mut u32) -> RedisError {
         if let Err(error) = turn {
             return error;
         }
+        // Not before: a server that is loading takes the connection and answers no beat.
+        if tracking.before.is_some() {
+            *failures = 0;
+        }
     }
 }
 
 impl Tracking<'_> {
     /// Introduces itself and asks for invalidations.
     async fn begin(&mut self, redis: &Server) -> Result<(), RedisError> {
-        let user = redis.user();
         let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
         if !redis.username.is_empty() || !redis.password.is_empty() {
-            hello.extend([b"AUTH".as_slice(), user.as_bytes(), redis.password.reveal().as_bytes()]);
+            hello.extend([b"AUTH".as_slice(), self.user.as_bytes(), redis.password.reveal().as_bytes()]);
         }
-        self.ask("HELLO", &hello, user).await?;
-        self.ask("CLIENT TRACKING", &[b"CLIENT", b"TRACKING", b"ON", b"BCAST"], user).await?;
-        // Each beat asks for it: better to know now that it is refused.
-        self.ask("INFO commandstats", &[b"INFO", b"commandstats"], user).await
+        self.ask("HELLO", &hello).await?;
+        self.ask("CLIENT TRACKING", &[b"CLIENT", b"TRACKING", b"ON", b"BCAST"]).await?;
+        let cluster = self.ask("INFO cluster", &[b"INFO", b"cluster"]).await?;
+        if cluster.contains("cluster_enabled:1") {
+            self.questions = Question::CLUSTER;
+        }
+        Ok(())
     }
 
-    async fn ask(
-        &mut self,
-        command: &'static str,
-        arguments: &[&[u8]],
-        user: &str,
-    ) -> Result<(), RedisError> {
+    /// One question and its answer, if that is a text.
+    async fn ask(&mut self, command: &'static str, arguments: &[&[u8]]) -> Result<String, RedisError> {
         let mut request = Vec::new();
         encode(&mut request, arguments);
         self.stream.write_all(&request).await?;
@@ -243,14 +198,10 @@ impl Tracking<'_> {
         loop {
             match self.reader.next()? {
                 Some(Message::Answer(Answer::Error(error))) => {
-                    let hint = if error.starts_with("NOPERM") {
-                        format!(" (ACL SETUSER {user} +hello +client|tracking +info +ping)")
-                    } else {
-                        String::new()
-                    };
-                    return Err(RedisError::Refused { command, answer: error + &hint });
+                    return Err(self.refused(command, error, "+hello +client|tracking +info +ping"));
                 }
-                Some(Message::Answer(_)) => return Ok(()),
+                Some(Message::Answer(Answer::Text(text))) => return Ok(text),
+                Some(Message::Answer(Answer::Other)) => return Ok(String::new()),
                 // Nothing is cached on its word yet.
                 Some(_) => {}
                 None => {
@@ -262,6 +213,13 @@ impl Tracking<'_> {
         }
     }
 
+    fn refused(&self, command: &'static str, error: String, rules: &str) -> RedisError {
+        let refused_by_rules = error.starts_with("NOPERM");
+        let hint =
+            if refused_by_rules { format!(" (ACL SETUSER {} {rules})", self.user) } else { String::new() };
+        RedisError::Refused { command, answer: error + &hint }
+    }
+
     /// Sends a beat, if the one before is answered.
     async fn beat(&mut self) -> Result<(), RedisError> {
         let peer = self.stream.tcp().peer_addr()?;
@@ -269,14 +227,17 @@ impl Tracking<'_> {
             return Err(RedisError::Moved { address: self.address.clone() });
         }
         let now = monotonic_ns();
-        if let Some(sent) = self.sent.front() {
-            let late = Duration::from_nanos(now.saturating_sub(*sent)) > self.shared.freshness.bound();
+        if !self.asked.is_empty() {
+            let late = Duration::from_nanos(now.saturating_sub(self.sent)) > self.shared.freshness.bound();
             return if late { Err(RedisError::Timeout(self.shared.freshness.bound())) } else { Ok(()) };
         }
         let mut request = Vec::new();
-        encode(&mut request, &[b"PING"]);
-        encode(&mut request, &[b"INFO", b"commandstats"]);
-        self.sent.push_back(now);
+        for question in self.questions {
+            let words: Vec<&[u8]> = question.name().split(' ').map(str::as_bytes).collect();
+            encode(&mut request, &words);
+            self.asked.push_back(*question);
+        }
+        self.sent = now;
         self.stream.write_all(&request).await?;
         Ok(self.stream.flush().await?)
     }
@@ -296,80 +257,48 @@ impl Tracking<'_> {
                     self.shared.buckets.invalidate_all();
                     count(&self.shared.counts.invalidations_all);
                 }
-                Message::Answer(Answer::Text(text)) => self.answered(&text),
-                Message::Answer(Answer::Error(error)) => {
-                    return Err(RedisError::Refused { command: "INFO commandstats", answer: error });
-                }
-                Message::Answer(Answer::Other) | Message::Other => {}
+                Message::Answer(answer) => self.answered(answer)?,
+                Message::Other => {}
             }
         }
         Ok(())
     }
 
-    fn answered(&mut self, text: &str) {
-        if text == "PONG" {
-            return;
+    fn answered(&mut self, answer: Answer) -> Result<(), RedisError> {
+        let unexpected = |what: &str| RedisError::Protocol(format!("{what} on the tracking connection"));
+        let question = self.asked.pop_front().ok_or_else(|| unexpected("an answer without a question"))?;
+        let text = match answer {
+            Answer::Text(text) => text,
+            Answer::Error(error) => return Err(self.refused(question.name(), error, question.rule())),
+            Answer::Other => return Err(unexpected(question.name())),
+        };
+        match question {
+            Question::Ping => {}
+            Question::Stats => self.seen = Ownership::of_stats(&text),
+            Question::ClusterInfo => self.seen.add_cluster_info(&text),
+            Question::ClusterNodes => {
+                if !self.seen.add_cluster_nodes(&text) {
+                    return Err(unexpected("CLUSTER NODES without the node itself"));
+                }
+            }
         }
-        let swaps = Some(swaps(text));
-        if self.swaps.is_some() && self.swaps != swaps {
+        if self.asked.is_empty() {
+            self.complete();
+        }
+        Ok(())
+    }
+
+    /// All of a beat is answered.
+    fn complete(&mut self) {
+        let seen = std::mem::take(&mut self.seen);
+        if self.known.as_ref().is_some_and(|known| seen.changed_since(known)) {
             self.shared.buckets.invalidate_all();
             count(&self.shared.counts.invalidations_all);
         }
-        self.swaps = swaps;
-        let Some(sent) = self.sent.pop_front() else { return };
-        if let Some(before) = self.before.replace(sent) {
+        self.known = Some(seen);
+        if let Some(before) = self.before.replace(self.sent) {
             let bound = u64::try_from(self.shared.freshness.bound().as_nanos()).unwrap_or(u64::MAX);
             self.shared.freshness.beat(before.saturating_add(bound));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn messages(bytes: &[u8]) -> Vec<Message> {
-        let mut reader = Reader::default();
-        let mut messages = Vec::new();
-        // Cut anywhere, it is the same.
-        for byte in bytes {
-            reader.received.push(*byte);
-            while let Some(message) = reader.next().expect("RESP3") {
-                messages.push(message);
-            }
-        }
-        messages
-    }
-
-    #[test]
-    fn invalidations_are_told_from_answers() {
-        let bytes = b"+PONG\r\n>2\r\n$10\r\ninvalidate\r\n*2\r\n$1\r\na\r\n$2\r\n\r\n\r\n>2\r\n$10\r\ninvalidate\r\n_\r\n\
-            >3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n-ERR no\r\n";
-        let expected = [
-            Message::Answer(Answer::Text("PONG".into())),
-            Message::Changed(vec![b"a".to_vec(), b"\r\n".to_vec()]),
-            Message::All,
-            Message::Other,
-            Message::Answer(Answer::Error("ERR no".into())),
-        ];
-        assert_eq!(messages(bytes), expected);
-    }
-
-    #[test]
-    fn what_is_not_a_list_of_keys_means_all() {
-        for bytes in [
-            b">2\r\n$10\r\ninvalidate\r\n$1\r\na\r\n".as_slice(),
-            b">1\r\n$10\r\ninvalidate\r\n",
-            b">2\r\n$10\r\ninvalidate\r\n*1\r\n:1\r\n",
-        ] {
-            assert_eq!(messages(bytes), [Message::All]);
-        }
-    }
-
-    #[test]
-    fn swaps_are_counted() {
-        let stats = "# Commandstats\r\ncmdstat_get:calls=5,usec=1\r\ncmdstat_swapdb:calls=12,usec=34,usec_per_call=2\r\n";
-        assert_eq!(swaps(stats), 12);
-        assert_eq!(swaps("# Commandstats\r\n"), 0);
     }
 }

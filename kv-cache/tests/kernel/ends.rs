@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::support::{ACCELERATED, Lab, Options, PLAIN, bulk, request, until};
+use crate::support::{ACCELERATED, Lab, Options, PLAIN, bulk, request, signal, until};
 
 /// Waits until the table holds no flow of a client through the accelerated port but `left`.
 fn flows_are(lab: &Lab, left: u64) -> Result<()> {
@@ -119,5 +119,26 @@ fn a_killed_server_comes_back_with_its_own_data() {
             lab.expect_hits(20, || (0..20).try_for_each(|_| fast.holds("key", "saved")))?;
         }
         Ok(())
+    });
+}
+
+#[test]
+fn what_a_dead_server_held_is_given_back_before_there_is_another() {
+    Lab::run(Options::default(), |lab| {
+        let mut client = lab.client(ACCELERATED)?;
+        client.set("key", "value")?;
+        lab.warm(&mut client, "key", "value")?;
+        // A write that the server dies with.
+        signal(lab.redis_id()?, "STOP")?;
+        client.ask("SET key lost")?;
+        std::thread::sleep(Duration::from_millis(50));
+        lab.kill_redis()?;
+        client.everything()?;
+        flows_are(lab, 0)?;
+        lab.start_redis()?;
+        let mut client = lab.client(ACCELERATED)?;
+        ensure!(client.get("key")?.is_none());
+        client.set("key", "new")?;
+        lab.warm(&mut client, "key", "new")
     });
 }

@@ -14,7 +14,7 @@ use kv_cache::{admin, client};
 use super::namespace::{BpfMount, Namespace, Place, remove_leftovers};
 use super::process::Process;
 use super::resp::{Client, shown};
-use super::{PATIENCE, kernel_tests, until};
+use super::{PATIENCE, kernel_tests, server_program, until};
 
 /// Redis's own port.
 pub(crate) const PLAIN: u16 = 6379;
@@ -163,7 +163,7 @@ impl Lab {
     /// Starts Redis, empty, and waits until it answers.
     pub(crate) fn start_redis(&mut self) -> Result<()> {
         let place = self.server.place();
-        let mut command = place.command("redis-server");
+        let mut command = place.command(server_program());
         command.args(["--port", &PLAIN.to_string(), "--save", "", "--appendonly", "no"]);
         command.args(["--protected-mode", "no", "--bind", "* -::*"]);
         command.args(["--enable-debug-command", "yes"]).args(&self.options.redis);

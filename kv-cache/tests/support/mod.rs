@@ -8,6 +8,7 @@ pub(crate) mod exposition;
 mod interrupt;
 mod lab;
 mod namespace;
+mod peer;
 mod process;
 mod random;
 mod resp;
@@ -18,11 +19,13 @@ pub(crate) use lab::{
     ACCELERATED, CLIENT_V4, CLIENT_V6, Lab, Options, PLAIN, SERVER_V4, SERVER_V6, Side, connect_from,
 };
 pub(crate) use namespace::Place;
+pub(crate) use peer::{Peer, info, signal};
 pub(crate) use process::resident_bytes;
 pub(crate) use random::Random;
 pub(crate) use resp::{Client, bulk, is_lost, request, shown};
 pub(crate) use trouble::{hurry, lose, rules};
 
+use std::ffi::OsString;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -30,6 +33,11 @@ use anyhow::{Result, bail};
 
 /// How long anything may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The server's program: Redis, or another that `XPS_REDIS_SERVER` names.
+pub(crate) fn server_program() -> OsString {
+    std::env::var_os("XPS_REDIS_SERVER").unwrap_or_else(|| "redis-server".into())
+}
 
 /// Whether kernel tests run. Without `XPS_KERNEL_TESTS=1` says why not.
 ///
