@@ -7,6 +7,7 @@
 //! - [`linearizability`], [`soak`]: long tests of kv-cache, run by [`trial`].
 //! - [`conformance`]: Redis's own test suite through kv-cache.
 //! - [`check`]: everything that must hold before a change lands (`cargo xtask test`).
+//! - [`download`], [`valkey`]: source packages, and a server that is built from one.
 //! - [`workspace`], [`machine`], [`cleanup`]: where things are, what the machine spends, what must go at the end.
 
 mod bench;
@@ -14,12 +15,14 @@ mod check;
 mod cleanup;
 mod conformance;
 mod demo;
+mod download;
 mod lab;
 mod linearizability;
 mod machine;
 mod setup;
 mod soak;
 mod trial;
+mod valkey;
 mod workspace;
 
 use clap::{Parser, Subcommand};

@@ -1,9 +1,11 @@
 //! `cargo xtask test`: everything that must hold before a change lands.
 //!
-//! Each step is run whatever became of those before it. [`step`] counts, [`fuzz`] finds the fuzz targets.
+//! Each step is run whatever became of those before it. [`step`] counts, [`fuzz`] finds the fuzz targets, [`valkey`] puts
+//! Valkey in Redis's place.
 
 mod fuzz;
 mod step;
+mod valkey;
 
 use crate::{conformance, setup, workspace};
 use anyhow::Result;
@@ -15,12 +17,13 @@ use step::{Outcome, run_counted};
 /// What to check.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only these steps (comma-separated or repeated): format, clippy, unit, doc, integration, conformance, fuzz, deny.
+    /// Only these steps (comma-separated or repeated): format, clippy, unit, doc, integration, valkey, conformance, fuzz, deny.
     #[arg(long, value_name = "STEP", value_delimiter = ',', value_parser = NAMES)]
     only: Vec<String>,
 }
 
-const NAMES: [&str; 8] = ["format", "clippy", "unit", "doc", "integration", "conformance", "fuzz", "deny"];
+const NAMES: [&str; 9] =
+    ["format", "clippy", "unit", "doc", "integration", "valkey", "conformance", "fuzz", "deny"];
 
 /// Tells tests that need root and a kernel that they must run (1) or that they say why they don't (unset).
 const KERNEL_TESTS: &str = "XPS_KERNEL_TESTS";
@@ -40,6 +43,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             )),
             "doc" => outcomes.push(run_counted("doc tests", cargo("test").args(["--workspace", "--doc"]))),
             "integration" => outcomes.push(integration()),
+            "valkey" => outcomes.push(valkey::run()),
             "conformance" => outcomes.push(conformance()),
             "fuzz" => outcomes.extend(fuzz::run()),
             _ => outcomes.extend(deny()),
@@ -52,6 +56,10 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
 fn cargo(subcommand: &str) -> Command {
     let mut command = workspace::cargo();
     command.arg(subcommand);
+    if subcommand == "test" {
+        // All test programs are run, whatever fails.
+        command.arg("--no-fail-fast");
+    }
     if workspace::is_ci() {
         command.arg("--locked");
     }

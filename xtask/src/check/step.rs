@@ -45,9 +45,8 @@ pub(super) fn run(name: &str, command: &mut Command) -> Outcome {
     }
 }
 
-/// Runs `cargo test` and adds up the tests it counts. All test programs are run, whatever fails.
+/// Runs `cargo test` and adds up the tests it counts.
 pub(super) fn run_counted(name: &str, command: &mut Command) -> Outcome {
-    command.arg("--no-fail-fast");
     announce(name, command);
     let start = Instant::now();
     let mut child = match command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn() {

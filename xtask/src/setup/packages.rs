@@ -23,6 +23,8 @@ const PACKAGES: &[Package] = &[
     package("libstd-rust-web-dev-bpf", "core for that target"),
     package("gcc", "the host's linker"),
     package("g++", "libFuzzer"),
+    package("make", "Valkey, which is built for tests"),
+    package("xz-utils", "its source package"),
     package("redis-server", "the server that is measured"),
     package("redis-tools", "redis-benchmark and redis-cli"),
     package("tcl", "Redis's test suite"),

@@ -1,0 +1,37 @@
+//! Kernel tests with Valkey in Redis's place: those of what servers may do differently.
+
+use super::step::{Outcome, run_counted};
+use super::{KERNEL_TESTS, cargo};
+use crate::{valkey, workspace};
+
+/// Names the server's program to the tests.
+const SERVER: &str = "XPS_REDIS_SERVER";
+
+/// The modules of the kernel tests that are run.
+const MODULES: [&str; 8] =
+    ["bounded::", "cluster::", "hits::", "replicas::", "sessions::", "user::", "users::", "writes::"];
+
+/// Runs them; only root can, and CI must.
+pub(super) fn run() -> Outcome {
+    let name = format!("kernel tests with Valkey {}", valkey::VERSION);
+    if !workspace::is_root() {
+        if workspace::is_ci() {
+            return Outcome::failure(&name, "CI must run as root: kernel tests are mandatory there");
+        }
+        return Outcome {
+            name,
+            passed: 0,
+            failed: 0,
+            seconds: 0.0,
+            note: Some("left out: they need root".into()),
+        };
+    }
+    let server = match valkey::server() {
+        Ok(server) => server,
+        Err(error) => return Outcome::failure(&name, &format!("{error:#}")),
+    };
+    let mut command = cargo("test");
+    command.args(["--package", "kv-cache", "--test", "kernel"]);
+    command.arg("--").args(MODULES).env(KERNEL_TESTS, "1").env(SERVER, server);
+    run_counted(&name, &mut command)
+}
