@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use xps_core::flow::FlowKey;
 use xps_core::splice::{Splice, flag};
-use xps_runtime::control::tai_ns;
+use xps_runtime::control::{tai_ns, thread_cpu_ns};
 use xps_runtime::ended::{Ended, flow_key};
 use xps_runtime::sockets::{self, Socket, SocketState};
 
@@ -28,7 +28,8 @@ use crate::shared::{Cache, Shared, count, lock, now_ms};
 
 /// Time between two looks, at least.
 const PERIOD: Duration = Duration::from_secs(1);
-/// How much longer than a look the time between two is: the kernel walks over all its sockets, whosever they are.
+/// How much longer than the CPU time of a look the time between two is: the kernel walks over all its sockets, whosever
+/// they are. Not longer than the time that it took: on a busy machine that would put off what frees everybody's hits.
 const SHARE: u32 = 300;
 
 /// Sweeps entries until `stop` turns true.
@@ -64,10 +65,12 @@ pub async fn flows(kernel: Arc<Kernel>, mut stop: watch::Receiver<bool>) {
         if start < due {
             continue;
         }
-        if let Err(error) = collect(&kernel, &kernel.shared.config.read().redis, &mut ended).await {
+        let mut cost = Duration::ZERO;
+        if let Err(error) = collect(&kernel, &kernel.shared.config.read().redis, &mut ended, &mut cost).await
+        {
             tracing::debug!(%error, "flows that have ended cannot be told now");
         }
-        due = start + start.elapsed() * SHARE;
+        due = start + cost * SHARE;
     }
 }
 
@@ -82,11 +85,20 @@ enum SweepError {
     Redis(#[from] RedisError),
 }
 
-async fn collect(kernel: &Kernel, redis: &Server, ended: &mut Ended) -> Result<(), SweepError> {
+/// Looks once; says in `cost` what that took of a CPU.
+async fn collect(
+    kernel: &Kernel,
+    redis: &Server,
+    ended: &mut Ended,
+    cost: &mut Duration,
+) -> Result<(), SweepError> {
     let gone = tokio::task::block_in_place(|| {
+        let before = thread_cpu_ns();
         // The flows first: one that is opened in between has a socket when these are listed.
         let flows = lock(&kernel.flows).keys()?;
-        ended.look(&flows, redis.address.port()).map_err(SweepError::Sockets)
+        let gone = ended.look(&flows, redis.address.port()).map_err(SweepError::Sockets);
+        *cost = Duration::from_nanos(thread_cpu_ns().saturating_sub(before));
+        gone
     })?;
     let mut clients = None;
     for key in gone {

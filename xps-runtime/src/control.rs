@@ -120,6 +120,12 @@ pub fn tai_ns() -> u64 {
     clock_ns(libc::CLOCK_TAI)
 }
 
+/// CPU time of this thread in nanoseconds (`CLOCK_THREAD_CPUTIME_ID`): what work costs, however busy the machine is.
+#[must_use]
+pub fn thread_cpu_ns() -> u64 {
+    clock_ns(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
 fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is valid; these clocks always exist.

@@ -246,7 +246,7 @@ impl Conformance {
             // In strict mode the user path only relays.
             Side::User => (Mode::User, &[every_miss, "coherence.mode=bounded"][..]),
         };
-        Ok(Some(Sidecar::start_with(lab, &self.program, mode, settings)?))
+        Ok(Some(Sidecar::start(lab, &self.program, mode, settings)?))
     }
 }
 

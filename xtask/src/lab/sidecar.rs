@@ -31,13 +31,9 @@ pub(crate) struct Sidecar {
 }
 
 impl Sidecar {
-    /// Starts kv-cache in Redis's place with its default settings, but for ports, path and pin folder, and waits until it says that it is ready.
-    pub(crate) fn start(lab: &Lab, program: &Path, mode: Mode) -> Result<Self> {
-        Self::start_with(lab, program, mode, &[])
-    }
-
-    /// The same with some settings changed, as `section.key=value`.
-    pub(crate) fn start_with(lab: &Lab, program: &Path, mode: Mode, settings: &[&str]) -> Result<Self> {
+    /// Starts kv-cache in Redis's place and waits until it says that it is ready. Its settings are the defaults, but for
+    /// ports, path and pin folder, and `settings`, as `section.key=value`.
+    pub(crate) fn start(lab: &Lab, program: &Path, mode: Mode, settings: &[&str]) -> Result<Self> {
         let ports = lab.ports();
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.admin));
         let path = lab.folder().join("kv-cache.toml");
