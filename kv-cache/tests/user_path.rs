@@ -185,8 +185,24 @@ fn check_prints_ok_or_all_mistakes() {
     assert!(text.contains("did you mean \"address\"") && text.contains("power of two"), "{text}");
 }
 
+/// Keeps this thread, and the processes that it starts, on one processor: loopback hands packets over in the order in which
+/// one processor sends them, and in no order between two.
+fn stay_on_one_processor() {
+    // SAFETY: plain data; zero is an empty set, and the pointers are valid for its size.
+    let kept = unsafe {
+        let mut all: libc::cpu_set_t = std::mem::zeroed();
+        let mut one: libc::cpu_set_t = std::mem::zeroed();
+        assert_eq!(libc::sched_getaffinity(0, size_of_val(&all), &raw mut all), 0);
+        let first = (0..libc::CPU_SETSIZE as usize).find(|cpu| libc::CPU_ISSET(*cpu, &all));
+        libc::CPU_SET(first.expect("a processor"), &mut one);
+        libc::sched_setaffinity(0, size_of_val(&one), &raw const one)
+    };
+    assert_eq!(kept, 0, "sched_setaffinity");
+}
+
 #[test]
 fn what_was_sent_first_on_another_connection_comes_first() {
+    stay_on_one_processor();
     let folder = tempfile::tempdir().expect("a folder");
     let (plain, accelerated, admin_address) = (free_address(), free_address(), free_address());
     let Some(_redis) = redis(folder.path(), plain) else { return };

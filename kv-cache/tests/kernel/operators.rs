@@ -2,7 +2,7 @@
 
 use anyhow::{Context, ensure};
 
-use crate::support::{ACCELERATED, Lab, Options, PLAIN, exposition, until};
+use crate::support::{ACCELERATED, Lab, Options, PLAIN, exposition, request, until};
 
 #[test]
 fn flushed_entries_are_gone_and_come_back() {
@@ -149,6 +149,9 @@ fn other_credentials_hold_from_the_next_connection_on() {
         ensure!(admin.command("CLIENT KILL USER default SKIPME yes")?.starts_with(b":"));
         let mut fast = lab.client(ACCELERATED)?;
         fast.check("AUTH open", "+OK\r\n")?;
-        lab.warm(&mut fast, "key", "value")
+        lab.warm(&mut fast, "key", "value")?;
+        // The end of a test asks Redis without a password.
+        admin.send(&request(&["CONFIG", "SET", "requirepass", ""]))?;
+        admin.expect(b"+OK\r\n")
     });
 }
