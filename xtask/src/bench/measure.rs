@@ -130,18 +130,16 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Measures two sides by turns; who begins changes with each round.
-pub(crate) fn alternate(plain: &mut Side<'_>, other: &mut Side<'_>, effort: Effort) -> Result<()> {
-    plain.calibrate()?;
-    other.calibrate()?;
-    for round in 0..effort.rounds {
-        if round % 2 == 0 {
-            plain.round(effort)?;
-            other.round(effort)?;
-        } else {
-            other.round(effort)?;
-            plain.round(effort)?;
+/// Measures sides by turns; who begins changes with each round.
+pub(crate) fn alternate(sides: &mut [&mut Side<'_>], effort: Effort) -> Result<()> {
+    for side in &mut *sides {
+        side.calibrate()?;
+    }
+    for _ in 0..effort.rounds {
+        for side in &mut *sides {
+            side.round(effort)?;
         }
+        sides.rotate_left(1);
     }
     Ok(())
 }

@@ -41,6 +41,9 @@ pub(crate) struct Options {
     /// Only these workloads (comma-separated or repeated).
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
+    /// Leave the user path out where the kernel path is to be had.
+    #[arg(long)]
+    kernel_only: bool,
     /// Measure this kv-cache binary instead of building one.
     #[arg(long, value_name = "PATH", env = "XPS_KV_CACHE")]
     kv_cache: Option<PathBuf>,
@@ -86,7 +89,7 @@ fn prepare_and_measure(options: &Options, chosen: &[Workload]) -> Result<Report>
         reflector: reflector.as_deref(),
         workloads: chosen,
         effort,
-        user_path: true,
+        user_path: !options.kernel_only,
     })
 }
 

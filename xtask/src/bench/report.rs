@@ -18,12 +18,16 @@ pub(crate) struct Row {
     pub(crate) plain: Option<Figures>,
     pub(crate) kernel: Option<Figures>,
     pub(crate) user: Option<Figures>,
+    /// HAProxy's TCP relay, in its own row.
+    pub(crate) haproxy: Option<Figures>,
     /// Kernel against plain; above 1 the kernel path is faster.
     pub(crate) ratio_rps: Option<f64>,
     /// Kernel against plain; below 1 the kernel path is faster.
     pub(crate) ratio_p50: Option<f64>,
     /// User path against the plain port, measured by turns with it; above 1 the user path is faster.
     pub(crate) ratio_rps_user: Option<f64>,
+    /// User path against HAProxy's relay, measured by turns with it; above 1 the user path is faster.
+    pub(crate) ratio_rps_haproxy: Option<f64>,
     /// Share of the requests on the user path that the sidecar counted as hits.
     pub(crate) hit_share_user: Option<f64>,
     /// Share of the requests on the accelerated port that the sidecar counted as hits.
@@ -41,9 +45,11 @@ impl Row {
             plain: None,
             kernel: None,
             user: None,
+            haproxy: None,
             ratio_rps: None,
             ratio_p50: None,
             ratio_rps_user: None,
+            ratio_rps_haproxy: None,
             hit_share_user: None,
             hit_share: None,
             path: None,
@@ -64,6 +70,8 @@ impl Row {
     pub(crate) fn compare_user(&mut self, plain: &Figures) {
         let user = self.user.as_ref().filter(|_| plain.rps > 0.0);
         self.ratio_rps_user = user.map(|user| rounded(user.rps / plain.rps));
+        self.ratio_rps_haproxy =
+            user.zip(self.haproxy.as_ref()).map(|(user, relay)| rounded(user.rps / relay.rps));
     }
 
     /// Adds a remark.
@@ -112,7 +120,12 @@ impl Report {
 
 impl Row {
     fn print(&self) {
-        let sides = [("plain", &self.plain), ("kernel", &self.kernel), ("user", &self.user)];
+        let sides = [
+            ("plain", &self.plain),
+            ("kernel", &self.kernel),
+            ("haproxy", &self.haproxy),
+            ("user", &self.user),
+        ];
         let mut name = self.workload;
         for (path, figures) in sides {
             let Some(figures) = figures else { continue };
@@ -137,6 +150,9 @@ impl Row {
         }
         if self.plain.is_none() && self.kernel.is_none() && self.user.is_none() {
             println!("{name:<22} not measured");
+        }
+        if let Some(ratio) = self.ratio_rps_haproxy {
+            println!("{:<22} (user path by HAProxy's relay: {ratio:.2})", "");
         }
         if let Some(note) = &self.note {
             println!("{:<22} ({note})", "");

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Keys that are loaded, cached and read; named as redis-benchmark names them with `-r`.
 pub(crate) const KEYS: u64 = 10_000;
@@ -9,7 +10,8 @@ pub(crate) const KEYS: u64 = 10_000;
 /// What a connection sends.
 #[derive(Clone, Copy)]
 pub(crate) enum Mix {
-    /// GETs: this share of them for loaded keys, %, the others for keys that do not exist and so are never cached.
+    /// GETs: this share of them for loaded keys, %, the others for keys that do not exist, each asked for once: kv-cache
+    /// keeps what it was asked for again.
     Share { percent: u64, value_bytes: usize },
     /// This share of GETs, %, the others SETs, all of loaded keys that are as popular as Zipf's law says.
     Zipf { percent: u64, value_bytes: usize },
@@ -60,7 +62,7 @@ impl Mix {
                 append(out, &[b"GET", key_name(key).as_bytes()]);
                 Expected::Value { key, bytes: value_bytes }
             }
-            Self::Share { .. } => get_missing(key, out),
+            Self::Share { .. } => get_missing(out),
             Self::Zipf { percent, value_bytes } => {
                 let key = zipf(random);
                 if random.below(100) < percent {
@@ -71,7 +73,7 @@ impl Mix {
                 Expected::Ok
             }
             Self::Pass { value_bytes } => match random.below(3) {
-                0 => get_missing(key, out),
+                0 => get_missing(out),
                 1 => {
                     append(out, &[b"SET", format!("set:{key:012}").as_bytes(), &value(key, value_bytes)]);
                     Expected::Ok
@@ -108,7 +110,10 @@ fn zipf(random: &mut Random) -> u64 {
     rank.min(KEYS - 1) * 7919 % KEYS
 }
 
-fn get_missing(key: u64, out: &mut Vec<u8>) -> Expected {
+/// A key that does not exist and that nobody has asked for before.
+fn get_missing(out: &mut Vec<u8>) -> Expected {
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    let key = ASKED.fetch_add(1, Ordering::Relaxed);
     append(out, &[b"GET", format!("missing:{key:012}").as_bytes()]);
     Expected::Nil
 }
@@ -205,6 +210,14 @@ mod tests {
         assert!((0.093..0.103).contains(&share(0)), "{}", share(0));
         assert!((0.046..0.053).contains(&share(1)), "{}", share(1));
         assert!(counts.iter().filter(|count| **count > 0).count() > 8_000);
+    }
+
+    #[test]
+    fn missing_keys_are_asked_for_once() {
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        get_missing(&mut first);
+        get_missing(&mut second);
+        assert_ne!(first, second);
     }
 
     #[test]

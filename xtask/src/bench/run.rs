@@ -44,10 +44,11 @@ pub(crate) fn measure(run: &Run<'_>) -> Result<Report> {
         }
         row.compare();
     }
-    if is_kernel && run.user_path && run.workloads.iter().any(|workload| workload.kind == Kind::Ports) {
+    let on_user_path = |workload: &Workload| matches!(workload.kind, Kind::Ports | Kind::Haproxy);
+    if is_kernel && run.user_path && run.workloads.iter().any(on_user_path) {
         phase.restart(Mode::User)?;
         for (workload, row) in run.workloads.iter().zip(&mut rows) {
-            if workload.kind == Kind::Ports {
+            if on_user_path(workload) {
                 println!("measuring {} on the user path", workload.name);
                 phase
                     .user(workload, row)
@@ -106,7 +107,8 @@ impl<'a> Phase<'a> {
         match workload.kind {
             Kind::Ports => self.ports(workload, row),
             Kind::Hooks => self.hooks(workload, row),
-            Kind::Haproxy => self.haproxy(workload, row),
+            Kind::Haproxy if self.sidecar()?.status()?.path()? == "user" => self.haproxy(workload, row),
+            Kind::Haproxy => Ok(()), // Later, when there are no hooks.
             Kind::Reflector => self.reflector(workload, row),
         }
     }
@@ -125,7 +127,7 @@ impl<'a> Phase<'a> {
         let mut accelerated = self.side(workload, ports.accelerated);
         // Calibration is part of `alternate`, so its requests are in the hits but not in the rounds: the share is
         // taken over one extra, counted round.
-        alternate(&mut plain, &mut accelerated, self.run.effort)?;
+        alternate(&mut [&mut plain, &mut accelerated], self.run.effort)?;
         row.hit_share = Some(self.hit_share(workload)?);
         // A row that is named after hits and has few of them says why.
         if workload.name.starts_with("get-hit") && row.hit_share.is_some_and(|share| share < 0.9) {
@@ -170,13 +172,16 @@ impl<'a> Phase<'a> {
             row.remark(&format!("the sidecar was asked for the user path and took {path}"));
             return Ok(());
         }
+        if workload.kind == Kind::Haproxy {
+            return self.haproxy(workload, row);
+        }
         if workload.warm {
             keys::warm(self.run.lab, self.sidecar()?, workload.value_bytes)?;
         }
         let ports = self.run.lab.ports();
         let mut plain = self.side(workload, ports.plain);
         let mut side = self.side(workload, ports.accelerated);
-        alternate(&mut plain, &mut side, self.run.effort)?;
+        alternate(&mut [&mut plain, &mut side], self.run.effort)?;
         row.hit_share_user = Some(self.hit_share(workload)?);
         self.keep(row, &path, &side)?;
         row.compare_user(&plain.figures());
@@ -221,7 +226,7 @@ impl<'a> Phase<'a> {
         let ports = self.run.lab.ports();
         let mut plain = self.side(workload, ports.plain);
         let mut reflected = self.side(workload, ports.relay);
-        alternate(&mut plain, &mut reflected, self.run.effort)?;
+        alternate(&mut [&mut plain, &mut reflected], self.run.effort)?;
         drop(reflector);
         row.plain = Some(plain.figures());
         row.kernel = Some(reflected.figures());
@@ -229,16 +234,20 @@ impl<'a> Phase<'a> {
         Ok(())
     }
 
+    /// Three sides by turns, without hooks: the plain port, HAProxy's relay and the user path.
     fn haproxy(&mut self, workload: &'a Workload, row: &mut Row) -> Result<()> {
         let haproxy = self.run.lab.start_haproxy()?;
         let ports = self.run.lab.ports();
         let mut plain = self.side(workload, ports.plain);
         let mut relay = self.side(workload, ports.relay);
-        alternate(&mut plain, &mut relay, self.run.effort)?;
+        let mut user = self.side(workload, ports.accelerated);
+        alternate(&mut [&mut plain, &mut relay, &mut user], self.run.effort)?;
         drop(haproxy);
+        row.hit_share_user = Some(self.hit_share(workload)?);
+        self.keep(row, "user", &user)?;
+        row.haproxy = Some(relay.figures());
         row.plain = Some(plain.figures());
-        row.user = Some(relay.figures());
-        row.remark("user: HAProxy's TCP relay, not kv-cache");
+        row.compare_user(&plain.figures());
         Ok(())
     }
 }

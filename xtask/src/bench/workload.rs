@@ -23,7 +23,7 @@ pub(crate) enum Kind {
     Hooks,
     /// The plain port with a bare reflector: the limit of the method.
     Reflector,
-    /// The plain port with HAProxy in front of it.
+    /// The plain port with HAProxy's relay in front of it, and with the user path.
     Haproxy,
 }
 
@@ -37,6 +37,7 @@ pub(crate) enum Client {
 
 /// All workloads in the order in which they are run: those with the same keys together.
 pub(crate) fn all() -> Vec<Workload> {
+    let t2 = "-c 50 --threads 2";
     let get = |name, value_bytes, arguments: &str| Workload {
         name,
         client: redis_benchmark(&format!("-t get -r {KEYS} -d {value_bytes} {arguments}")),
@@ -55,6 +56,8 @@ pub(crate) fn all() -> Vec<Workload> {
             kind: Kind::Ports,
         }
     };
+    // So many keys that hardly one is asked for twice: keys that do not exist are cached too.
+    let miss = |name| command(name, &format!("-r 100000000000 {t2}"), &["GET", "missing:__rand_int__"]);
     let mix = |name, mix, pipeline, warm| Workload {
         name,
         client: Client::Generator(Load { mix, connections: 50, threads: 2, pipeline }),
@@ -63,7 +66,6 @@ pub(crate) fn all() -> Vec<Workload> {
         kind: Kind::Ports,
     };
     let share = |name, percent| mix(name, Mix::Share { percent, value_bytes: 64 }, 1, percent > 0);
-    let t2 = "-c 50 --threads 2";
     vec![
         get("get-hit-64B-c50-t2", 64, t2),
         get("get-hit-64B-c50-t1", 64, "-c 50"),
@@ -72,15 +74,15 @@ pub(crate) fn all() -> Vec<Workload> {
         Workload { kind: Kind::Hooks, ..get("plain-port-hooked", 64, t2) },
         Workload { kind: Kind::Reflector, ..get("reflector", 64, t2) },
         Workload { kind: Kind::Reflector, ..get("reflector-c1", 64, "-c 1") },
-        Workload { kind: Kind::Haproxy, ..get("haproxy-tcp", 64, t2) },
         share("hit-share-0", 0),
         share("hit-share-50", 50),
         share("hit-share-90", 90),
         share("hit-share-99", 99),
         mix("mix-90-10", Mix::Zipf { percent: 90, value_bytes: 64 }, 1, true),
         mix("mix-50-50", Mix::Zipf { percent: 50, value_bytes: 64 }, 1, true),
-        // So many keys that hardly one is asked for twice: keys that do not exist are cached too.
-        command("get-miss", &format!("-r 100000000000 {t2}"), &["GET", "missing:__rand_int__"]),
+        miss("get-miss"),
+        // What both relay: kv-cache has no hits here.
+        Workload { kind: Kind::Haproxy, ..miss("haproxy-tcp") },
         command("set-64B", &format!("-r {KEYS} {t2}"), &["SET", "set:__rand_int__", &"x".repeat(64)]),
         command("set-16KB", &format!("-r 1000 {t2}"), &["SET", "large:__rand_int__", &"x".repeat(16 * 1024)]),
         mix("pipeline-pass", Mix::Pass { value_bytes: 64 }, 16, false),
