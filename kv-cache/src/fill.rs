@@ -198,7 +198,6 @@ impl Filler {
         }
         self.shared.counts.misses_reported.fetch_add(misses.len() as u64, Ordering::Relaxed);
         let coherent = self.shared.coherent.load(Ordering::Acquire);
-        let weight = self.shared.config.read().miss_sample << self.sample.shift;
         let now_ms = now_ms();
         if self.uncacheable.len() > UNCACHEABLE_MAX {
             self.uncacheable.clear();
@@ -207,7 +206,7 @@ impl Filler {
         let mut wanted = Vec::new();
         let cache = &mut lock(&self.shared.cache).table;
         let misses = misses.into_iter().map(|miss| (miss, 0));
-        for (Miss { id, database, key }, overtaken) in again.into_iter().chain(misses) {
+        for (Miss { id, database, key, weight }, overtaken) in again.into_iter().chain(misses) {
             let hash = key_hash(self.secret, &key);
             if entry_id(hash, database) != id {
                 continue;
@@ -302,7 +301,8 @@ impl Filler {
             // It would never be served.
             count(&self.shared.counts.overtaken);
             if one.overtaken < OVERTAKEN_MAX {
-                let miss = Miss { id: one.id, database: one.database, key: one.key.clone() };
+                // It was counted the first time.
+                let miss = Miss { id: one.id, database: one.database, key: one.key.clone(), weight: 0 };
                 self.again.push((miss, one.overtaken + 1));
             }
             return true;
@@ -315,6 +315,7 @@ impl Filler {
             key_len: one.key.len() as u16,
             reply_len: reply.len() as u16,
             database: one.database,
+            ..EntryHead::default()
         };
         let Cache { table, entries } = cache;
         match table.insert(entries, now_ms, &head, &one.key, reply) {

@@ -108,6 +108,12 @@ impl Freshness {
         self.wanted.subscribe()
     }
 
+    /// Whether there is a bound to be held: not every write is seen. Takes no lock that a flush may be called under.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        *self.wanted.borrow()
+    }
+
     /// Not every write is seen from here on. Whether that is new: then the caller invalidates all entries.
     #[must_use]
     pub fn bind(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use kv_fastpath::abi::map;
@@ -10,6 +11,7 @@ use xps_core::flow::FlowKey;
 use xps_runtime::control::{Control, State};
 use xps_runtime::ended::flow_key;
 use xps_runtime::flow_table::FlowTable;
+use xps_runtime::grace;
 use xps_runtime::install::{InstallError, Installed};
 use xps_runtime::plan::Skipped;
 use xps_runtime::sockets::{self, Socket, SocketState};
@@ -59,8 +61,14 @@ impl Kernel {
         let settings = SettingsMap::of(&installed, config.read().miss_sample)?;
         let control = installed.control();
         let secret = control.read().secret;
+        let shared = Shared::new(config, secret, buckets, settings, entries, entries_max);
+        if grace::can_wait() {
+            // Before any program may write to an entry: from now on its bytes are used again only after a wait.
+            lock(&shared.cache).table.programs_ended(0);
+            shared.refreshes.store(true, Ordering::Release);
+        }
         Ok(Arc::new(Self {
-            shared: Arc::new(Shared::new(config, secret, buckets, settings, entries, entries_max)),
+            shared: Arc::new(shared),
             pulse: Arc::default(),
             control,
             state: installed.state(),

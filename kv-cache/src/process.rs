@@ -7,14 +7,14 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use kv_fastpath::abi::{KEY_BYTES_MAX, Settings};
 use kv_fastpath::answer;
-use kv_fastpath::coherence::REPLY_LEAVES;
+use kv_fastpath::coherence::REPLY_FAILS;
 use kv_fastpath::command::{Info, Name};
-use kv_fastpath::handler::{KEY_ROOM, KvCache, Scratch, State, Tables};
+use kv_fastpath::handler::{KEY_ROOM, KvCache, Scratch, State, Tables, Urgency};
 use tokio::sync::mpsc;
 use xps_core::handler::Reply;
 use xps_runtime::control::{monotonic_ns, tai_ns};
@@ -136,6 +136,15 @@ impl Tables for InMemory {
         self.0.entries.locate(id)
     }
 
+    /// Entries are read by several threads here, and not every write is seen: SETs do not change them.
+    fn entry(&self, _: u64) -> Option<*mut u8> {
+        None
+    }
+
+    fn fence(&self, _: &mut Scratch) {
+        fence(Ordering::SeqCst);
+    }
+
     /// Nothing once the bound may be broken: no hits then.
     fn settings(&self) -> Option<*const Settings> {
         let shared = &self.0.shared;
@@ -165,17 +174,18 @@ impl Tables for InMemory {
         self.0.drawn.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn worth_refilling(&self, id: u64) -> bool {
-        self.0.entries.worth_refilling(id)
+    fn stale(&self, id: u64, settled: bool) -> Urgency {
+        self.0.entries.stale(id, settled)
     }
 
-    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32, urgent: bool) {
-        let sample = self.0.shared.settings.miss_sample().max(1);
-        if !urgent && !self.0.missed.fetch_add(1, Ordering::Relaxed).is_multiple_of(sample) {
+    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32, urgency: Urgency) {
+        let weight = urgency.one_of(self.0.shared.settings.miss_sample().max(1));
+        // Misses of one kind are not counted apart from others: which of them is taken does not matter.
+        if weight == 0 || !self.0.missed.fetch_add(1, Ordering::Relaxed).is_multiple_of(weight) {
             return;
         }
         let key = key[..(key_len as usize).min(KEY_BYTES_MAX)].to_vec();
-        if self.0.misses.try_send(Miss { id, database, key }).is_err() {
+        if self.0.misses.try_send(Miss { id, database, key, weight }).is_err() {
             count(&self.0.reports_lost);
         }
     }
@@ -236,7 +246,7 @@ impl InProcess for Cached {
                 self.0.tables.ask_recheck();
                 released = true;
             }
-            self.0.tables.add(bucket, REPLY_LEAVES);
+            self.0.tables.add(bucket, REPLY_FAILS);
         });
     }
 }

@@ -18,6 +18,8 @@ pub struct Miss {
     pub database: u32,
     /// The key.
     pub key: Vec<u8>,
+    /// How many misses it stands for.
+    pub weight: u32,
 }
 
 /// Where reports come from.
@@ -60,9 +62,10 @@ fn parse(record: &[u8]) -> Option<Miss> {
     let id = u64::from_ne_bytes(*record.get(std::mem::offset_of!(abi::Miss, id)..)?.first_chunk()?);
     let database = word(std::mem::offset_of!(abi::Miss, database))?;
     let length = word(std::mem::offset_of!(abi::Miss, key_len))? as usize;
+    let weight = word(std::mem::offset_of!(abi::Miss, weight))?;
     let key_at = std::mem::offset_of!(abi::Miss, key);
     let key = record.get(key_at..key_at + length).filter(|key| key.len() <= KEY_BYTES_MAX)?;
-    Some(Miss { id, database, key: key.to_vec() })
+    Some(Miss { id, database, key: key.to_vec(), weight })
 }
 
 #[cfg(test)]
@@ -76,8 +79,9 @@ mod tests {
         record[8..16].copy_from_slice(&7u64.to_ne_bytes());
         record[16..20].copy_from_slice(&3u32.to_ne_bytes());
         record[20..24].copy_from_slice(&2u32.to_ne_bytes());
+        record[24..28].copy_from_slice(&4u32.to_ne_bytes());
         record[key_at..key_at + 2].copy_from_slice(b"ab");
-        assert_eq!(parse(&record), Some(Miss { id: 7, database: 3, key: b"ab".to_vec() }));
+        assert_eq!(parse(&record), Some(Miss { id: 7, database: 3, key: b"ab".to_vec(), weight: 4 }));
         assert_eq!(parse(&record[..key_at + 1]), None);
         record[20..24].copy_from_slice(&251u32.to_ne_bytes());
         assert_eq!(parse(&record), None);

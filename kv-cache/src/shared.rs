@@ -39,6 +39,9 @@ pub struct Shared {
     pub recheck: Notify,
     /// Counts of the agent's own work.
     pub counts: Counts,
+    /// The ends of programs can be waited for, so that they may write to entries: SETs on their way refresh entries where
+    /// every write is seen.
+    pub refreshes: AtomicBool,
     /// Hits are allowed: whether filling makes sense.
     pub coherent: AtomicBool,
     /// The fill loop's own connection to Redis, while there is one.
@@ -145,6 +148,7 @@ impl Shared {
             judgement: Mutex::new(Judgement::refused(Cause::Starting)),
             recheck: Notify::new(),
             counts: Counts::default(),
+            refreshes: AtomicBool::new(false),
             coherent: AtomicBool::new(false),
             fill_address: Mutex::new(None),
             fill_beat_ns: AtomicU64::new(monotonic_ns()),
@@ -162,10 +166,23 @@ impl Shared {
 
     /// Makes all entries invalid and forgets them. May take some hundred milliseconds.
     pub fn flush(&self) {
+        // Before the version is raised: a SET must not make an entry valid again that is to be forgotten.
+        self.settings.set_refresh_ns(0);
         self.buckets.invalidate_all();
         count(&self.counts.flushes);
         let Cache { table, entries } = &mut *lock(&self.cache);
         table.clear(entries, now_ms());
+        self.settings.set_refresh_ns(self.refresh_ns(self.coherent.load(Ordering::Acquire)));
+    }
+
+    /// How long entries may be served that SETs on their way refresh, in nanoseconds; 0: they refresh none.
+    fn refresh_ns(&self, coherent: bool) -> u64 {
+        let strict = coherent && !self.freshness.is_bound();
+        if strict && self.refreshes.load(Ordering::Acquire) {
+            self.config.read().limits.ttl_max_ns()
+        } else {
+            0
+        }
     }
 
     /// Forbids hits, for `judgement`'s causes.
@@ -200,6 +217,8 @@ impl Shared {
         if self.disabled.load(Ordering::Acquire) {
             judgement.disable();
         }
+        // Before hits are allowed: the programs look at both.
+        self.settings.set_refresh_ns(self.refresh_ns(judgement.coherent));
         self.settings.set_coherent(judgement.coherent);
         self.coherent.store(judgement.coherent, Ordering::Release);
         let coherent = judgement.coherent;

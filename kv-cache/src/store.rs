@@ -12,6 +12,7 @@ use kv_fastpath::abi::{
 };
 use kv_fastpath::coherence::PENDING_BITS;
 use kv_fastpath::command::{Info, NAME_BYTES, Name};
+use kv_fastpath::handler::Urgency;
 use xps_core::siphash::SipHash13;
 use xps_runtime::install::{InstallError, Installed};
 use xps_runtime::mapping::Mapping;
@@ -129,6 +130,11 @@ impl SettingsMap {
         self.memory.u32(at!(epoch)).store(epoch, Ordering::Release);
     }
 
+    /// How long entries may be served that SETs on their way refresh, from now on, in nanoseconds; 0: they refresh none.
+    pub fn set_refresh_ns(&self, lifetime_ns: u64) {
+        self.memory.u64(at!(refresh_ns)).store(lifetime_ns, Ordering::SeqCst);
+    }
+
     /// Asks for a recheck, as the programs do.
     pub fn ask_recheck(&self) {
         self.memory.u64(at!(rechecks)).fetch_add(1, Ordering::AcqRel);
@@ -210,17 +216,14 @@ impl EntryReader {
         Some(self.pages.pointer(start_of(&self.pages, location_of(word))))
     }
 
-    /// Whether an entry that is not current had a hit while it was, and was not asked about here since.
+    /// An entry is not current: how urgent a new one is. See [`Tables::stale`](kv_fastpath::handler::Tables::stale).
     #[must_use]
-    pub fn worth_refilling(&self, id: u64) -> bool {
-        let Some(place) = self.index.locations.get(&id) else { return false };
+    pub fn stale(&self, id: u64, settled: bool) -> Urgency {
+        let Some(place) = self.index.locations.get(&id) else { return Urgency::Sampled };
         let word = place.load(Ordering::Relaxed);
-        // The lookup that found it not current is counted too.
-        let worth = hits_of(word) > 1 && hits_of(word) != MISSED;
-        if worth {
-            place.store(with_hits(word, MISSED), Ordering::Relaxed);
-        }
-        worth
+        let (urgency, hits) = Urgency::of_stale(hits_of(word), settled);
+        place.store(with_hits(word, hits), Ordering::Relaxed);
+        urgency
     }
 }
 
@@ -358,7 +361,10 @@ impl Store for Entries {
             let [d0, d1, d2, d3] = head.database.to_ne_bytes();
             [k0, k1, r0, r1, d0, d1, d2, d3]
         });
-        for (i, word) in [head.bucket, head.global, head.deadline_tai_ns, lengths].into_iter().enumerate() {
+        let [r0, r1] = head.reply_room.to_ne_bytes();
+        let room = u64::from_ne_bytes([r0, r1, 0, 0, 0, 0, 0, 0]);
+        let words = [head.bucket, head.global, head.deadline_tai_ns, lengths, room];
+        for (i, word) in words.into_iter().enumerate() {
             self.pages.u64(start + 8 * (i + 1)).store(word, Ordering::Relaxed);
         }
         self.pages.u64(start).store(head.id, Ordering::Release);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use kv_fastpath::coherence::REPLY_LEAVES;
+use kv_fastpath::coherence::REPLY_FAILS;
 use kv_fastpath::connection::Connection as ConnectionState;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
@@ -19,6 +19,7 @@ use xps_core::flow::FlowKey;
 use xps_core::splice::{Splice, flag};
 use xps_runtime::control::{tai_ns, thread_cpu_ns};
 use xps_runtime::ended::{Ended, flow_key};
+use xps_runtime::grace;
 use xps_runtime::sockets::{self, Socket, SocketState};
 
 use crate::credentials::Server;
@@ -42,7 +43,12 @@ pub async fn entries(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => return,
         }
         tokio::task::block_in_place(|| {
+            let before = now_ms();
+            let ended = shared.refreshes.load(Ordering::Acquire) && grace::wait().is_ok();
             let Cache { table, entries } = &mut *lock(&shared.cache);
+            if ended {
+                table.programs_ended(before);
+            }
             // All pages within ten seconds, and at least some of a small table.
             let pages = table.capacity_bytes() / kv_fastpath::abi::PAGE_BYTES / 10 + 64;
             table.sweep(entries, now_ms(), tai_ns(), pages);
@@ -124,7 +130,7 @@ async fn collect(
                     kernel.shared.settings.ask_recheck();
                     released = true;
                 }
-                kernel.shared.buckets.add(bucket, REPLY_LEAVES);
+                kernel.shared.buckets.add(bucket, REPLY_FAILS);
             });
             if released {
                 kernel.shared.recheck.notify_one();

@@ -97,6 +97,8 @@ pub struct Table {
     usable_from: u64,
     sketch: Sketch,
     removed: Removed,
+    /// Programs that ran before this time have ended, in milliseconds.
+    quiet_from: u64,
 }
 
 /// How many entries were removed so far, by cause.
@@ -132,6 +134,7 @@ impl Table {
             usable_from: now_ms + QUARANTINE_MS,
             sketch: Sketch::new(entries_max),
             removed: Removed::default(),
+            quiet_from: u64::MAX,
         }
     }
 
@@ -232,6 +235,8 @@ impl Table {
         self.remove(store, now_ms, head.id);
         let offset = usize::from(slot) * class * WORD;
         let location = Location { page, offset_words: (offset / WORD) as u16, hits: 0 };
+        let room = class * WORD - size_of::<EntryHead>() - key.len().next_multiple_of(WORD);
+        let head = &EntryHead { reply_room: room as u16, ..*head };
         store.write(location, head, key, reply);
         if !store.publish(head.id, location) {
             self.classes[class].free.push((page, slot));
@@ -292,9 +297,15 @@ impl Table {
         self.release_quarantine(now_ms);
     }
 
+    /// All programs have ended that ran before `before_ms`: bytes of entries that were removed by then are read and written
+    /// by none of them any more. Until this is told once, [`QUARANTINE_MS`] alone decides.
+    pub fn programs_ended(&mut self, before_ms: u64) {
+        self.quiet_from = before_ms;
+    }
+
     fn release_quarantine(&mut self, now_ms: u64) {
         while let Some((from, page, slot)) = self.quarantine.front().copied() {
-            if from > now_ms {
+            if from > now_ms || from - QUARANTINE_MS >= self.quiet_from {
                 break;
             }
             self.quarantine.pop_front();

@@ -17,6 +17,7 @@
 //! - [`control`]: what the agent tells the programs (lease, switches) and what they tell it (counts).
 //! - [`mapping`]: array maps as memory.
 //! - [`flow_table`]: the connections in the stack.
+//! - [`grace`]: waiting for programs that are running.
 //! - [`events`]: records that the programs send.
 //! - [`devices`]: interfaces that come and go.
 //! - [`sockets`]: the kernel's own list of TCP connections.
@@ -38,6 +39,7 @@ pub mod ended;
 pub mod endpoint;
 pub mod events;
 pub mod flow_table;
+pub mod grace;
 pub mod hook;
 pub mod install;
 pub mod interface;

@@ -6,12 +6,12 @@ use aya_ebpf::btf_maps::{Array, HashMap};
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::btf_map;
 use kv_fastpath::abi::{
-    BUCKETS as BUCKETS_LEN, COMMANDS_MAX, ENTRY_BYTES_MAX, HITS_MAX, Location, MISSED, Miss, PAGE_BYTES,
-    Page, Recheck, Settings, USERS_MAX, event,
+    BUCKETS as BUCKETS_LEN, COMMANDS_MAX, ENTRY_BYTES_MAX, HITS_MAX, Location, Miss, PAGE_BYTES, Page,
+    Recheck, Settings, USERS_MAX, event,
 };
-use kv_fastpath::answer;
 use kv_fastpath::command::{Info, Name};
-use kv_fastpath::handler::{KEY_ROOM, KvCache, Scratch, Tables};
+use kv_fastpath::handler::{KEY_ROOM, KvCache, Scratch, Tables, Urgency};
+use kv_fastpath::{answer, update};
 use xps_core::abi::Event;
 use xps_core::bound::masked;
 use xps_core::handler::Reply;
@@ -85,13 +85,23 @@ impl Tables for KernelTables {
             }
             (word as u32, (word >> 32) as u32 & 0xffff)
         };
-        let page = PAGES.get_ptr(page)?;
-        let offset = masked::<0x7ff8>(offset * 8);
-        if offset > PAGE_BYTES - ENTRY_BYTES_MAX {
-            return None;
-        }
-        // SAFETY: within the page, with ENTRY_BYTES_MAX bytes behind it.
-        Some(unsafe { page.cast::<u8>().add(offset) })
+        within_page(PAGES.get_ptr_mut(page)?, offset).map(<*mut u8>::cast_const)
+    }
+
+    #[inline(always)]
+    fn entry(&self, id: u64) -> Option<*mut u8> {
+        // SAFETY: a word of the map, aligned; read once.
+        let (page, offset) = unsafe {
+            let word = load_u64(INDEX.get_ptr(&id)?.cast());
+            (word as u32, (word >> 32) as u32 & 0xffff)
+        };
+        within_page(PAGES.get_ptr_mut(page)?, offset)
+    }
+
+    #[inline(always)]
+    fn fence(&self, scratch: &mut Scratch) {
+        // SAFETY: this CPU's own word, aligned. The fetching form is a full barrier on every machine.
+        unsafe { atomic::fetch_add(&raw mut scratch.order, 0) };
     }
 
     #[inline(always)]
@@ -135,26 +145,23 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn worth_refilling(&self, id: u64) -> bool {
-        let Some(location) = INDEX.get_ptr_mut(&id) else { return false };
+    fn stale(&self, id: u64, settled: bool) -> Urgency {
+        let Some(location) = INDEX.get_ptr_mut(&id) else { return Urgency::Sampled };
         // SAFETY: a word of the map, aligned. Two CPUs that come at once both report, which does no harm.
         unsafe {
-            // The lookup that found it not current is counted too.
-            let hits = (&raw const (*location).hits).read_volatile();
-            let worth = hits > 1 && hits != MISSED;
-            if worth {
-                (&raw mut (*location).hits).write_volatile(MISSED);
-            }
-            worth
+            let (urgency, hits) = Urgency::of_stale((&raw const (*location).hits).read_volatile(), settled);
+            (&raw mut (*location).hits).write_volatile(hits);
+            urgency
         }
     }
 
     #[inline(always)]
-    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32, urgent: bool) {
+    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32, urgency: Urgency) {
         let Some(settings) = SETTINGS.get_ptr(0) else { return };
         // SAFETY: a word of the map, aligned.
         let sample = unsafe { (&raw const (*settings).miss_sample).read_volatile() };
-        if !urgent && self.random() & sample.wrapping_sub(1) != 0 {
+        let weight = urgency.one_of(sample);
+        if weight == 0 || self.random() & weight.wrapping_sub(1) != 0 {
             return;
         }
         let Some(mut record) = xps_service::EVENTS.reserve_untyped::<Miss>(0) else {
@@ -168,13 +175,15 @@ impl Tables for KernelTables {
             (*miss).id = id;
             (*miss).database = database;
             (*miss).key_len = key_len;
+            (*miss).weight = weight;
+            (*miss).padding = 0;
             let to = (&raw mut (*miss).key).cast::<u8>();
             for i in 0..KEY_ROOM / 8 {
                 store_u64(to.add(i * 8), load_u64(key.as_ptr().add(i * 8)));
             }
         }
         // The kernel wakes the agent only if it has read everything before.
-        record.submit(if urgent { 0 } else { NO_WAKEUP });
+        record.submit(if weight == 1 { 0 } else { NO_WAKEUP });
     }
 
     #[inline(always)]
@@ -203,6 +212,22 @@ impl Tables for KernelTables {
     ) -> u32 {
         kv_answer_one(database, protocol, index, scratch, reply)
     }
+
+    #[inline(always)]
+    fn refresh(&self, database: u32, scratch: &mut Scratch) {
+        kv_refresh(database, scratch);
+    }
+}
+
+/// The place in a page, in units of 8 bytes, with [`ENTRY_BYTES_MAX`] bytes behind it.
+#[inline(always)]
+fn within_page(page: *mut Page, offset: u32) -> Option<*mut u8> {
+    let offset = masked::<0x7ff8>(offset * 8);
+    if offset > PAGE_BYTES - ENTRY_BYTES_MAX {
+        return None;
+    }
+    // SAFETY: within the page.
+    Some(unsafe { page.cast::<u8>().add(offset) })
 }
 
 #[inline(always)]
@@ -211,6 +236,17 @@ fn count(reason: Reason) {
         // SAFETY: this CPU's counter.
         unsafe { *counter += 1 };
     }
+}
+
+/// A SET's value put into its key's entry, verified by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn kv_refresh(database: u32, scratch: *mut Scratch) -> u32 {
+    if !scratch.is_null() {
+        // SAFETY: checked; it belongs to the caller.
+        unsafe { update::refresh(&KernelTables, database, &mut *scratch) };
+    }
+    0
 }
 
 /// One GET of a segment, verified by itself.

@@ -3,10 +3,11 @@
 //! An entry is found in two steps. `INDEX` maps the key's hash (with the database mixed in) to a [`Location`]; there, in
 //! one of the pages, lies the [`EntryHead`], then the key, then the whole reply (`$5\r\nhello\r\n`), both padded to 8
 //! bytes. The agent writes an entry completely before it puts the location into `INDEX`, and leaves a removed entry's
-//! bytes alone for [`QUARANTINE_MS`], so a program that still reads them reads an entry that was valid.
+//! bytes alone for [`QUARANTINE_MS`], and until every program that ran when it was removed has ended: a program that still
+//! reads them reads an entry that was valid, and one that still writes to them writes to nobody else's.
 
 /// Version of this module's layouts.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Names of the maps.
 pub mod map {
@@ -63,7 +64,7 @@ pub struct Location {
 /// In [`Location::hits`]: the entry is not current any more, and the agent was told.
 pub const MISSED: u16 = u16::MAX;
 
-/// Head of an entry; never changed while `INDEX` leads to it.
+/// Head of an entry. While `INDEX` leads to it, only the programs change it, and its reply: see [`crate::update`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EntryHead {
@@ -81,6 +82,10 @@ pub struct EntryHead {
     pub reply_len: u16,
     /// Database number.
     pub database: u32,
+    /// Bytes that a reply may take here; a multiple of 8.
+    pub reply_room: u16,
+    /// Zero.
+    pub padding: [u16; 3],
 }
 
 /// A page, as its first entry lies in it. The type of the map's values, so that the object file tells the layout of an
@@ -117,6 +122,9 @@ pub struct Settings {
     /// Changes several times during the server's idle timeout; 0 where it has none. See
     /// [`crate::request::Parser::epoch`].
     pub epoch: u32,
+    /// How long an entry may be served that was refreshed by a SET on its way to the server, in nanoseconds; `u64::MAX`: for
+    /// ever; 0: SETs refresh none. See [`crate::update`].
+    pub refresh_ns: u64,
 }
 
 /// Bits of [`Settings::users`].
@@ -147,6 +155,10 @@ pub struct Miss {
     pub database: u32,
     /// Length of the key.
     pub key_len: u32,
+    /// How many misses the report stands for.
+    pub weight: u32,
+    /// Zero.
+    pub padding: u32,
     /// The key.
     pub key: [u8; 256],
 }
@@ -161,8 +173,8 @@ pub struct Recheck {
 
 const _: () = {
     assert!(size_of::<Location>() == 8);
-    assert!(size_of::<EntryHead>() == 40);
+    assert!(size_of::<EntryHead>() == 48);
     assert!(size_of::<Page>() == PAGE_BYTES);
-    assert!(size_of::<Settings>() == 48);
-    assert!(size_of::<Miss>() == 280);
+    assert!(size_of::<Settings>() == 56);
+    assert!(size_of::<Miss>() == 288);
 };

@@ -8,7 +8,7 @@ use crate::abi::{EntryHead, GLOBAL_BUCKET, KEY_BYTES_MAX, Settings, users};
 use crate::choice::UNKNOWN;
 use crate::coherence::{bucket_of, entry_id, settled};
 use crate::connection::{Connection, user};
-use crate::handler::{GETS_MAX, KEY_ROOM, Scratch, Tables};
+use crate::handler::{GETS_MAX, KEY_ROOM, Scratch, Tables, Urgency};
 
 /// Writes the replies of all GETs into `reply`, or tells what stands in the way. Nothing of it is sent then.
 #[inline(always)]
@@ -107,21 +107,21 @@ pub fn one<T: Tables + ?Sized>(
     let id = entry_id(get.hash, database);
     let bucket = bucket_of(get.hash);
     let Some(entry) = tables.locate(id) else {
-        tables.report_miss(id, database, room, get.key_len, false);
+        tables.report_miss(id, database, room, get.key_len, Urgency::Sampled);
         return MISSED;
     };
     let head = entry.cast::<EntryHead>();
     if !is_entry_of(head, id, database, key, get.key_len) {
-        tables.report_miss(id, database, room, get.key_len, false);
+        tables.report_miss(id, database, room, get.key_len, Urgency::Sampled);
         return MISSED;
     }
-    if !is_current(tables, head, bucket) {
-        // A key that is worth an entry waits for its new value: unless a write is under way, the agent hears of it now.
-        let stale = settled(tables.bucket(bucket)) && settled(tables.bucket(GLOBAL_BUCKET));
-        tables.report_miss(id, database, room, get.key_len, stale && tables.worth_refilling(id));
+    let version = tables.bucket(bucket);
+    if !is_current(tables, head, version) {
+        let settled = settled(version) && settled(tables.bucket(GLOBAL_BUCKET));
+        tables.report_miss(id, database, room, get.key_len, tables.stale(id, settled));
         return MISSED;
     }
-    // SAFETY: an entry's ENTRY_BYTES_MAX bytes are readable; the reply begins at most 40 + 256 bytes behind its start,
+    // SAFETY: an entry's ENTRY_BYTES_MAX bytes are readable; the reply begins at most 48 + 256 bytes behind its start,
     // and not more than REPLY_MAX bytes rounded up are read there.
     let fitted = unsafe {
         // Loaded again: of the one that was compared, the verifier knows more than is good for it.
@@ -134,9 +134,11 @@ pub fn one<T: Tables + ?Sized>(
     if !fitted {
         return TOO_LARGE;
     }
-    // The agent zeroes the id before it uses the bytes again: what was copied before is of this entry.
+    // The agent zeroes the id before it uses the bytes again, and a SET that refreshes the entry has raised the version
+    // before it changes a byte: what was copied before these reads is whole, and of this entry.
+    tables.fence(scratch);
     // SAFETY: as above.
-    if unsafe { (&raw const (*head).id).read_volatile() } != id {
+    if unsafe { (&raw const (*head).id).read_volatile() } != id || tables.bucket(bucket) != version {
         return MISSED;
     }
     ANSWERED
@@ -154,7 +156,13 @@ fn append_null(reply: &mut Reply, protocol: u32) -> bool {
 
 /// Whether the entry is of this key in this database.
 #[inline(always)]
-fn is_entry_of(head: *const EntryHead, id: u64, database: u32, key: *const u8, key_len: u32) -> bool {
+pub(crate) fn is_entry_of(
+    head: *const EntryHead,
+    id: u64,
+    database: u32,
+    key: *const u8,
+    key_len: u32,
+) -> bool {
     // SAFETY: an entry's ENTRY_BYTES_MAX bytes are readable, and KEY_ROOM bytes of the key; the words that are compared
     // lie within KEY_ROOM of either.
     unsafe {
@@ -181,7 +189,7 @@ fn is_entry_of(head: *const EntryHead, id: u64, database: u32, key: *const u8, k
 
 /// Whether nothing that could have changed the value has passed since it was fetched, and it has not expired.
 #[inline(always)]
-fn is_current<T: Tables + ?Sized>(tables: &T, head: *const EntryHead, bucket: u32) -> bool {
+fn is_current<T: Tables + ?Sized>(tables: &T, head: *const EntryHead, version: u64) -> bool {
     // SAFETY: an entry's head is readable.
     let (key_word, global_word, deadline) = unsafe {
         (
@@ -192,7 +200,7 @@ fn is_current<T: Tables + ?Sized>(tables: &T, head: *const EntryHead, bucket: u3
     };
     settled(key_word)
         && settled(global_word)
-        && tables.bucket(bucket) == key_word
+        && version == key_word
         && tables.bucket(GLOBAL_BUCKET) == global_word
         && (deadline == u64::MAX || tables.tai_ns() < deadline)
 }
@@ -202,5 +210,5 @@ const _: () = {
     assert!(
         size_of::<EntryHead>() + KEY_ROOM + xps_core::handler::REPLY_MAX + 8 <= crate::abi::ENTRY_BYTES_MAX
     );
-    assert!(size_of::<Settings>() == 48);
+    assert!(size_of::<Settings>() == 56);
 };

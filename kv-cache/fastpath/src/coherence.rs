@@ -9,6 +9,17 @@ pub const WRITE_PASSES: u64 = 1 << PENDING_BITS | 1;
 /// Added when the write's reply leaves: one pending less.
 pub const REPLY_LEAVES: u64 = u64::MAX;
 
+/// Added instead when the reply is an error, or never comes: one pending less, and one version, so that what a SET on its
+/// way has put into an entry ([`crate::update`]) is not taken for what the server has.
+pub const REPLY_FAILS: u64 = (1 << PENDING_BITS) - 1;
+
+/// Whether exactly one write is pending.
+#[inline(always)]
+#[must_use]
+pub const fn one_pending(bucket: u64) -> bool {
+    bucket & ((1 << PENDING_BITS) - 1) == 1
+}
+
 /// Whether no write is pending.
 #[inline(always)]
 #[must_use]
@@ -42,5 +53,9 @@ mod tests {
         let after = during.wrapping_add(REPLY_LEAVES);
         assert!(settled(after));
         assert_eq!(after, 42 << PENDING_BITS);
+        assert!(
+            one_pending(during) && !one_pending(after) && !one_pending(during.wrapping_add(WRITE_PASSES))
+        );
+        assert_eq!(during.wrapping_add(REPLY_FAILS), 43 << PENDING_BITS);
     }
 }

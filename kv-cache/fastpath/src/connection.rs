@@ -16,7 +16,7 @@
 
 use crate::abi::GLOBAL_BUCKET;
 use crate::choice::Choice;
-use crate::coherence::{REPLY_LEAVES, WRITE_PASSES};
+use crate::coherence::{REPLY_FAILS, REPLY_LEAVES, WRITE_PASSES};
 use crate::handler::Tables;
 use crate::request::keep_in_memory;
 use xps_core::bound::masked;
@@ -72,6 +72,13 @@ impl Noted {
     const NO_ROOM: u8 = 1;
     /// The agent must look again, and that is in none of the slots.
     const RECHECK: u8 = 2;
+
+    /// Whether all of it has a slot of its own.
+    #[inline(always)]
+    #[must_use]
+    pub const fn in_slots(self) -> bool {
+        self.beyond == 0
+    }
 }
 
 /// State of one connection; all zero at its start.
@@ -406,9 +413,9 @@ impl Connection {
         if number == load(&self.requests) {
             return false;
         }
+        let granted = kind != b'-' && kind != b'!';
         // SAFETY: a reference is valid for reads.
         if unsafe { core::ptr::from_ref(&self.chosen).read_volatile() } != 0 {
-            let granted = kind != b'-' && kind != b'!';
             self.database.answered(number, granted);
             self.user.answered(number, granted);
             self.protocol.answered(number, granted);
@@ -432,7 +439,7 @@ impl Connection {
                 break;
             }
             rechecks |= slot >> 16 & slot & 1;
-            tables.add(bucket_in(slot), REPLY_LEAVES);
+            tables.add(bucket_in(slot), if granted { REPLY_LEAVES } else { REPLY_FAILS });
             store(&mut self.head, head.wrapping_add(1));
         }
         if rechecks != 0 {
@@ -492,7 +499,7 @@ impl Connection {
         self.forever | self.opaque != 0
     }
 
-    /// Each bucket that is held, as often as it is: what the agent has to add [`REPLY_LEAVES`] to for a connection that
+    /// Each bucket that is held, as often as it is: what the agent has to add [`REPLY_FAILS`] to for a connection that
     /// is gone for good. Not for programs.
     pub fn each_hold(&self, mut hold: impl FnMut(u32)) {
         let pending = self.tail.wrapping_sub(self.head).min(WRITE_SLOTS as u32);

@@ -3,12 +3,13 @@
 use xps_core::handler::{Handler, Reply, Scan, Window};
 use xps_core::verdict::{Reason, Verdict};
 
-use crate::abi::{KEY_BYTES_MAX, Settings};
+use crate::abi::{KEY_BYTES_MAX, MISSED, Settings};
 use crate::argument::role;
 use crate::command::{Info, Name};
 use crate::connection::Connection;
 use crate::request::{self, Parser};
-use crate::{answer, argument, response};
+use crate::whole::{self, Whole};
+use crate::{answer, argument, response, update};
 
 /// Most GETs of one segment that are answered together. A power of two.
 pub const GETS_MAX: usize = 32;
@@ -30,6 +31,10 @@ pub trait Tables {
     /// Start of an entry ([`crate::abi::EntryHead`], 8-byte aligned), with [`crate::abi::ENTRY_BYTES_MAX`] bytes readable
     /// from there. Counts a hit.
     fn locate(&self, id: u64) -> Option<*const u8>;
+    /// The same place without counting, to be written to ([`update::refresh`]). `None` where entries are never changed.
+    fn entry(&self, id: u64) -> Option<*mut u8>;
+    /// What was read before is read before what is read afterwards, by all processors' order.
+    fn fence(&self, scratch: &mut Scratch);
     /// What the agent tells the handler.
     fn settings(&self) -> Option<*const Settings>;
     /// Whether the user, other than the default one, may read every key (C7).
@@ -42,12 +47,11 @@ pub trait Tables {
     fn tai_ns(&self) -> u64;
     /// Any number, for sampling.
     fn random(&self) -> u32;
-    /// Whether an entry that is not current had a hit while it was, and was not asked about here since: one that is written
-    /// more often than it is read is not worth the server's answer.
-    fn worth_refilling(&self, id: u64) -> bool;
-    /// Reports a miss: at once if `urgent`, else it may not, as [`Settings::miss_sample`] says. Of the key only
-    /// `..key_len` counts.
-    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32, urgent: bool);
+    /// The entry that was just located is not current: that lookup was no hit. How urgent a new one is; `settled`: no write
+    /// is pending that could change it again.
+    fn stale(&self, id: u64, settled: bool) -> Urgency;
+    /// Reports a miss, or not, as its urgency and [`Settings::miss_sample`] say. Of the key only `..key_len` counts.
+    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32, urgency: Urgency);
     /// Counts in [`Settings::rechecks`] and tells the agent.
     fn ask_recheck(&self);
     /// [`answer::one`] for these tables. In the kernel a function of its own, so that its loops are verified once and not
@@ -62,6 +66,50 @@ pub trait Tables {
         reply: &mut Reply,
     ) -> u32 {
         answer::one(self, database, protocol, index, scratch, reply)
+    }
+    /// [`update::refresh`] for these tables; in the kernel a function of its own, too.
+    #[inline(always)]
+    fn refresh(&self, database: u32, scratch: &mut Scratch) {
+        update::refresh(self, database, scratch);
+    }
+}
+
+/// How soon the agent should hear of a miss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// At once: the entry had hits while it was current, so a new one is worth the server's answer.
+    Now,
+    /// It is one of [`Settings::miss_sample`].
+    Sampled,
+    /// Not at all: a write is under way, so there is nothing to fetch yet.
+    Never,
+}
+
+impl Urgency {
+    /// One of how many such misses is reported (a power of two; 0: none), where one of `sample` is as a rule.
+    #[inline(always)]
+    #[must_use]
+    pub const fn one_of(self, sample: u32) -> u32 {
+        match self {
+            Self::Now => 1,
+            Self::Sampled => sample,
+            Self::Never => 0,
+        }
+    }
+
+    /// Of a stale entry with this count of hits, the lookup that found it so included; and the count from now on.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_stale(hits: u16, settled: bool) -> (Self, u16) {
+        // Of an entry of which the agent was told nothing is counted any more.
+        let before = if hits == MISSED { MISSED } else { hits.saturating_sub(1) };
+        if !settled {
+            (Self::Never, before)
+        } else if before == 0 || before == MISSED {
+            (Self::Sampled, before)
+        } else {
+            (Self::Now, MISSED)
+        }
     }
 }
 
@@ -85,8 +133,10 @@ pub struct Scratch {
     pub gets: [Get; GETS_MAX],
     /// Their keys, each padded with zeros to a multiple of 8 bytes.
     pub keys: [[u8; KEY_ROOM]; GETS_MAX],
-    /// Number of GETs.
+    /// Number of GETs. Behind theirs is kept the key of a SET that was just read, and what a GET will get after it.
     pub gets_len: u32,
+    /// Length of that reply in bytes; 0: there was no such SET.
+    pub value_len: u32,
     /// Complete requests that Redis replies to.
     pub requests: u32,
     /// Whether some of the segment was read.
@@ -100,7 +150,9 @@ pub struct Scratch {
     /// Whether GETs are not looked up, and so not collected: see [`Settings::bypass`].
     pub bypassed: u8,
     /// Zero.
-    pub padding: [u8; 3],
+    pub padding: [u8; 7],
+    /// What [`Tables::fence`] needs.
+    pub order: u64,
 }
 
 impl Scratch {
@@ -109,13 +161,15 @@ impl Scratch {
         gets: [Get { hash: 0, key_len: 0, padding: 0 }; GETS_MAX],
         keys: [[0; KEY_ROOM]; GETS_MAX],
         gets_len: 0,
+        value_len: 0,
         requests: 0,
         started: 0,
         partial: 0,
         other: 0,
         crowded: 0,
         bypassed: 0,
-        padding: [0; 3],
+        padding: [0; 7],
+        order: 0,
     };
 
     /// Where a key is collected: [`KEY_ROOM`] bytes.
@@ -150,7 +204,7 @@ pub struct State {
 const _: () = {
     assert!(size_of::<State>() <= xps_core::flow::HANDLER_STATE_MAX);
     assert!(align_of::<State>() == 8);
-    assert!(size_of::<Scratch>() == GETS_MAX * (KEY_ROOM + 16) + 16);
+    assert!(size_of::<Scratch>() == GETS_MAX * (KEY_ROOM + 16) + 32);
 };
 
 impl State {
@@ -185,6 +239,7 @@ impl<T: Tables> Handler for KvCache<T> {
     #[inline(always)]
     fn begin(&self, scratch: &mut Scratch) {
         scratch.gets_len = 0;
+        scratch.value_len = 0;
         scratch.requests = 0;
         scratch.started = 0;
         scratch.partial = 0;
@@ -203,19 +258,33 @@ impl<T: Tables> Handler for KvCache<T> {
                 scratch.partial = 1;
             }
         }
-        if parser.at_boundary() && argument::whole_get(&self.tables, window, scratch) {
-            return going_on(window);
-        }
+        // Only the last request of a segment refreshes an entry.
+        scratch.value_len = 0;
         let mut event = request::Event::None;
-        if parser.phase != request::phase::BODY {
-            event = parser.read(window);
-        }
         let mut ended = role::SKIP;
         let mut scan = Scan::Again;
+        let mut read = Whole::None;
+        if parser.at_boundary() {
+            read = whole::read(&self.tables, window, parser, scratch);
+        }
+        if read as u32 == Whole::Get as u32 {
+            scratch.requests += 1;
+            return going_on(window);
+        }
+        if read as u32 == Whole::Set as u32 {
+            (event, ended) = (request::Event::End, role::SET_KEY);
+            scratch.other = 1;
+        } else if parser.phase != request::phase::BODY {
+            event = parser.read(window);
+        }
         match event {
             request::Event::Opaque => return Scan::Opaque,
             request::Event::Empty => scratch.other = 1,
-            request::Event::End => ended = argument::end(parser),
+            request::Event::End => {
+                if ended == role::SKIP {
+                    ended = argument::end(parser);
+                }
+            }
             request::Event::Word => ended = argument::word(parser),
             request::Event::Body | request::Event::None => {
                 if event == request::Event::Body {
@@ -235,8 +304,12 @@ impl<T: Tables> Handler for KvCache<T> {
         if event == request::Event::End {
             let State { request, connection, .. } = state;
             let number = connection.requests().wrapping_add(scratch.requests);
+            let in_slots = request.noted.in_slots();
             if connection.complete(&self.tables, &mut request.noted, number) {
                 self.tables.ask_recheck();
+            }
+            if !in_slots || !connection.may_hit() {
+                scratch.value_len = 0;
             }
             scratch.requests += 1;
         }
@@ -276,6 +349,9 @@ impl<T: Tables> Handler for KvCache<T> {
     #[inline(always)]
     fn passed(&self, state: &mut State, scratch: &mut Scratch) {
         state.connection.passed(scratch.requests);
+        if scratch.value_len != 0 {
+            self.tables.refresh(state.connection.database.get(), scratch);
+        }
     }
 
     /// One call reads up to the end of one reply.

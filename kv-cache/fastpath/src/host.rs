@@ -2,7 +2,7 @@
 
 use std::boxed::Box;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::vec;
 use std::vec::Vec;
@@ -11,11 +11,13 @@ use xps_core::handler::{Handler, REPLY_MAX, Reply, Scan, WINDOW, Window};
 use xps_core::siphash::SipHash13;
 use xps_core::verdict::Verdict;
 
-use crate::abi::{BUCKETS, ENTRY_BYTES_MAX, EntryHead, GLOBAL_BUCKET, KEY_BYTES_MAX, Settings, users};
+use crate::abi::{
+    BUCKETS, ENTRY_BYTES_MAX, EntryHead, GLOBAL_BUCKET, HITS_MAX, KEY_BYTES_MAX, Settings, users,
+};
 use crate::coherence::{bucket_of, entry_id, settled};
 use crate::command::{Class, Info, NAME_BYTES, Name};
 use crate::connection::user_of;
-use crate::handler::{KEY_ROOM, KvCache, Scratch, State, Tables};
+use crate::handler::{KEY_ROOM, KvCache, Scratch, State, Tables, Urgency};
 
 /// A page of one entry: aligned like those of the kernel.
 type Page = Box<[u64; ENTRY_BYTES_MAX / 8]>;
@@ -39,13 +41,13 @@ pub struct World {
 /// Settings as the handler sees them: words that change one at a time.
 #[repr(C)]
 #[derive(Debug, Default)]
-struct SharedSettings([AtomicU64; 6]);
+struct SharedSettings([AtomicU64; 7]);
 
 #[derive(Debug, Default)]
 struct Entries {
     by_id: HashMap<u64, Page>,
-    /// Entries that were missed since they were made.
-    missed: HashSet<u64>,
+    /// Hits of entries since they were made, or that they were missed.
+    hits: HashMap<u64, u16>,
     /// Removed entries: somebody may still read them.
     removed: Vec<Page>,
 }
@@ -112,6 +114,7 @@ impl World {
             settings.rechecks,
             u64::from(settings.miss_sample) | u64::from(settings.users) << 32,
             u64::from(settings.bypass) | u64::from(settings.epoch) << 32,
+            settings.refresh_ns,
         ];
         for (shown, word) in self.shown_settings.0.iter().zip(words) {
             shown.store(word, Ordering::SeqCst);
@@ -191,6 +194,7 @@ impl World {
         page[2] = snapshot.global;
         page[3] = deadline_tai_ns;
         page[4] = key.len() as u64 | (reply.len() as u64) << 16 | u64::from(database) << 32;
+        page[5] = reply.len().next_multiple_of(8) as u64;
         let mut at = size_of::<EntryHead>() / 8;
         for bytes in [key, reply] {
             for chunk in bytes.chunks(8) {
@@ -201,6 +205,7 @@ impl World {
             }
         }
         let mut entries = locked(&self.entries);
+        entries.hits.remove(&id);
         if let Some(old) = entries.by_id.insert(id, page) {
             entries.removed.push(old);
         }
@@ -249,7 +254,20 @@ impl Tables for &World {
     }
 
     fn locate(&self, id: u64) -> Option<*const u8> {
-        locked(&self.entries).by_id.get(&id).map(|page| page.as_ptr().cast())
+        let mut entries = locked(&self.entries);
+        let Entries { by_id, hits, .. } = &mut *entries;
+        let page = by_id.get(&id)?;
+        let hits = hits.entry(id).or_default();
+        *hits = hits.saturating_add(1).min(HITS_MAX.max(*hits));
+        Some(page.as_ptr().cast())
+    }
+
+    fn entry(&self, id: u64) -> Option<*mut u8> {
+        locked(&self.entries).by_id.get_mut(&id).map(|page| page.as_mut_ptr().cast())
+    }
+
+    fn fence(&self, _: &mut Scratch) {
+        fence(Ordering::SeqCst);
     }
 
     fn settings(&self) -> Option<*const Settings> {
@@ -276,11 +294,18 @@ impl Tables for &World {
         self.random.load(Ordering::SeqCst)
     }
 
-    fn worth_refilling(&self, id: u64) -> bool {
-        locked(&self.entries).missed.insert(id)
+    fn stale(&self, id: u64, settled: bool) -> Urgency {
+        let mut entries = locked(&self.entries);
+        let hits = entries.hits.entry(id).or_default();
+        let urgency;
+        (urgency, *hits) = Urgency::of_stale(*hits, settled);
+        urgency
     }
 
-    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32, _: bool) {
+    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32, urgency: Urgency) {
+        if urgency == Urgency::Never {
+            return;
+        }
         let key = &key[..(key_len as usize).min(KEY_BYTES_MAX)];
         locked(&self.misses).push(Miss { id, database, key: key.to_vec() });
     }
@@ -381,7 +406,7 @@ impl<T: Tables> Flow<T> {
     /// The connection is gone, and the agent gives back what it held.
     pub fn forget(self) {
         let tables = &self.handler.tables;
-        self.state.connection.each_hold(|bucket| tables.add(bucket, crate::coherence::REPLY_LEAVES));
+        self.state.connection.each_hold(|bucket| tables.add(bucket, crate::coherence::REPLY_FAILS));
     }
 
     fn scan(&mut self, direction: usize, payload: &[u8]) -> bool {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use kv_fastpath::abi::{EntryHead, GLOBAL_BUCKET, Settings};
 use kv_fastpath::coherence::{PENDING_BITS, REPLY_LEAVES, WRITE_PASSES};
 use kv_fastpath::command::{Info, Name};
-use kv_fastpath::handler::{KEY_ROOM, Tables};
+use kv_fastpath::handler::{KEY_ROOM, Scratch, Tables, Urgency};
 use kv_fastpath::host::World;
 
 /// Which rule is left out.
@@ -71,6 +71,14 @@ impl Tables for Tampered {
         Some(entry)
     }
 
+    fn entry(&self, id: u64) -> Option<*mut u8> {
+        (&*self.world).entry(id)
+    }
+
+    fn fence(&self, scratch: &mut Scratch) {
+        (&*self.world).fence(scratch);
+    }
+
     fn settings(&self) -> Option<*const Settings> {
         (&*self.world).settings()
     }
@@ -95,12 +103,12 @@ impl Tables for Tampered {
         (&*self.world).random()
     }
 
-    fn worth_refilling(&self, id: u64) -> bool {
-        (&*self.world).worth_refilling(id)
+    fn stale(&self, id: u64, settled: bool) -> Urgency {
+        (&*self.world).stale(id, settled)
     }
 
-    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32, urgent: bool) {
-        (&*self.world).report_miss(id, database, key, key_len, urgent);
+    fn report_miss(&self, id: u64, database: u32, key: &[u8; KEY_ROOM], key_len: u32, urgency: Urgency) {
+        (&*self.world).report_miss(id, database, key, key_len, urgency);
     }
 
     fn ask_recheck(&self) {
