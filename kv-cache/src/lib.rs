@@ -23,8 +23,8 @@
 //!
 //! - [`watch`]: looks at the server and its connections; [`whereabouts`]: where it is, if it has a name.
 //! - [`coherence`]: decides from what was seen; pure.
-//! - [`freshness`], [`tracking`], [`clock`]: how old a value may be where not every write is seen; `invalidation`, `ownership`: what the
-//!   server says for that, pure.
+//! - [`freshness`], [`tracking`], [`clock`]: how old a value may be where not every write is seen; `invalidation`, `push`, `ownership`:
+//!   what the server says for that, pure.
 //! - [`pulse`]: whether the server is alive at all.
 //! - [`commands`]: what the server's commands may change.
 //! - [`users`]: which users may read every key; pure. [`strangers`]: whether those without a name may.
@@ -66,6 +66,7 @@ mod ownership;
 pub mod path;
 pub mod process;
 pub mod pulse;
+mod push;
 pub mod redis;
 pub mod relay;
 pub mod reload;

@@ -29,7 +29,7 @@ pub const VERSION_MIN: u32 = 6;
 pub const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
 /// Largest answer that the agent reads: `COMMAND` takes some hundred kilobytes, `CLIENT LIST` some hundred bytes a client.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// A connection.
 #[derive(Debug)]

@@ -29,7 +29,6 @@ use crate::link::Link;
 use crate::ownership::Ownership;
 use crate::redis::{ANSWER_TIMEOUT, RedisError, connect, encode, retry_delay};
 use crate::shared::{Shared, count};
-use crate::store::key_hash;
 
 /// Beats during the bound, at least.
 const BEATS: u32 = 4;
@@ -135,7 +134,7 @@ async fn track(shared: &Shared, failures: &mut u32) -> RedisError {
             shared,
             stream: connect(&redis).await?,
             address: redis.address.to_string(),
-            reader: Reader::default(),
+            reader: Reader::new(shared.secret),
             user: redis.user(),
             questions: Question::STANDALONE,
             asked: VecDeque::new(),
@@ -242,23 +241,19 @@ impl Tracking<'_> {
         Ok(self.stream.flush().await?)
     }
 
-    /// Acts on all messages that have come.
+    /// Acts on all that has come.
     fn take(&mut self) -> Result<(), RedisError> {
         while let Some(message) = self.reader.next()? {
             match message {
-                Message::Changed(keys) => {
-                    for key in &keys {
-                        let bucket = bucket_of(key_hash(self.shared.secret, key));
-                        self.shared.buckets.add(bucket, 1 << PENDING_BITS);
-                        count(&self.shared.counts.invalidations_tracked);
-                    }
+                Message::Changed(hash) => {
+                    self.shared.buckets.add(bucket_of(hash), 1 << PENDING_BITS);
+                    count(&self.shared.counts.invalidations_tracked);
                 }
                 Message::All => {
                     self.shared.buckets.invalidate_all();
                     count(&self.shared.counts.invalidations_all);
                 }
                 Message::Answer(answer) => self.answered(answer)?,
-                Message::Other => {}
             }
         }
         Ok(())
