@@ -157,3 +157,31 @@ fn readers_on_each_port_see_writes_of_the_other() {
         Ok(())
     });
 }
+
+#[test]
+fn a_set_on_its_way_refreshes_the_entry_of_its_key() {
+    Lab::run(Options::default(), |lab| {
+        let (mut fast, mut plain) = (lab.client(ACCELERATED)?, lab.client(PLAIN)?);
+        plain.set("key", "value 0")?;
+        lab.warm(&mut fast, "key", "value 0")?;
+        for round in 1..=20 {
+            let value = format!("value {}", round % 10);
+            let writer = if round % 2 == 0 { &mut fast } else { &mut plain };
+            writer.set("key", &value)?;
+            // The first one: without a miss the agent asks for nothing.
+            lab.expect_hits(1, || fast.holds("key", &value))?;
+        }
+        // What Redis refuses is not served, nor what a transaction was not carried out of.
+        plain.check("CONFIG SET maxmemory 1", "+OK\r\n")?;
+        lab.warm(&mut fast, "key", "value 0")?;
+        let refusal = plain.command("SET key refused")?;
+        ensure!(refusal.starts_with(b"-OOM"), "{}", shown(&refusal));
+        fast.holds("key", "value 0")?;
+        plain.check("CONFIG SET maxmemory 0", "+OK\r\n")?;
+        lab.warm(&mut fast, "key", "value 0")?;
+        plain.check("MULTI", "+OK\r\n")?;
+        plain.check("SET key queued", "+QUEUED\r\n")?;
+        plain.check("DISCARD", "+OK\r\n")?;
+        fast.holds("key", "value 0")
+    });
+}

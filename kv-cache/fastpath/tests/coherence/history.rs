@@ -9,6 +9,8 @@ pub(crate) enum Action {
     Write(Option<u32>),
     /// Read, with this result.
     Read(Option<u32>),
+    /// Asked for and refused: nothing was written.
+    Refused,
     /// The value's time is over: deletes it if it is still there.
     Expire(u32),
 }
@@ -41,6 +43,7 @@ pub(crate) fn linearizable(operations: &[Operation]) -> bool {
                 Action::Write(written) => written,
                 Action::Read(read) if read == value => value,
                 Action::Read(_) => continue,
+                Action::Refused => value,
                 Action::Expire(expired) if value == Some(expired) => None,
                 Action::Expire(_) => value,
             };

@@ -51,6 +51,7 @@ fn every_rule_is_needed() {
         Mutation::NoPending,
         Mutation::NoDeadline,
         Mutation::NoGlobal,
+        Mutation::RefusalCounts,
         Mutation::EarlyRelease,
     ] {
         let (violation, _) = first_violation(mutation, 0..3_000);

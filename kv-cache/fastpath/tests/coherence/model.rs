@@ -83,6 +83,8 @@ impl Simulation {
     pub(crate) fn new(seed: u64, mutation: Mutation) -> Self {
         let mut random = Random(seed);
         let tables = Tampered::new(mutation);
+        let refreshes = random.below(2) == 0;
+        tables.world.set(|settings| settings.refresh_ns = if refreshes { u64::MAX } else { 0 });
         let client = |i| Client {
             to_stack: VecDeque::new(),
             flow: Flow::new(tables.clone()).with_windows_of(if random.below(2) == 0 { 256 } else { 7 }),
@@ -270,6 +272,7 @@ impl Simulation {
                 self.clients[i].queue.get_or_insert_default().push(words);
                 b"+QUEUED\r\n".to_vec()
             }
+            (b"SET", false) if words.len() == 3 && self.random.below(12) == 0 => b"-OOM\r\n".to_vec(),
             (_, false) => self.execute(&words),
         };
         self.clients[i].from_redis.extend(reply);
@@ -321,7 +324,11 @@ impl Simulation {
                 Expected::Nothing => {}
                 Expected::Done(operations) => {
                     for (key, n) in operations {
-                        self.histories[key][n].to = self.step;
+                        let operation = &mut self.histories[key][n];
+                        operation.to = self.step;
+                        if matches!(frame, OwnedFrame::Error(_)) {
+                            operation.action = Action::Refused;
+                        }
                     }
                 }
                 Expected::Value(key, n) => {

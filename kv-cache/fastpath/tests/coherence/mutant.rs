@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use kv_fastpath::abi::{EntryHead, GLOBAL_BUCKET, Settings};
-use kv_fastpath::coherence::{PENDING_BITS, REPLY_LEAVES, WRITE_PASSES};
+use kv_fastpath::coherence::{PENDING_BITS, REPLY_FAILS, REPLY_LEAVES, WRITE_PASSES};
 use kv_fastpath::command::{Info, Name};
 use kv_fastpath::handler::{KEY_ROOM, Scratch, Tables, Urgency};
 use kv_fastpath::host::World;
@@ -22,6 +22,8 @@ pub(crate) enum Mutation {
     NoDeadline,
     /// Writes of the global bucket are not noticed.
     NoGlobal,
+    /// What a refused SET has put into an entry is served.
+    RefusalCounts,
     /// A write is pending without a new version: the entry is valid again once the reply has left.
     EarlyRelease,
 }
@@ -56,7 +58,8 @@ impl Tables for Tampered {
     fn add(&self, index: u32, delta: u64) {
         let delta = match self.mutation {
             Mutation::NoPending if delta == WRITE_PASSES => 1 << PENDING_BITS,
-            Mutation::NoPending if delta == REPLY_LEAVES => 0,
+            Mutation::NoPending if delta == REPLY_LEAVES || delta == REPLY_FAILS => 0,
+            Mutation::RefusalCounts if delta == REPLY_FAILS => REPLY_LEAVES,
             Mutation::NoGlobal if index == GLOBAL_BUCKET => 0,
             Mutation::EarlyRelease if delta == WRITE_PASSES => 1,
             _ => delta,
