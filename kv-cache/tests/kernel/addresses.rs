@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use socket2::{Domain, Socket, Type};
 
 use crate::load::Load;
@@ -172,5 +172,39 @@ fn one_client_port_may_go_to_both_ports() {
             fast.holds("key", "value")?;
         }
         Ok(())
+    });
+}
+
+/// The server closed first, so its socket is in TIME_WAIT for a minute; the client's port is free at once. What the client
+/// answers to that socket must reach it. Kernels whose timestamps begin elsewhere for each port refuse half of the new ones.
+#[test]
+fn a_client_port_that_the_server_remembers_may_be_used_again() {
+    const SOON: Duration = Duration::from_millis(900);
+    Lab::run(Options::default(), |lab| {
+        let place = lab.place(Side::Client).clone();
+        let again = |from| connect_from_port(&place, from, (SERVER_V4, ACCELERATED).into(), SOON);
+        for (nth, port) in (43_000..43_016).enumerate() {
+            let from = SocketAddr::new(CLIENT_V4, port);
+            let first = if nth % 2 == 0 { PLAIN } else { ACCELERATED };
+            let mut old = connect_from_port(&place, from, (SERVER_V4, first).into(), PATIENCE)?;
+            old.set("key", "value")?;
+            lab.client(PLAIN)?.check(&format!("CLIENT KILL ADDR {from}"), ":1\r\n")?;
+            old.expect_end()?;
+            drop(old);
+            let mut new = again(from).with_context(|| format!("from {from} after port {first}"))?;
+            new.holds("key", "value")?;
+            lab.warm(&mut new, "key", "value")?;
+        }
+        // While nobody listens, nobody takes the place of the old connection either.
+        let from = SocketAddr::new(CLIENT_V4, 44_000);
+        let mut old = again(from)?;
+        old.check("PING", "+PONG\r\n")?;
+        lab.kill_redis()?;
+        old.expect_end()?;
+        drop(old);
+        let mut relayed = again(from).context("while there is no server")?;
+        relayed.ask("PING")?;
+        ensure!(relayed.everything()?.is_empty(), "an answer of nobody");
+        lab.start_redis()
     });
 }

@@ -11,6 +11,7 @@ use kv_cache::status::Status;
 use kv_cache::top::View;
 use kv_cache::{admin, client};
 
+use super::connect::connect_from;
 use super::namespace::{BpfMount, Namespace, Place, remove_leftovers};
 use super::process::Process;
 use super::resp::{Client, shown};
@@ -385,14 +386,6 @@ impl Lab {
         ensure!(got == hits, "{got} requests were answered in the stack, expected {hits}");
         Ok(result)
     }
-}
-
-/// A connection from a place to an address.
-pub(crate) fn connect_from(place: &Place, to: SocketAddr) -> Result<Client> {
-    let stream = place
-        .run(|| Ok(TcpStream::connect_timeout(&to, PATIENCE)?))
-        .with_context(|| format!("connecting to {to}"))?;
-    Client::of(stream)
 }
 
 /// Links client and server, directly or through a bridge.

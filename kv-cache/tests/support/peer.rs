@@ -5,7 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::lab::{CLIENT_V4, Lab, SERVER_V4, Side, connect_from};
+use super::connect::connect_from;
+use super::lab::{CLIENT_V4, Lab, SERVER_V4, Side};
 use super::namespace::Place;
 use super::process::Process;
 use super::resp::Client;

@@ -18,7 +18,7 @@ pub struct Mark {
     pub tag: u64,
     /// The client's initial sequence number.
     pub client_isn: u32,
-    /// The server's, once its SYN-ACK was seen.
+    /// The server's, once its SYN-ACK was seen. Before that: what else it has acknowledged, for an older connection.
     pub server_isn: u32,
     /// The client's maximum segment size, in bytes.
     pub mss: u16,

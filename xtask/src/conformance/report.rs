@@ -16,6 +16,8 @@ pub(super) struct Row {
     pub(super) hits: Option<u64>,
     pub(super) seconds: f64,
     pub(super) results: Results,
+    /// Units that ran again, and count as they went then.
+    pub(super) repeated: Vec<String>,
     /// Why the run does not count, whatever its tests said.
     pub(super) objection: Option<String>,
 }
@@ -25,7 +27,7 @@ impl Row {
     pub(super) fn complaints(&self, directly: &Results) -> Vec<String> {
         let mut complaints: Vec<String> = self.objection.iter().cloned().collect();
         let failures = &self.results.failures;
-        complaints.extend(failures.iter().take(SHOWN).cloned());
+        complaints.extend(failures.iter().take(SHOWN).map(|failure| failure.text.clone()));
         if failures.len() > SHOWN {
             complaints.push(format!("and {} more failures", failures.len() - SHOWN));
         }
@@ -64,6 +66,14 @@ pub(super) fn text(groups: &[Vec<Row>]) -> String {
             row.seconds
         );
     }
+    for row in groups.iter().flatten().filter(|row| !row.repeated.is_empty()) {
+        let units = row.repeated.join(", ");
+        let _ = write!(
+            text,
+            "\n{}: ran again, since MONITOR showed requests of kv-cache's own: {units}",
+            row.name
+        );
+    }
     for (row, complaints) in complaints(groups) {
         for complaint in complaints {
             let _ = write!(text, "\n{}: {complaint}", row.name);
@@ -89,7 +99,8 @@ mod tests {
         for line in lines {
             results.line(line);
         }
-        Row { name: name.to_owned(), path: None, hits: None, seconds: 1.0, results, objection: None }
+        let name = name.to_owned();
+        Row { name, path: None, hits: None, seconds: 1.0, results, repeated: Vec::new(), objection: None }
     }
 
     const GOOD: [&str; 3] = ["Testing u", "[ok]: a (0 ms)", "[ok]: b (0 ms)"];
@@ -120,6 +131,15 @@ mod tests {
     fn failures_count_even_if_they_are_the_same_everywhere() {
         let bad = ["Testing u", "[ok]: a (0 ms)", "[err]: b in u.tcl"];
         assert!(!agree(vec![row("directly", &bad), row("kernel", &bad)]));
+    }
+
+    #[test]
+    fn what_ran_again_is_said_and_is_no_complaint() {
+        let repeated = vec!["u".to_owned()];
+        let groups = [vec![row("directly", &GOOD), Row { repeated, ..row("kernel", &GOOD) }]];
+        let text = text(&groups);
+        assert!(text.contains("kernel: ran again") && text.contains("own: u"), "{text}");
+        assert!(complaints(&groups).all(|(_, complaints)| complaints.is_empty()));
     }
 
     #[test]

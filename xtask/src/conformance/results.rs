@@ -1,17 +1,38 @@
 //! What Redis's test suite said: which tests passed, which failed and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the agent asks Redis while the suite runs, as `MONITOR` shows it: in capitals, where the suite's tests of `MONITOR`
+/// write their own commands in small letters. `CONFIG` and `ACL LIST` are not shown.
+const ASKED_BY_AGENT: [&str; 6] = ["ACL", "GETRANGE", "INFO", "PING", "PTTL", "SELECT"];
 
 /// A test: the unit it is in, and its name. Several tests may have the same.
 pub(super) type Test = (String, String);
+
+/// A failure or an exception.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// The unit it is in.
+    pub(super) unit: String,
+    /// What the suite said about it.
+    pub(super) text: String,
+}
+
+impl Failure {
+    /// Whether it shows a line of `MONITOR` with a request of the agent: `… [0 127.0.0.1:4711] "INFO"`.
+    fn shows_agent(&self) -> bool {
+        let names = self.text.split("] \"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0));
+        names.into_iter().any(|name| ASKED_BY_AGENT.contains(&name))
+    }
+}
 
 /// The outcome of one run of the suite.
 #[derive(Default)]
 pub(super) struct Results {
     /// Tests that passed, with how many of this name did.
     pub(super) passed: BTreeMap<Test, u32>,
-    /// Failures and exceptions, with what the suite said about each.
-    pub(super) failures: Vec<String>,
+    /// Failures and exceptions.
+    pub(super) failures: Vec<Failure>,
     /// Tests, and groups of tests, that were left out.
     pub(super) skipped: u32,
     unit: String,
@@ -40,8 +61,8 @@ impl Results {
             if self.explaining
                 && let Some(failure) = self.failures.last_mut()
             {
-                failure.push_str("\n    ");
-                failure.push_str(line);
+                failure.text.push_str("\n    ");
+                failure.text.push_str(line);
             }
             return Progress::None;
         };
@@ -53,7 +74,8 @@ impl Results {
             }
             "skip" | "ignore" => self.skipped += 1,
             "err" | "exception" | "TIMEOUT" => {
-                self.failures.push(format!("[{status}] {}: {rest}", self.unit));
+                let text = format!("[{status}] {}: {rest}", self.unit);
+                self.failures.push(Failure { unit: self.unit.clone(), text });
                 self.explaining = true;
             }
             _ if status.ends_with(" done") => return Progress::Unit(self.unit.clone()),
@@ -65,6 +87,25 @@ impl Results {
     /// How many tests passed.
     pub(super) fn passed_count(&self) -> u32 {
         self.passed.values().sum()
+    }
+
+    /// Units in which a test of `MONITOR` met the agent.
+    pub(super) fn met_agent(&self) -> Vec<String> {
+        let units: BTreeSet<_> = self
+            .failures
+            .iter()
+            .filter(|failure| failure.shows_agent())
+            .map(|failure| &failure.unit)
+            .collect();
+        units.into_iter().cloned().collect()
+    }
+
+    /// Takes another run's word for these units. What is left out is the same each time.
+    pub(super) fn replace(&mut self, units: &[String], again: Self) {
+        self.passed.retain(|(unit, _), _| !units.contains(unit));
+        self.passed.extend(again.passed);
+        self.failures.retain(|failure| !units.contains(&failure.unit));
+        self.failures.extend(again.failures);
     }
 
     /// Tests that passed here and not there, each as often as it did.
@@ -127,10 +168,9 @@ mod tests {
             "[ok]: Another (3 ms)",
             "a line of no meaning",
         ]);
-        assert_eq!(
-            results.failures,
-            ["[err] unit/expire: TTL in tests/unit/expire.tcl\n    Expected '1' to be equal to '2'"]
-        );
+        let text = "[err] unit/expire: TTL in tests/unit/expire.tcl\n    Expected '1' to be equal to '2'";
+        assert_eq!(results.failures, [Failure { unit: "unit/expire".to_owned(), text: text.to_owned() }]);
+        assert!(results.met_agent().is_empty());
         assert_eq!(results.passed_count(), 1);
     }
 
@@ -140,6 +180,44 @@ mod tests {
         let progress = results.line("[3/60 done]: unit/expire (4 seconds)");
         assert_eq!(progress, Progress::Unit("unit/expire".to_owned()));
         assert_eq!(results.line("[ok]: TTL (4 ms)"), Progress::None);
+    }
+
+    #[test]
+    fn a_failure_tells_whether_it_met_the_agent() {
+        let met = |explanation: &str| {
+            let lines =
+                ["Testing unit/introspection", "[err]: MONITOR in tests/unit/introspection.tcl", explanation];
+            of(&lines).met_agent()
+        };
+        let unit = ["unit/introspection"];
+        assert_eq!(met(r#"Expected '1.5 [0 127.0.0.1:4711] "INFO"' to match '*"multi"*'"#), unit);
+        assert_eq!(
+            met(
+                r#"Expected '*"get"*' to match '{1.5 [0 [::1]:1] "set" "foo"} {1.6 [3 [::1]:2] "PTTL" "foo"}'"#
+            ),
+            unit
+        );
+        assert!(met(r#"Expected '1.5 [0 127.0.0.1:4711] "info"' to match '*"multi"*'"#).is_empty());
+        assert!(met(r#"Expected '1.5 [0 127.0.0.1:4711] "set" "INFO"' to match '*"multi"*'"#).is_empty());
+        assert!(met("Expected 'INFO' to be equal to '2'").is_empty());
+    }
+
+    #[test]
+    fn a_unit_that_ran_again_counts_as_it_went_then() {
+        let mut results = of(&[
+            "Testing u",
+            "[ok]: a (0 ms)",
+            "[err]: b in u.tcl",
+            "[skip]: c",
+            "Testing v",
+            "[err]: d in v.tcl",
+        ]);
+        let again = of(&["Testing u", "[ok]: a (0 ms)", "[ok]: b (0 ms)", "[skip]: c"]);
+        results.replace(&["u".to_owned()], again);
+        assert_eq!((results.passed_count(), results.failures.len(), results.skipped), (2, 1, 1));
+        assert_eq!(results.failures[0].unit, "v");
+        results.replace(&["v".to_owned()], of(&["Testing v", "[err]: d in v.tcl"]));
+        assert_eq!(results.failures.len(), 1);
     }
 
     #[test]

@@ -183,6 +183,13 @@ fn opening() -> Vec<Case> {
     let to_server = |text: &Text| {
         passed(&Text { seq: text.seq.wrapping_sub(5), ack: text.ack.wrapping_sub(5), ..text.clone() })
     };
+    // The server's socket of an older connection with the same tuple, in TIME_WAIT, and the client's answers.
+    let challenge = server(s(90), c(80), b"");
+    let mut reset = client(c(80), 0, b"");
+    reset.flags = RST;
+    let stray = Text { seq: c(81), ..reset.clone() };
+    let unwanted = Text { seq: c(0), ..reset.clone() };
+    let syn_ack = server(S, c(0), b"").opening();
     let mut again = opened(false, &[]);
     again.insert(3, packet(&syn, passed(&syn), &[]));
     std::vec![
@@ -222,6 +229,27 @@ fn opening() -> Vec<Case> {
                 packet(&miss, to_server(&miss), &[(Reason::Requests, 1), (Reason::NotServed, 1)]),
             ])
         ),
+        case(
+            "a SYN that meets an older connection at the server",
+            std::vec![
+                packet(&syn, passed(&syn), &[]),
+                packet(&challenge, returned(&challenge), &[]),
+                packet(&stray, next(&stray), &[]),
+                packet(&reset, passed(&reset), &[]),
+                packet(&syn, passed(&syn), &[]),
+                packet(&syn_ack, returned(&syn_ack), &[]),
+                packet(&reset, next(&reset), &[]),
+            ]
+        ),
+        case(
+            "a SYN-ACK that the client does not want any more",
+            std::vec![
+                packet(&syn, passed(&syn), &[]),
+                packet(&syn_ack, returned(&syn_ack), &[]),
+                packet(&unwanted, passed(&unwanted), &[]),
+            ]
+        ),
+        case("a reset without a handshake", std::vec![packet(&reset, next(&reset), &[])]),
         case(
             "another SYN after the server forgot the connection",
             after_hit([Step::Socket(Socket::Free), packet(&syn, passed(&syn), &[(Reason::FlowClosed, 1)]),])

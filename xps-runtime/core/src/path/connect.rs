@@ -106,8 +106,14 @@ pub(crate) fn syn<H: Handler, K: Stack<H>>(
     if accelerated { rewrite(stack, layout, tcp, predicate) } else { Action::Next }
 }
 
+/// To the plain port, with the numbers as they are.
 #[inline(always)]
-fn rewrite<H: Handler, K: Stack<H>>(stack: &K, layout: &Layout, tcp: &Tcp, predicate: &Predicate) -> Action {
+pub(crate) fn rewrite<H: Handler, K: Stack<H>>(
+    stack: &K,
+    layout: &Layout,
+    tcp: &Tcp,
+    predicate: &Predicate,
+) -> Action {
     let to = Translated { seq: tcp.segment.seq, ack: tcp.segment.ack };
     let Some(source) = stack.half(layout.tcp) else { return Action::Drop };
     let ports = Ports { source, destination: predicate.plain_port };
@@ -151,6 +157,9 @@ pub(crate) fn answered<H: Handler, K: Stack<H>>(
         mark.server_tsval = found.tsval;
         mark.server_isn = tcp.segment.seq;
         mark.flags |= handshake::ANSWERED;
+    } else if mark.flags & handshake::ANSWERED == 0 {
+        // A socket that an older connection has left behind does not let the new one in. The client answers with a reset.
+        mark.server_isn = tcp.segment.ack;
     }
     if mark.flags & handshake::ACCELERATED == 0 {
         return Action::Next;
@@ -213,6 +222,28 @@ pub(crate) fn first_ack<H: Handler, K: Stack<H>>(
         handler.opaque(unsafe { &mut (*flow).handler });
     }
     Some(flow)
+}
+
+/// Whether a client's reset without a flow is for the server: it answers what [`answered`] has let through, and stands where
+/// that said. Without it a socket in TIME_WAIT would keep its tuple from the client for a minute.
+#[inline(always)]
+pub(crate) fn refused<H: Handler, K: Stack<H>>(
+    stack: &K,
+    tcp: &Tcp,
+    control: &Control,
+    scratch: *mut Scratch<H::Scratch>,
+) -> bool {
+    if tcp.segment.flags & (tcp_flag::ACK | tcp_flag::RST) != tcp_flag::RST {
+        return false;
+    }
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let tag = handshake::tag(control.secret, unsafe { &(*scratch).key });
+    let Some(mark) = stack.mark(handshake::slot(tag)) else { return false };
+    // SAFETY: copied once, then only the copy is used.
+    let mark = unsafe { *mark };
+    let expected =
+        if mark.flags & handshake::ANSWERED != 0 { mark.client_isn.wrapping_add(1) } else { mark.server_isn };
+    mark.tag == tag && mark.flags & handshake::ACCELERATED != 0 && tcp.segment.seq == expected
 }
 
 /// Forgets a flow whose connection has ended. Whether it is gone: not while another CPU reads it or the handler holds
