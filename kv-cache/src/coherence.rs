@@ -1,15 +1,29 @@
 //! Whether hits are allowed (C8, C9), and why not.
 //!
-//! [`judge`] decides from what was observed; [`crate::watch`] observes. Each condition has a name that status and metrics
+//! [`judge`] decides from what was observed; [`crate::coherence::watch`] observes. Each condition has a name that status and metrics
 //! show. In bounded mode some of them are tolerated: those under which a value may be served that somebody changed where
 //! the stack could not see it.
+//!
+//! # Layout
+//!
+//! - [`watch`]: looks at the server and its connections.
+//! - [`freshness`], [`tracking`], [`clock`]: how old a value may be where not every write is seen; `invalidation`, `push`,
+//!   `ownership`: what the server says for that, pure.
+
+pub mod clock;
+pub mod freshness;
+mod invalidation;
+mod ownership;
+mod push;
+pub mod tracking;
+pub mod watch;
 
 use std::fmt;
 
 use serde::Serialize;
 
-use crate::redis::Info;
-use crate::users::Users;
+use crate::server::redis::Info;
+use crate::server::users::Users;
 
 /// How much staleness the configuration allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

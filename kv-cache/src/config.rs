@@ -1,4 +1,13 @@
 //! The configuration: what is asked for, within which bounds.
+//!
+//! # Layout
+//!
+//! - [`source`]: where it comes from; [`current`]: what holds now; [`reload`]: read again.
+//! - `tls`: its sections on TLS.
+
+pub mod current;
+pub mod reload;
+pub mod source;
 
 mod tls;
 
@@ -12,10 +21,10 @@ use xps_runtime::config::{Mistakes, Reader, Section, Sources};
 use xps_runtime::endpoint::{self, Endpoint};
 use xps_runtime::plan::{Mode as PathMode, Wishes};
 
-use crate::address::{self, Address};
 use crate::coherence::Mode;
-use crate::credentials::{Secret, Server};
-use crate::limits::Limits;
+use crate::entries::limits::Limits;
+use crate::server::credentials::{Secret, Server};
+use crate::telling::address::{self, Address};
 
 pub use tls::TlsListener;
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use kv_cache::address::Address;
+use kv_cache::config::reload::SetLogLevel;
+use kv_cache::config::source::ConfigSource;
 use kv_cache::config::{Config, LogFormat};
-use kv_cache::reload::SetLogLevel;
-use kv_cache::source::ConfigSource;
-use kv_cache::{client, sidecar};
+use kv_cache::sidecar;
+use kv_cache::telling::address::Address;
+use kv_cache::telling::client;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::{EnvFilter, reload};
 

@@ -1,4 +1,13 @@
 //! The path, as a transaction: probe, plan, install; or the user path, with the cause.
+//!
+//! # Layout
+//!
+//! - [`kernel`], [`process`]: the kernel path and the user path, as the agent's tasks share them.
+//! - [`relay`]: the user path's thread.
+
+pub mod kernel;
+pub mod process;
+pub mod relay;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +22,11 @@ use xps_runtime::interface::Interface;
 use xps_runtime::plan::{Cause, Mode, Path, Plan, PlanError, plan};
 use xps_runtime::probe::{Facts, ProbeRequest, chain, probe};
 
-use crate::commands::Commands;
 use crate::config::Config;
-use crate::current::Current;
-use crate::kernel::Kernel;
-use crate::store::store_commands;
+use crate::config::current::Current;
+use crate::entries::store::store_commands;
+use crate::path::kernel::Kernel;
+use crate::server::commands::Commands;
 
 /// The kernel programs, as built with this agent.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("XPS_OBJECT"));

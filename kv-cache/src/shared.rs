@@ -8,17 +8,17 @@ use tokio::sync::Notify;
 use xps_runtime::control::monotonic_ns;
 use xps_runtime::install::InstallError;
 
-use crate::bypass::Bypass;
+use crate::coherence::freshness::Freshness;
 use crate::coherence::{Cause, Judgement};
-use crate::commands::Commands;
-use crate::current::Current;
-use crate::freshness::Freshness;
-use crate::store::{Buckets, Entries, SettingsMap};
-use crate::table::Table;
-use crate::top::Top;
-use crate::touch::Touches;
-use crate::users::Users;
-use crate::whereabouts::Whereabouts;
+use crate::config::current::Current;
+use crate::entries::bypass::Bypass;
+use crate::entries::store::{Buckets, Entries, SettingsMap};
+use crate::entries::table::Table;
+use crate::entries::touch::Touches;
+use crate::server::commands::Commands;
+use crate::server::users::Users;
+use crate::server::whereabouts::Whereabouts;
+use crate::telling::top::Top;
 
 /// The cache and what is known about it.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use kv_cache::admin;
+use kv_cache::telling::admin;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(20);

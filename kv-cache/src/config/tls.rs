@@ -7,7 +7,7 @@ use rustls::pki_types::ServerName;
 use xps_runtime::config::{Reader, Section};
 use xps_runtime::endpoint::Endpoint;
 
-use crate::tls::{ClientFiles, FromClients, Identity, RedisFiles, TlsError, ToRedis};
+use crate::server::tls::{ClientFiles, FromClients, Identity, RedisFiles, TlsError, ToRedis};
 
 /// Clients that come with TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use kv_cache::top::{Key, View};
+use kv_cache::telling::top::{Key, View};
 
 use crate::support::{ACCELERATED, Client, Lab, Options, PLAIN, until};
 

@@ -7,13 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use kv_cache::status::Status;
-use kv_cache::top::View;
-use kv_cache::{admin, client};
+use kv_cache::telling::status::Status;
+use kv_cache::telling::top::View;
+use kv_cache::telling::{admin, client};
 
 use super::connect::connect_from;
 use super::namespace::{BpfMount, Namespace, Place, remove_leftovers};
-use super::process::Process;
+use super::process::{Life, Process};
 use super::resp::{Client, shown};
 use super::{PATIENCE, kernel_tests, server_program, until};
 
@@ -98,7 +98,7 @@ pub(crate) struct Lab {
     folder: tempfile::TempDir,
     options: Options,
     /// Processes and namespaces that must be gone at the end.
-    made: Vec<u32>,
+    made: Vec<Life>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -170,7 +170,7 @@ impl Lab {
         command.args(["--enable-debug-command", "yes"]).args(&self.options.redis);
         command.current_dir(self.folder.path());
         let mut redis = Process::start(&mut command, self.folder.path(), "redis")?;
-        self.made.push(redis.id());
+        self.made.push(redis.life()?);
         redis.until(PATIENCE, || {
             place.run(|| Client::of(TcpStream::connect(LOOPBACK)?)?.check("PING", "+PONG\r\n")).ok()
         })?;
@@ -202,7 +202,7 @@ impl Lab {
         }
         command.envs(self.options.environment.iter().copied());
         let sidecar = Process::start(&mut command, self.folder.path(), "kv-cache")?;
-        self.made.push(sidecar.id());
+        self.made.push(sidecar.life()?);
         self.sidecar = Some(sidecar);
         Ok(())
     }
@@ -268,8 +268,8 @@ impl Lab {
         for name in names {
             ensure!(Namespace::is_gone(&name), "the namespace {name} is still there");
         }
-        for id in made {
-            ensure!(!Path::new("/proc").join(id.to_string()).exists(), "process {id} is still there");
+        for life in made {
+            ensure!(life.is_over(), "process {} is still there", life.id);
         }
         ensure!(!folder.exists(), "{} is still there", folder.display());
         Ok(())

@@ -16,6 +16,27 @@ pub(crate) struct Process {
     log: PathBuf,
 }
 
+/// A process, by its id and when it was started: ids come again.
+#[derive(Clone, Debug)]
+pub(crate) struct Life {
+    pub(crate) id: u32,
+    /// In clock ticks since the machine's start (proc_pid_stat(5), field 22).
+    start: String,
+}
+
+impl Life {
+    fn start_of(id: u32) -> Option<String> {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // The name, field 2, may hold anything, also blanks; it ends with the last bracket.
+        stat.rsplit_once(')')?.1.split_whitespace().nth(19).map(str::to_owned)
+    }
+
+    /// Whether no such process is there any more.
+    pub(crate) fn is_over(&self) -> bool {
+        Self::start_of(self.id).as_ref() != Some(&self.start)
+    }
+}
+
 impl Process {
     /// Starts a program. Its output is added to `<folder>/<name>.log`.
     pub(crate) fn start(command: &mut Command, folder: &Path, name: &str) -> Result<Self> {
@@ -59,6 +80,13 @@ impl Process {
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What tells it from a later process that was given the same id.
+    pub(crate) fn life(&self) -> Result<Life> {
+        let id = self.child.id();
+        let start = Life::start_of(id).with_context(|| format!("process {id} has ended already"))?;
+        Ok(Life { id, start })
     }
 
     /// Sends SIGTERM.

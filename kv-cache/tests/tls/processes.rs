@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use kv_cache::admin;
-use kv_cache::status::Status;
+use kv_cache::telling::admin;
+use kv_cache::telling::status::Status;
 
 use crate::authority::Issued;
 use crate::client::Client;

@@ -1,0 +1,352 @@
+//! Reads the configuration again while the sidecar runs: on SIGHUP, or when the admin interface is asked to.
+//!
+//! It is checked as a whole first; with any mistake, the old one goes on. What can change at run time is swapped at once.
+//! What cannot (ports, memory, the path) keeps its old value, and is named until it is what the file says again.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus::core::Collector;
+use prometheus::{Gauge, IntCounterVec, IntGauge, Opts};
+use xps_runtime::plan::Path;
+
+use crate::config::current::Current;
+use crate::config::source::ConfigSource;
+use crate::config::{Config, TlsListener};
+use crate::server::credentials::Server;
+use crate::shared::{Shared, lock};
+use crate::telling::actions::Outcome;
+use crate::telling::status::Configuration;
+
+/// Changes what is logged; the text was checked before.
+pub type SetLogLevel = Box<dyn Fn(&str) + Send + Sync>;
+
+/// What a reload needs, and what became of those before.
+pub struct Reloader {
+    source: ConfigSource,
+    current: Arc<Current>,
+    path: Path,
+    cache: Option<Arc<Shared>>,
+    set_log_level: SetLogLevel,
+    /// Keys whose new value waits for a restart. Its lock makes reloads come one at a time.
+    waiting: Mutex<Vec<&'static str>>,
+    reloads: IntCounterVec,
+    successful: IntGauge,
+    succeeded_at: Gauge,
+}
+
+impl fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloader").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+const SUCCESS: &str = "success";
+const FAILURE: &str = "failure";
+
+impl Reloader {
+    /// Reloads from `source` what `current` holds, on `path`; what is made invalid by a change is in `cache`.
+    ///
+    /// # Errors
+    /// If a metric's name is not one, which is a mistake of this program.
+    pub fn new(
+        source: ConfigSource,
+        current: Arc<Current>,
+        path: Path,
+        cache: Option<Arc<Shared>>,
+        set_log_level: SetLogLevel,
+    ) -> prometheus::Result<Self> {
+        let reloads = IntCounterVec::new(
+            Opts::new("kv_cache_config_reloads_total", "Times the configuration was read again, by result."),
+            &["result"],
+        )?;
+        for result in [SUCCESS, FAILURE] {
+            reloads.with_label_values(&[result]);
+        }
+        let successful = IntGauge::new(
+            "kv_cache_config_last_reload_successful",
+            "Whether the last attempt to read the configuration succeeded.",
+        )?;
+        let succeeded_at = Gauge::new(
+            "kv_cache_config_last_reload_success_timestamp_seconds",
+            "When the configuration was last read with success, in seconds since 1970.",
+        )?;
+        successful.set(1);
+        succeeded_at.set(unix_seconds());
+        let waiting = Mutex::default();
+        Ok(Self { source, current, path, cache, set_log_level, waiting, reloads, successful, succeeded_at })
+    }
+
+    /// Its metrics.
+    #[must_use]
+    pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        vec![
+            Box::new(self.reloads.clone()),
+            Box::new(self.successful.clone()),
+            Box::new(self.succeeded_at.clone()),
+        ]
+    }
+
+    /// What the status shows.
+    #[must_use]
+    pub fn status(&self) -> Configuration {
+        Configuration {
+            last_reload_successful: self.successful.get() == 1,
+            waiting_for_restart: lock(&self.waiting).iter().map(|&key| key.to_owned()).collect(),
+        }
+    }
+
+    /// Reads the configuration again, and makes it the one that holds if it has no mistake.
+    pub fn reload(&self) -> Outcome {
+        let mut waiting = lock(&self.waiting);
+        let mut new = match self.source.read() {
+            Ok(config) => config,
+            Err(error) => {
+                let mistakes = error.to_string();
+                for mistake in mistakes.lines() {
+                    tracing::error!(mistake, "the configuration was not reloaded, the old one goes on");
+                }
+                self.reloads.with_label_values(&[FAILURE]).inc();
+                self.successful.set(0);
+                return Outcome::Refused(format!("not reloaded, the old configuration goes on:\n{mistakes}"));
+            }
+        };
+        let old = self.current.read();
+        let difference = compare(&mut new, &old, self.path);
+        self.apply(&old, new);
+        self.reloads.with_label_values(&[SUCCESS]).inc();
+        self.successful.set(1);
+        self.succeeded_at.set(unix_seconds());
+        let changed = difference.changed.join(", ");
+        let kept = difference.kept.join(", ");
+        *waiting = difference.kept;
+        tracing::info!(changed, waiting_for_restart = kept, "reloaded the configuration");
+        let mut text =
+            if changed.is_empty() { "nothing has changed".to_owned() } else { format!("changed: {changed}") };
+        if !kept.is_empty() {
+            text += &format!("\nonly after a restart: {kept}");
+        }
+        Outcome::Done(text)
+    }
+
+    /// Makes `new` the configuration that holds, and what was made by the old one's rules invalid.
+    fn apply(&self, old: &Config, new: Config) {
+        let level = (new.log_level != old.log_level).then(|| new.log_level.clone());
+        let rules = |config: &Config| (config.limits.clone(), config.value_bytes_max, config.missing_keys);
+        let other_rules = rules(&new) != rules(old);
+        let checks = |config: &Config| {
+            (config.coherence, config.kill_older_connections, config.trust_users, config.redis.clone())
+        };
+        let other_checks = checks(&new) != checks(old);
+        let miss_sample = new.miss_sample;
+        self.current.swap(new);
+        if let Some(level) = level {
+            (self.set_log_level)(&level);
+        }
+        let Some(shared) = &self.cache else { return };
+        if miss_sample != old.miss_sample {
+            shared.settings.set_miss_sample(miss_sample);
+        }
+        if other_rules {
+            // After the swap: see `fill`.
+            shared.flush();
+        }
+        if other_checks {
+            shared.settings.ask_recheck();
+            shared.recheck.notify_one();
+        }
+    }
+}
+
+/// What differs between two configurations.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Difference {
+    /// Keys that hold at once.
+    changed: Vec<&'static str>,
+    /// Keys that keep their old value until a restart.
+    kept: Vec<&'static str>,
+}
+
+impl Difference {
+    fn change<T: PartialEq>(&mut self, key: &'static str, new: &T, old: &T) {
+        if new != old {
+            self.changed.push(key);
+        }
+    }
+
+    fn keep<T: PartialEq + Clone>(&mut self, key: &'static str, new: &mut T, old: &T) {
+        if new != old {
+            self.kept.push(key);
+            new.clone_from(old);
+        }
+    }
+}
+
+/// What differs. Gives `new` the old values of the keys that cannot change at run time.
+fn compare(new: &mut Config, old: &Config, path: Path) -> Difference {
+    // Without `..`, so that whoever adds a key decides what a reload does with it.
+    let Config {
+        redis: Server { address, username, password, tls: redis_tls },
+        accelerated_port,
+        tls,
+        addresses,
+        admin,
+        relay_connections_max,
+        wishes,
+        pin_directory,
+        pages,
+        entries_max,
+        value_bytes_max,
+        miss_sample,
+        missing_keys,
+        limits,
+        touches_per_second,
+        adaptive_bypass,
+        break_even_percent,
+        bypass_window,
+        flows_max,
+        coherence,
+        max_staleness,
+        tracking,
+        kill_older_connections,
+        trust_users,
+        lease,
+        drain_timeout,
+        log_format,
+        log_level,
+    } = old;
+    let mut difference = Difference::default();
+    if new.redis.address.to_string() == address.to_string() {
+        // On the kernel path the addresses behind a name stay those of the start.
+        new.redis.address.clone_from(address);
+    }
+    if new.redis.tls.is_some() != redis_tls.is_some() {
+        difference.keep("redis.tls", &mut new.redis.tls, redis_tls);
+    }
+    let port = |tls: &Option<TlsListener>| tls.as_ref().map(|tls| tls.port);
+    if port(&new.tls) != port(tls) {
+        difference.keep("tls.port", &mut new.tls, tls);
+    }
+    difference.change("TLS to Redis", &new.redis.tls, redis_tls);
+    difference.change("TLS from clients", &new.tls, tls);
+    difference.keep("redis.address", &mut new.redis.address, address);
+    difference.keep("listen.accelerated_port", &mut new.accelerated_port, accelerated_port);
+    difference.keep("listen.addresses", &mut new.addresses, addresses);
+    difference.keep("listen.admin", &mut new.admin, admin);
+    difference.keep("listen.connections_max", &mut new.relay_connections_max, relay_connections_max);
+    difference.keep("path.mode", &mut new.wishes.mode, &wishes.mode);
+    difference.keep("path.interfaces", &mut new.wishes.interfaces, &wishes.interfaces);
+    difference.keep("path.pin_directory", &mut new.pin_directory, pin_directory);
+    difference.keep("cache.memory_bytes", &mut new.pages, pages);
+    difference.keep("cache.entries_max", &mut new.entries_max, entries_max);
+    difference.keep("coherence.max_staleness", &mut new.max_staleness, max_staleness);
+    difference.keep("coherence.tracking", &mut new.tracking, tracking);
+    difference.keep("flows.max", &mut new.flows_max, flows_max);
+    difference.keep("log.format", &mut new.log_format, log_format);
+    difference.change("redis.username", &new.redis.username, username);
+    difference.change("the password of Redis", &new.redis.password, password);
+    difference.change("cache.value_bytes_max", &new.value_bytes_max, value_bytes_max);
+    difference.change("cache.miss_sample", &new.miss_sample, miss_sample);
+    difference.change("cache.missing_keys", &new.missing_keys, missing_keys);
+    difference.change("cache.ttl_max", &new.limits.ttl_max, &limits.ttl_max);
+    difference.change("cache.key_bytes_max", &new.limits.key_bytes_max, &limits.key_bytes_max);
+    difference.change("cache.key_prefixes", &new.limits.key_prefixes, &limits.key_prefixes);
+    difference.change(
+        "cache.key_prefixes_excluded",
+        &new.limits.key_prefixes_excluded,
+        &limits.key_prefixes_excluded,
+    );
+    match path {
+        Path::Kernel => difference.change("coherence.mode", &new.coherence, coherence),
+        // Whether connections are read at all depends on it.
+        Path::User => difference.keep("coherence.mode", &mut new.coherence, coherence),
+    }
+    difference.change(
+        "coherence.kill_older_connections",
+        &new.kill_older_connections,
+        kill_older_connections,
+    );
+    difference.change("cache.touches_per_second", &new.touches_per_second, touches_per_second);
+    difference.change("cache.adaptive_bypass", &new.adaptive_bypass, adaptive_bypass);
+    difference.change("cache.break_even_percent", &new.break_even_percent, break_even_percent);
+    difference.change("cache.bypass_window", &new.bypass_window, bypass_window);
+    difference.change("coherence.trust_users", &new.trust_users, trust_users);
+    difference.change("lease.duration", &new.lease, lease);
+    difference.change("lease.drain_timeout", &new.drain_timeout, drain_timeout);
+    difference.change("log.level", &new.log_level, log_level);
+    difference
+}
+
+fn unix_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    fn reloader(folder: &tempfile::TempDir, levels: &Arc<AtomicUsize>) -> (Reloader, std::path::PathBuf) {
+        let file = folder.path().join("kv-cache.toml");
+        std::fs::write(&file, "").expect("a file");
+        let flags = vec![("cache.miss_sample".to_owned(), "8".to_owned())];
+        let source = ConfigSource { file: Some(file.clone()), flags };
+        let current = Current::new(source.read().expect("a configuration"));
+        let levels = Arc::clone(levels);
+        let set = Box::new(move |_: &str| {
+            levels.fetch_add(1, Ordering::Relaxed);
+        });
+        (Reloader::new(source, current, Path::Kernel, None, set).expect("metrics"), file)
+    }
+
+    #[test]
+    fn what_can_change_does_and_what_cannot_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let levels = Arc::default();
+        let (reloader, file) = reloader(&folder, &levels);
+        assert_eq!(reloader.reload(), Outcome::Done("nothing has changed".into()));
+        let text = "[cache]\nttl_max = \"3s\"\nmiss_sample = 2\nmemory_bytes = \"1MiB\"\n[log]\nlevel = \"debug\"\n\
+                    [listen]\nadmin = \"127.0.0.1:1\"\n";
+        std::fs::write(&file, text).expect("a file");
+        let Outcome::Done(text) = reloader.reload() else { panic!("refused") };
+        assert_eq!(
+            text,
+            "changed: cache.ttl_max, log.level\nonly after a restart: listen.admin, cache.memory_bytes"
+        );
+        let now = reloader.current.read();
+        assert_eq!(now.limits.ttl_max, Some(Duration::from_secs(3)));
+        // The flag goes before the file, also now; and what was kept is what runs.
+        assert_eq!((now.miss_sample, now.pages), (8, 2048));
+        assert_eq!(levels.load(Ordering::Relaxed), 1);
+        assert_eq!(reloader.status().waiting_for_restart, ["listen.admin", "cache.memory_bytes"]);
+        std::fs::write(&file, "").expect("a file");
+        let Outcome::Done(text) = reloader.reload() else { panic!("refused") };
+        assert_eq!(text, "changed: cache.ttl_max, log.level");
+        assert!(reloader.status().waiting_for_restart.is_empty());
+        assert_eq!(reloader.reloads.with_label_values(&[SUCCESS]).get(), 3);
+    }
+
+    #[test]
+    fn with_any_mistake_the_old_one_goes_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (reloader, file) = reloader(&folder, &Arc::default());
+        let before = reloader.current.read();
+        std::fs::write(&file, "[cache]\nttl_max = \"3s\"\nmemroy_bytes = 1\n[log]\nlevel = \"=\"\n")
+            .expect("a file");
+        let Outcome::Refused(text) = reloader.reload() else { panic!("reloaded") };
+        assert!(text.contains("memory_bytes") && text.contains("log.level must be"), "{text}");
+        assert_eq!(reloader.current.read(), before);
+        std::fs::remove_file(&file).expect("no file");
+        let Outcome::Refused(text) = reloader.reload() else { panic!("reloaded") };
+        assert!(text.contains("cannot read the configuration"), "{text}");
+        assert_eq!(reloader.current.read(), before);
+        assert!(!reloader.status().last_reload_successful);
+        assert_eq!(reloader.reloads.with_label_values(&[FAILURE]).get(), 2);
+        std::fs::write(&file, "").expect("a file");
+        reloader.reload();
+        assert!(reloader.status().last_reload_successful);
+    }
+}

@@ -1,0 +1,152 @@
+//! The kernel path as the agent's tasks share it.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use kv_fastpath::abi::map;
+use kv_fastpath::handler::State as HandlerState;
+use xps_core::flow::FlowKey;
+use xps_runtime::control::{Control, State};
+use xps_runtime::ended::flow_key;
+use xps_runtime::flow_table::FlowTable;
+use xps_runtime::grace;
+use xps_runtime::install::{InstallError, Installed};
+use xps_runtime::plan::Skipped;
+use xps_runtime::sockets::{self, Socket, SocketState};
+
+use crate::coherence::Cause;
+use crate::config::current::Current;
+use crate::entries::store::{Buckets, Entries, SettingsMap, store_commands, store_users};
+use crate::server::commands::Commands;
+use crate::server::pulse::Pulse;
+use crate::server::users::Users;
+use crate::shared::{Place, Shared, lock};
+
+/// Handles to an installation.
+pub struct Kernel {
+    /// The cache in the programs' maps.
+    pub shared: Arc<Shared>,
+    /// The installation itself: hooks for new interfaces, maps. `None` once it was taken out of the stack.
+    pub installed: Mutex<Option<Installed>>,
+    /// Whether the server is alive.
+    pub pulse: Arc<Pulse>,
+    /// Switches and lease.
+    pub control: Control,
+    /// What the programs count for the agent.
+    pub state: State,
+    /// The flow table.
+    pub flows: Mutex<FlowTable<HandlerState>>,
+    /// Interfaces that are not hooked, with their causes.
+    pub skipped: Mutex<Vec<Skipped>>,
+}
+
+impl Kernel {
+    /// Handles to `installed`. The table starts empty; nothing is answered yet.
+    ///
+    /// # Errors
+    /// If the object's maps are not what this agent expects.
+    pub fn of(
+        installed: Installed,
+        config: Arc<Current>,
+        skipped: Vec<Skipped>,
+    ) -> Result<Arc<Self>, InstallError> {
+        let entries = Entries::of(&installed)?;
+        let entries_max = installed.shape(map::INDEX)?.entries as usize;
+        // SAFETY: the object is built from the same source as this program, so the states are the same type; it consists
+        // of integers and arrays of them only.
+        let flows = unsafe { installed.flow_table::<HandlerState>()? };
+        let buckets = Buckets::of(&installed)?;
+        let settings = SettingsMap::of(&installed, config.read().miss_sample)?;
+        let control = installed.control();
+        let secret = control.read().secret;
+        let shared = Shared::new(config, secret, buckets, settings, entries, entries_max);
+        if grace::can_wait() {
+            // Before any program may write to an entry: from now on its bytes are used again only after a wait.
+            lock(&shared.cache).table.programs_ended(0);
+            shared.refreshes.store(true, Ordering::Release);
+        }
+        Ok(Arc::new(Self {
+            shared: Arc::new(shared),
+            pulse: Arc::default(),
+            control,
+            state: installed.state(),
+            flows: Mutex::new(flows),
+            skipped: Mutex::new(skipped),
+            installed: Mutex::new(Some(installed)),
+        }))
+    }
+}
+
+impl Place for Kernel {
+    fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    fn foreign(&self) -> u64 {
+        self.state.read().foreign
+    }
+
+    fn unknown_peers(&self, port: u16) -> Result<Vec<SocketAddr>, String> {
+        // In the other states the server has closed the connection, or has not accepted it yet: its first payload counts.
+        let readable = || -> Result<Vec<Socket>, String> {
+            let mut sockets = sockets::of_port(port).map_err(|error| error.to_string())?;
+            sockets
+                .retain(|socket| matches!(socket.state, SocketState::Established | SocketState::CloseWait));
+            Ok(sockets)
+        };
+        // The sockets first: a connection that is opened in between is in the flow table and not in the list.
+        let mut unknown = readable()?;
+        let flows: HashSet<_> =
+            lock(&self.flows).keys().map_err(|error| error.to_string())?.into_iter().collect();
+        unknown.retain(|socket| !flows.contains(&flow_key(socket.local, socket.remote)));
+        if unknown.is_empty() {
+            return Ok(Vec::new());
+        }
+        // One that ended in between is in the list and not in the table any more.
+        let still: HashSet<_> =
+            readable()?.iter().map(|socket| flow_key(socket.local, socket.remote)).collect();
+        unknown.retain(|socket| still.contains(&flow_key(socket.local, socket.remote)));
+        Ok(unknown.into_iter().map(|socket| socket.remote).collect())
+    }
+
+    fn causes(&self) -> Vec<Cause> {
+        let skipped = lock(&self.skipped);
+        let blind = skipped.iter().filter(|skipped| skipped.blind);
+        blind.map(|skipped| Cause::Interface(skipped.name.clone(), skipped.cause.to_string())).collect()
+    }
+
+    fn store_commands(&self, commands: &Commands) -> Result<(), InstallError> {
+        lock(&self.installed).as_ref().map_or(Ok(()), |installed| store_commands(installed, commands))
+    }
+
+    fn store_users(&self, users: &Users) -> Result<(), InstallError> {
+        let numbers = users.numbers(self.shared.secret);
+        lock(&self.installed).as_ref().map_or(Ok(()), |installed| store_users(installed, &numbers))
+    }
+}
+
+/// The client's address of a flow, as `CLIENT LIST` shows it.
+#[must_use]
+pub fn client_address(key: &FlowKey) -> SocketAddr {
+    let ip = std::net::Ipv6Addr::from(key.client);
+    let ip = ip.to_ipv4_mapped().map_or(std::net::IpAddr::V6(ip), std::net::IpAddr::V4);
+    SocketAddr::new(ip, key.client_port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xps_runtime::ended::flow_key;
+
+    #[test]
+    fn a_socket_and_its_flow_have_the_same_client() {
+        for (local, remote) in [("10.0.0.1:6379", "10.0.0.2:4000"), ("[fd00::1]:6379", "[fd00::2]:4000")] {
+            let (local, remote) = (local.parse().expect("an address"), remote.parse().expect("an address"));
+            let key = flow_key(local, remote);
+            assert_eq!(client_address(&key), remote);
+            assert_eq!(key.plain_port, 6379);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Where the admin interface listens.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::telling::address::Address;
+
+/// Only for whom the sidecar runs as.
+const MODE: u32 = 0o600;
+
+/// A listener.
+#[derive(Debug)]
+pub enum Listener {
+    /// On an IP address.
+    Tcp(TcpListener),
+    /// On a unix socket.
+    Unix(UnixListener, SocketFile),
+}
+
+/// The file of a unix socket; removed when dropped, if it still is the same.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if fs::metadata(&self.path).is_ok_and(|file| file.ino() == self.inode) {
+            // Nothing follows from one that stays: the next start removes it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Listens for the admin interface.
+///
+/// # Errors
+/// If the address is in use or not of this machine; the error says what to do.
+pub async fn listen(address: &Address) -> Result<Listener> {
+    let failed = || {
+        format!(
+            "cannot listen on {address} for status and metrics; stop what listens there or set listen.admin"
+        )
+    };
+    match address {
+        Address::Tcp(address) => Ok(Listener::Tcp(TcpListener::bind(address).await.with_context(failed)?)),
+        Address::Unix(path) => {
+            remove_stale(path);
+            let listener = bind(path).with_context(failed)?;
+            let inode = fs::metadata(path).with_context(failed)?.ino();
+            Ok(Listener::Unix(listener, SocketFile { path: path.clone(), inode }))
+        }
+    }
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // The file gets the mode that the socket has when it is bound, so it is never open to others, not for a moment
+    // (unix_bind_bsd in https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/net/unix/af_unix.c).
+    let file = File::from(OwnedFd::from(socket));
+    file.set_permissions(Permissions::from_mode(MODE))?;
+    let socket = Socket::from(OwnedFd::from(file));
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(128)?;
+    socket.set_nonblocking(true)?;
+    UnixListener::from_std(OwnedFd::from(socket).into())
+}
+
+/// Removes the socket of a sidecar that was killed: one that nobody listens on.
+fn remove_stale(path: &Path) {
+    let socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    let nobody =
+        || UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    if socket && nobody() {
+        // If that fails, binding tells.
+        let _ = fs::remove_file(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_unix_socket_is_private_replaces_a_dead_one_and_goes_at_the_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("admin.sock");
+        let address = Address::Unix(path.clone());
+        // What a killed sidecar leaves: bound, and closed without being removed.
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
+        let listener = listen(&address).await.expect("a listener in place of the dead one");
+        let mode = fs::metadata(&path).expect("the socket").permissions().mode();
+        assert_eq!(mode & 0o777, MODE);
+        let error = listen(&address).await.expect_err("somebody listens there");
+        assert!(error.to_string().contains("admin.sock for status"), "{error:#}");
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn no_file_that_is_not_a_socket_is_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("precious");
+        fs::write(&path, "x").expect("a file");
+        listen(&Address::Unix(path.clone())).await.expect_err("a file is there");
+        assert!(path.exists());
+    }
+}
