@@ -1,6 +1,6 @@
 //! What becomes of the arguments of a request: names are looked up, keys hashed, GETs collected, the rest skipped.
 
-use xps_core::bound::{masked, unknown};
+use xps_core::bound::{keep_in_memory, masked, unknown};
 use xps_core::handler::{Scan, Window};
 use xps_core::siphash::SipHash13;
 
@@ -10,7 +10,7 @@ use crate::coherence::bucket_of;
 use crate::command::{Class, Info, NAME_BYTES};
 use crate::connection::{Connection, NO_SLOT, RECHECK_SLOT, queued, user, user_of};
 use crate::handler::{GETS_MAX, Get, KEY_ROOM, Scratch, State, Tables, going_on};
-use crate::request::{NAME_TOO_LONG, Parser, keep_in_memory, phase, words};
+use crate::request::{NAME_TOO_LONG, Parser, phase, words};
 
 /// What an argument is.
 pub mod role {

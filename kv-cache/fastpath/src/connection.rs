@@ -18,8 +18,7 @@ use crate::abi::GLOBAL_BUCKET;
 use crate::choice::Choice;
 use crate::coherence::{REPLY_FAILS, REPLY_LEAVES, WRITE_PASSES};
 use crate::handler::Tables;
-use crate::request::keep_in_memory;
-use xps_core::bound::masked;
+use xps_core::bound::{keep_in_memory, masked};
 
 /// Slots of the ring: so many writes can be pending before they are lumped together. A power of two.
 pub const WRITE_SLOTS: usize = 32;
