@@ -68,12 +68,13 @@ pub(crate) fn collect<T: Tables>(tables: &T, window: &Window, scratch: &mut Scra
         put_word(to, at, word);
         at += 8;
     }
-    // The verifier would go through all that follows once for each length.
-    let at = unknown(at);
-    let rest = low_bytes(window.word(key + at), key_len - at);
+    // From the length and not from the loop: there it is another number after each step, and the verifier would go through
+    // all that follows once for each.
+    let at = unknown(key_len) & !7;
+    let rest = low_bytes(window.word(key + at), key_len & 7);
     put_word(to, at, rest);
     // SAFETY: a GET's place in the scratch.
-    unsafe { *scratch.get(index) = Get { hash: hash.finish_with(rest, key_len - at), key_len, padding: 0 } };
+    unsafe { *scratch.get(index) = Get { hash: hash.finish_with(rest, key_len & 7), key_len, padding: 0 } };
 }
 
 /// Writes eight bytes of a key.
