@@ -1,6 +1,6 @@
 //! What becomes of the arguments of a request: names are looked up, keys hashed, GETs collected, the rest skipped.
 
-use xps_core::bound::{masked, unknown};
+use xps_core::bound::{keep_in_memory, masked, unknown};
 use xps_core::handler::{Scan, Window};
 use xps_core::siphash::SipHash13;
 
@@ -10,7 +10,7 @@ use crate::coherence::bucket_of;
 use crate::command::{Class, Info, NAME_BYTES};
 use crate::connection::{Connection, NO_SLOT, RECHECK_SLOT, queued, user, user_of};
 use crate::handler::{GETS_MAX, Get, KEY_ROOM, Scratch, State, Tables, going_on};
-use crate::request::{NAME_TOO_LONG, Parser, keep_in_memory, phase, words};
+use crate::request::{NAME_TOO_LONG, Parser, phase, words};
 
 /// What an argument is.
 pub mod role {
@@ -68,12 +68,13 @@ pub(crate) fn collect<T: Tables>(tables: &T, window: &Window, scratch: &mut Scra
         put_word(to, at, word);
         at += 8;
     }
-    // The verifier would go through all that follows once for each length.
-    let at = unknown(at);
-    let rest = low_bytes(window.word(key + at), key_len - at);
+    // From the length and not from the loop: there it is another number after each step, and the verifier would go through
+    // all that follows once for each.
+    let at = unknown(key_len) & !7;
+    let rest = low_bytes(window.word(key + at), key_len & 7);
     put_word(to, at, rest);
     // SAFETY: a GET's place in the scratch.
-    unsafe { *scratch.get(index) = Get { hash: hash.finish_with(rest, key_len - at), key_len, padding: 0 } };
+    unsafe { *scratch.get(index) = Get { hash: hash.finish_with(rest, key_len & 7), key_len, padding: 0 } };
 }
 
 /// Writes eight bytes of a key.

@@ -18,8 +18,7 @@ use crate::abi::GLOBAL_BUCKET;
 use crate::choice::Choice;
 use crate::coherence::{REPLY_FAILS, REPLY_LEAVES, WRITE_PASSES};
 use crate::handler::Tables;
-use crate::request::keep_in_memory;
-use xps_core::bound::masked;
+use xps_core::bound::{keep_in_memory, masked, unknown};
 
 /// Slots of the ring: so many writes can be pending before they are lumped together. A power of two.
 pub const WRITE_SLOTS: usize = 32;
@@ -168,11 +167,16 @@ pub(crate) fn store(field: &mut u32, value: u32) {
     unsafe { core::ptr::from_mut(field).write_volatile(value) }
 }
 
-/// The bucket in a slot: the global one for [`RECHECK_SLOT`]. Without a branch, since it stands in a loop.
+/// The bucket in a slot: the global one for [`RECHECK_SLOT`].
 #[inline(always)]
-const fn bucket_in(slot: u32) -> u32 {
-    let bucket = slot & ((1 << BUCKET_BITS) - 1);
-    bucket - (bucket >> 16 & bucket & 1)
+fn bucket_in(slot: u32) -> u32 {
+    (slot & ((1 << BUCKET_BITS) - 1)) - is_recheck(slot)
+}
+
+/// 1 for a slot with [`RECHECK_SLOT`], otherwise 0. Without a branch, since it stands in loops.
+#[inline(always)]
+fn is_recheck(slot: u32) -> u32 {
+    unknown(slot >> 16) & slot & 1
 }
 
 /// What the request side does.
@@ -277,7 +281,7 @@ impl Connection {
             let slot = unsafe {
                 self.slots.as_ptr().add(masked::<{ WRITE_SLOTS as u32 - 1 }>(tail)).read_volatile()
             };
-            rechecks |= slot >> 16 & slot & 1;
+            rechecks |= is_recheck(slot);
             tables.add(bucket_in(slot), WRITE_PASSES);
             store(&mut self.tail, tail.wrapping_add(1));
             noted.slots -= 1;
@@ -438,7 +442,7 @@ impl Connection {
             if age.wrapping_sub(1) >= OUTSTANDING_MAX {
                 break;
             }
-            rechecks |= slot >> 16 & slot & 1;
+            rechecks |= is_recheck(slot);
             tables.add(bucket_in(slot), if granted { REPLY_LEAVES } else { REPLY_FAILS });
             store(&mut self.head, head.wrapping_add(1));
         }

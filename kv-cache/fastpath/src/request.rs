@@ -7,6 +7,7 @@
 //! All state lies in [`Parser`], so the stream may be cut anywhere. The loops are short and bounded for the verifier.
 
 use crate::connection::Noted;
+use xps_core::bound::keep_in_memory;
 use xps_core::handler::Window;
 use xps_core::siphash::SipHash13;
 use xps_core::word::store_u64;
@@ -96,13 +97,6 @@ pub enum Event {
     Word = 4,
     /// The stream is not understood.
     Opaque = 5,
-}
-
-/// Lets no field live in a register from one step of a loop to the next. The verifier follows what registers hold, and
-/// would walk a loop once for every way to get to the same place; of memory it only knows that it holds something.
-#[inline(always)]
-pub(crate) fn keep_in_memory() {
-    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
 }
 
 /// State of the parser; all zero at a connection's start.

@@ -4,9 +4,10 @@
 //! aggregate of n elements adds n to the elements that are still to come, an attribute's pairs come on top of the value
 //! behind it. What Redis does not send (streamed strings and aggregates, odd numbers) is [`Event::Opaque`].
 
+use xps_core::bound::keep_in_memory;
 use xps_core::handler::Window;
 
-use crate::request::{keep_in_memory, number_at};
+use crate::request::number_at;
 
 mod phase {
     pub(super) const TYPE: u8 = 0;

@@ -1,13 +1,14 @@
 //! GETs and SETs that lie whole in the window, in the form that clients send: read in one step. All others, and whatever
 //! is not exactly so, are for the parser ([`crate::request`]), which comes to the same.
 
+use xps_core::bound::keep_in_memory;
 use xps_core::handler::{WINDOW, Window};
 
 use crate::abi::KEY_BYTES_MAX;
 use crate::argument::{collect, eight, low_bytes, put_word};
 use crate::command::{Class, NAME_BYTES};
 use crate::handler::{GETS_MAX, Scratch, Tables};
-use crate::request::{Parser, keep_in_memory, number_at};
+use crate::request::{Parser, number_at};
 
 /// What was read.
 #[repr(u32)]

@@ -38,3 +38,11 @@ pub fn unknown(value: u32) -> u32 {
     #[cfg(not(target_arch = "bpf"))]
     value
 }
+
+/// Lets no field live in a register from here on, or from one step of a loop to the next. The verifier follows what
+/// registers hold, and would walk what follows once for every way to get there; of memory it only knows that it holds
+/// something.
+#[inline(always)]
+pub fn keep_in_memory() {
+    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
+}

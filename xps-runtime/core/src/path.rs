@@ -15,6 +15,7 @@ pub mod headers;
 pub mod ingress;
 
 use crate::abi::Control;
+use crate::bound::keep_in_memory;
 use crate::flow::{Flow, FlowKey};
 use crate::handler::{Handler, Reply, Scan, Window};
 use crate::handshake::Mark;
@@ -75,9 +76,9 @@ pub struct Scratch<S> {
     pub reading: Reading,
     /// Key of the packet's flow.
     pub key: FlowKey,
-    /// Headers of the packet that is replaced.
+    /// Where the packet's headers are.
     pub layout: Layout,
-    /// Likewise.
+    /// Its TCP header.
     pub tcp: Tcp,
     /// What replaces them.
     pub outgoing: headers::Outgoing,
@@ -197,22 +198,32 @@ pub trait Stack<H: Handler>: Skb {
     fn set_packet_mark(&self, mark: u32);
 }
 
-/// Replaces the packet by `outgoing` with `reply` as payload. Whether it could be written.
+/// Puts what was read of a packet's headers into the working memory, where [`write`] needs it, and gives it from there.
+///
+/// The ingress program does so at once: to the verifier all packets look alike from here on, however long their headers
+/// are. The egress program only if it writes: it also runs within the other one, on what that sends out of the device.
+#[inline(always)]
+pub(crate) fn remember<'a, S>(scratch: *mut Scratch<S>, layout: Layout, tcp: Tcp) -> (&'a Layout, &'a Tcp) {
+    // SAFETY: the scratch value is this CPU's own while the program runs, and nothing else writes these fields.
+    unsafe {
+        (*scratch).layout = layout;
+        (*scratch).tcp = tcp;
+        keep_in_memory();
+        (&(*scratch).layout, &(*scratch).tcp)
+    }
+}
+
+/// Replaces the packet, whose headers were [remembered](remember), by `outgoing` with `reply` as payload. Whether it could be
+/// written.
 #[inline(always)]
 pub(crate) fn write<H: Handler, K: Stack<H>>(
     stack: &K,
-    layout: &Layout,
-    tcp: &Tcp,
     scratch: *mut Scratch<H::Scratch>,
     outgoing: &headers::Outgoing,
     reply: Option<*const Reply>,
 ) -> bool {
     // SAFETY: the scratch value is this CPU's own while the program runs.
-    unsafe {
-        (*scratch).layout = *layout;
-        (*scratch).tcp = *tcp;
-        (*scratch).outgoing = *outgoing;
-    }
+    unsafe { (*scratch).outgoing = *outgoing };
     stack.write(scratch, reply)
 }
 

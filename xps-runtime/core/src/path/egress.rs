@@ -3,7 +3,8 @@
 use super::headers::Outgoing;
 use super::ingress::mark_opaque;
 use super::{
-    Action, Direction, Ports, Reading, Scratch, Stack, Target, blank_sack, connect, translate, write,
+    Action, Direction, Ports, Reading, Scratch, Stack, Target, blank_sack, connect, remember, translate,
+    write,
 };
 use crate::flow::Flow;
 use crate::handler::Handler;
@@ -80,7 +81,8 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
                 tsval: client_tsval,
                 tsecr: segment.tsval,
             };
-            if write(stack, &layout, &tcp, scratch, &bare, None) {
+            remember(scratch, layout, tcp);
+            if write(stack, scratch, &bare, None) {
                 stack.set_packet_mark(control.internal_mark);
                 stack.count(Reason::ServerAcknowledged, 1);
                 stack.redirect(Target::Server)

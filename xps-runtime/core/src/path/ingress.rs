@@ -2,7 +2,8 @@
 
 use super::headers::Outgoing;
 use super::{
-    Action, Direction, Ports, Reading, Scratch, Socket, Stack, Target, blank_sack, connect, translate, write,
+    Action, Direction, Ports, Reading, Scratch, Socket, Stack, Target, blank_sack, connect, remember,
+    translate, write,
 };
 use crate::abi::Control;
 use crate::flow::Flow;
@@ -56,14 +57,15 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     }
     connect::write_key(key, client_port, predicate.plain_port);
     let tcp = packet::tcp(stack, &layout)?;
+    let (layout, tcp) = remember(scratch, layout, tcp);
     if tcp.segment.flags & (tcp_flag::SYN | tcp_flag::ACK | tcp_flag::RST) == tcp_flag::SYN {
-        return Some(connect::syn(stack, handler, &layout, &tcp, predicate, role, control, scratch));
+        return Some(connect::syn(stack, handler, layout, tcp, predicate, role, control, scratch));
     }
     // SAFETY: as above.
     let key = unsafe { &(*scratch).key };
     let flow = match stack.flow(key) {
         Some(flow) => flow,
-        None => match connect::first_ack(stack, handler, &tcp, layout.v6, role, control, scratch) {
+        None => match connect::first_ack(stack, handler, tcp, layout.v6, role, control, scratch) {
             Some(flow) => flow,
             None => {
                 if role == Role::Accelerated && connect::refused(stack, &tcp, control, scratch) {
@@ -93,7 +95,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
         (Role::Accelerated, false) => return None,
         _ => {}
     }
-    let packet = Packet { layout: &layout, tcp: &tcp, predicate, control, client_port, scratch };
+    let packet = Packet { layout, tcp, predicate, control, client_port, scratch };
     Some(known(stack, handler, &packet, flow))
 }
 
@@ -327,7 +329,7 @@ fn reply<H: Handler, K: Stack<H>>(
     flow: *mut Flow<H::State>,
     injection: &Injection,
 ) -> Action {
-    let Packet { layout, tcp, scratch, .. } = *packet;
+    let Packet { tcp, scratch, .. } = *packet;
     let segment = &tcp.segment;
     if injection.owes {
         let bare = Outgoing {
@@ -342,8 +344,7 @@ fn reply<H: Handler, K: Stack<H>>(
             tsval: segment.tsval,
             tsecr: injection.tsval,
         };
-        if write(stack, layout, tcp, scratch, &bare, None)
-            && stack.send_copy(Target::Server, packet.control.internal_mark)
+        if write(stack, scratch, &bare, None) && stack.send_copy(Target::Server, packet.control.internal_mark)
         {
             stack.count(Reason::ServerAcknowledged, 1);
         }
@@ -362,7 +363,7 @@ fn reply<H: Handler, K: Stack<H>>(
     };
     // SAFETY: the flow's memory stays while the program runs.
     let kept = unsafe { &raw const (*flow).reply };
-    if write(stack, layout, tcp, scratch, &outgoing, Some(kept)) {
+    if write(stack, scratch, &outgoing, Some(kept)) {
         // Another CPU may have had the client's acknowledgement of these bytes meanwhile, and be writing the next reply to
         // the same place (S14). Then the client has them, and what was written here may be a mixture.
         stack.lock(flow);
@@ -406,7 +407,7 @@ fn acknowledge_client<H: Handler, K: Stack<H>>(
     };
     let echo = if segment.timestamps { stack.word(layout.tcp + 28) } else { Some(0) };
     let Some(echo) = echo else { return true };
-    if !write(stack, layout, tcp, scratch, &back, None) {
+    if !write(stack, scratch, &back, None) {
         return false;
     }
     if stack.send_copy(Target::Client, 0) {
@@ -424,7 +425,7 @@ fn acknowledge_client<H: Handler, K: Stack<H>>(
         tsval: segment.tsval,
         tsecr: echo,
     };
-    write(stack, layout, tcp, scratch, &again, None)
+    write(stack, scratch, &again, None)
 }
 
 /// The segment goes to the server as a reset. The client's next segment finds no socket and is answered with one too.
@@ -452,9 +453,5 @@ fn close<H: Handler, K: Stack<H>>(
         tsval: 0,
         tsecr: 0,
     };
-    if write(stack, packet.layout, packet.tcp, packet.scratch, &outgoing, None) {
-        Action::Next
-    } else {
-        Action::Drop
-    }
+    if write(stack, packet.scratch, &outgoing, None) { Action::Next } else { Action::Drop }
 }
