@@ -70,6 +70,7 @@ impl Authority {
             }
         } else if colon {
             self.phase = phase::PORT;
+            self.held = 0;
         } else if self.phase == phase::LITERAL_END {
             return Step::Refused;
         } else if byte == b'.' {

@@ -117,6 +117,7 @@ impl Head {
         let step = if !root && matches!(byte, b' ' | b'?' | b'#') {
             let step = self.path.finish(visitor);
             self.phase = if byte == b' ' { phase::VERSION } else { phase::REST };
+            self.fields.word.clear();
             if step as u32 == Step::Taken as u32 {
                 visitor.path_end();
             }
@@ -138,7 +139,6 @@ impl Head {
     #[inline(always)]
     pub(crate) fn rest(&mut self, byte: u8) -> Step {
         if byte == b' ' {
-            self.fields.word.clear();
             return self.go_on(phase::VERSION);
         }
         if is_control(byte) {
