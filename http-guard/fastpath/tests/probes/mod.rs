@@ -10,20 +10,20 @@ mod paths;
 
 /// A request that passes, as the server is to see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Passed {
+pub(crate) struct Passed {
     /// The method.
-    pub method: &'static str,
+    pub(crate) method: &'static str,
     /// The normalised path.
-    pub path: &'static [u8],
+    pub(crate) path: &'static [u8],
     /// The host.
-    pub host: &'static str,
+    pub(crate) host: &'static str,
     /// Bytes of the body, without a chunked one's framing.
-    pub body_bytes: u64,
+    pub(crate) body_bytes: u64,
 }
 
 /// What comes behind the requests that pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
+pub(crate) enum Then {
     /// Nothing.
     Nothing,
     /// A request that has not ended: it is neither passed nor refused.
@@ -34,21 +34,21 @@ pub enum Then {
 
 /// A stream and what is to become of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Probe {
+pub(crate) struct Probe {
     /// What it is about.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The client's bytes.
-    pub bytes: &'static [u8],
+    pub(crate) bytes: &'static [u8],
     /// Requests that pass, in order.
-    pub passed: &'static [Passed],
+    pub(crate) passed: &'static [Passed],
     /// What comes behind them.
-    pub then: Then,
+    pub(crate) then: Then,
     /// Whether Nginx refuses what passes.
-    pub origin_refuses: bool,
+    pub(crate) origin_refuses: bool,
 }
 
 /// All probes.
-pub fn all() -> impl Iterator<Item = &'static Probe> {
+pub(crate) fn all() -> impl Iterator<Item = &'static Probe> {
     [lines::PROBES, paths::PROBES, fields::PROBES, bodies::PROBES].into_iter().flatten()
 }
 
