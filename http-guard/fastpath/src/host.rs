@@ -65,7 +65,7 @@ pub struct Seen {
 }
 
 /// Records what is told, and asserts that it is told in order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Recorder {
     /// What was told since the last [`Self::take`].
     pub seen: Seen,
@@ -73,12 +73,6 @@ pub struct Recorder {
     value: Option<Vec<u8>>,
     space: Vec<u8>,
     ends: [u32; 3],
-}
-
-impl Default for Recorder {
-    fn default() -> Self {
-        Self { seen: Seen::default(), slashes: vec![], value: None, space: vec![], ends: [0; 3] }
-    }
 }
 
 impl Recorder {

@@ -276,7 +276,7 @@ impl Response {
         let [version, rest, ..] = *self.fields.word.letters();
         let digit = |at: u32| ((rest >> (at * 8)) as u8).wrapping_sub(b'0') as u16;
         let (first, second, third) = (digit(1), digit(2), digit(3));
-        let digits = first >= 1 && first <= 9 && second <= 9 && third <= 9;
+        let digits = matches!(first, 1..=9) && second <= 9 && third <= 9;
         if rest as u8 != b' ' || !digits || (version != OLD && version != NEW) {
             return Read::Opaque;
         }

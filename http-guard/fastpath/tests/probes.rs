@@ -11,8 +11,11 @@ fn read(probe: &Probe, cuts: &[usize]) -> Reading {
     requests(probe.bytes, cuts, &Settings::DEFAULT)
 }
 
+/// Method, path, host and bytes of the body.
+type Passed = (String, Vec<u8>, String, u64);
+
 /// What became of a probe, in the table's words.
-fn verdict(reading: &Reading) -> (Vec<(String, Vec<u8>, String, u64)>, Then) {
+fn verdict(reading: &Reading) -> (Vec<Passed>, Then) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let passed = reading.seen.iter().filter(|seen| seen.complete);
     let passed =
