@@ -1,0 +1,1 @@
+//! http-guard: rate limits and filters for HTTP, decided in the stack.
