@@ -1,0 +1,3 @@
+//! Rules as they are read, and what is said about wrong ones.
+
+use super::*;
