@@ -73,7 +73,10 @@ impl Rate {
     #[inline(always)]
     const fn requests_in(&self, time_ns: u64) -> u64 {
         // Only a table that was never written to has no interval.
-        if self.interval_ns == 0 { 0 } else { time_ns / self.interval_ns }
+        match time_ns.checked_div(self.interval_ns) {
+            Some(requests) => requests,
+            None => 0,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use http_fastpath::abi::STATES_MAX;
 /// Memory for an NFA, in bytes.
 const NFA_BYTES_MAX: usize = 8 << 20;
 /// Memory for a DFA as it is built, in bytes, and as much again for finding its states.
-const DFA_BYTES_MAX: usize = 32 << 20;
+const DFA_BYTES_MAX: usize = 16 << 20;
 
 /// A DFA. State 0 is dead.
 #[derive(Debug)]
@@ -48,6 +48,15 @@ pub(super) enum BuildError {
 
 /// Builds the DFA of some expressions, which begin where the text begins.
 pub(super) fn build(hirs: &[Hir]) -> Result<Automaton, BuildError> {
+    determined(hirs).map(smallest)
+}
+
+/// Why [`build`] would fail.
+pub(super) fn check(hirs: &[Hir]) -> Result<(), BuildError> {
+    determined(hirs).map(|_| ())
+}
+
+fn determined(hirs: &[Hir]) -> Result<Automaton, BuildError> {
     let config = thompson::Config::new()
         .utf8(false)
         .which_captures(thompson::WhichCaptures::None)
@@ -102,7 +111,7 @@ fn walk(dfa: &dense::DFA<Vec<u32>>) -> Result<Automaton, BuildError> {
         let next = bytes.iter().map(|&byte| number(dfa.next_state(id, byte), &mut ids)).collect();
         states.push(State { next, hit: found(dfa, id), end: found(dfa, dfa.next_eoi_state(id)) });
     }
-    Ok(smallest(Automaton { classes, states, start }))
+    Ok(Automaton { classes, states, start })
 }
 
 fn found(dfa: &dense::DFA<Vec<u32>>, id: StateID) -> Vec<usize> {

@@ -76,7 +76,7 @@ fn first_too_many(
     error: &BuildError,
 ) -> Mistake {
     for (number, hir) in numbers.iter().zip(hirs) {
-        match automaton::build(std::slice::from_ref(hir)) {
+        match automaton::check(std::slice::from_ref(hir)) {
             Err(BuildError::TooLarge) => {
                 let message = "needs too many states; shorter repetitions, or an anchor, make it smaller";
                 return blame(rules, conditions, *number, message);
@@ -85,7 +85,7 @@ fn first_too_many(
                 let message = "asks for what cannot be matched byte by byte, such as (?u:\\b)";
                 return blame(rules, conditions, *number, message);
             }
-            Ok(_) => {}
+            Ok(()) => {}
         }
     }
     debug_assert_eq!(*error, BuildError::TooLarge);
@@ -93,7 +93,7 @@ fn first_too_many(
     let (mut fits, mut too_many) = (1, hirs.len());
     while fits + 1 < too_many {
         let middle = fits.midpoint(too_many);
-        if automaton::build(&hirs[..middle]).is_ok() { fits = middle } else { too_many = middle }
+        if automaton::check(&hirs[..middle]).is_ok() { fits = middle } else { too_many = middle }
     }
     let message = format!(
         "needs too many states together with what rules before it ask of the {}; anchors make expressions smaller",
