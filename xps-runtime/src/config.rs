@@ -31,9 +31,10 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use spelling::{hint, nearest};
+use spelling::nearest;
 
 pub use quantity::{bytes_of, duration_of};
+pub use spelling::hint;
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug, Default)]
@@ -123,6 +124,9 @@ pub struct Reader {
     /// Sections of the file that are not tables or stand twice are mistakes already; these are the others.
     sections: BTreeMap<String, String>,
     asked_sections: BTreeMap<String, Vec<String>>,
+    /// Lists of tables, `[[name]]`, and those that the service reads by itself.
+    lists: BTreeMap<String, String>,
+    elsewhere: Vec<String>,
     environment: Vec<(String, String, String)>,
     prefix: String,
     mistakes: Vec<Mistake>,
@@ -136,6 +140,8 @@ impl Reader {
             given: BTreeMap::new(),
             sections: BTreeMap::new(),
             asked_sections: BTreeMap::new(),
+            lists: BTreeMap::new(),
+            elsewhere: Vec::new(),
             environment: Vec::new(),
             prefix: sources.prefix.to_owned(),
             mistakes: Vec::new(),
@@ -169,6 +175,14 @@ impl Reader {
             let at = section.span().start;
             let here = place(name, text, at);
             let section = section.get_ref().to_string();
+            if value
+                .get_ref()
+                .as_array()
+                .is_some_and(|list| list.iter().all(|item| item.get_ref().is_table()))
+            {
+                self.lists.insert(section, here);
+                continue;
+            }
             let Some(keys) = value.get_ref().as_table() else {
                 let message = format!("\"{section}\" stands outside of any section");
                 self.mistakes.push(Mistake { place: here, message });
@@ -192,6 +206,11 @@ impl Reader {
         Section { reader: self, name }
     }
 
+    /// The tables `[[name]]` of the file are read, and judged, by the service itself, which tells their lines by [`place`].
+    pub fn elsewhere(&mut self, name: &str) {
+        self.elsewhere.push(name.to_owned());
+    }
+
     /// A mistake that the service itself finds, as when two values contradict each other. `section.key` may have been
     /// given or not; the place is told as well as it is known.
     pub fn mistake(&mut self, section: &str, key: &str, message: impl Into<String>) {
@@ -205,15 +224,26 @@ impl Reader {
     /// # Errors
     /// If there is any mistake.
     pub fn finish(mut self) -> Result<(), Mistakes> {
-        let known: Vec<_> = self.asked_sections.keys().map(String::as_str).collect();
-        for (section, place) in &self.sections {
+        let known: Vec<_> = self.asked_sections.keys().chain(&self.elsewhere).map(String::as_str).collect();
+        for (list, place) in self.lists.iter().filter(|(list, _)| !self.elsewhere.contains(list)) {
+            let message = if self.asked_sections.contains_key(list) {
+                format!("[[{list}]] makes a list; it must be [{list}]")
+            } else {
+                format!("unknown list [[{list}]]{}", hint(list, &known))
+            };
+            self.mistakes.push(Mistake { place: place.clone(), message });
+        }
+        let elsewhere = |section: &String| self.elsewhere.contains(section);
+        for (section, place) in self.sections.iter().filter(|(section, _)| !elsewhere(section)) {
             if !self.asked_sections.contains_key(section) {
                 let hint = hint(section, &known);
                 let message = format!("unknown section [{section}]{hint}");
                 self.mistakes.push(Mistake { place: place.clone(), message });
             }
         }
-        for ((section, key), given) in self.given.iter().filter(|(_, given)| !given.asked) {
+        for ((section, key), given) in
+            self.given.iter().filter(|((section, _), given)| !given.asked && !elsewhere(section))
+        {
             // The keys of a section that is unknown as a whole need no word of their own.
             let Some(keys) = self.asked_sections.get(section) else {
                 if !self.sections.contains_key(section) {
@@ -434,7 +464,9 @@ fn value_of(value: &DeValue<'_>) -> Value {
     }
 }
 
-fn place(name: &str, text: &str, at: usize) -> String {
+/// Where a mistake is: the file's name, and the line of the byte `at` of its text.
+#[must_use]
+pub fn place(name: &str, text: &str, at: usize) -> String {
     let line = text.as_bytes()[..at.min(text.len())].iter().filter(|&&byte| byte == b'\n').count() + 1;
     format!("{name}:{line}")
 }

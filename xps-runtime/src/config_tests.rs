@@ -99,3 +99,18 @@ fn the_services_own_mistakes_have_a_place() {
     reader.mistake("a", "b", "is the same as c");
     assert_eq!(reader.finish().unwrap_err().to_string(), "f.toml:2: is the same as c");
 }
+
+#[test]
+fn lists_of_tables_are_for_the_service_that_knows_them() {
+    let read = |file, name| {
+        let mut reader = Reader::new(&sources(file));
+        reader.section("a").integer("b", 0u8, 0..=9);
+        reader.elsewhere(name);
+        reader.finish().map_err(|mistakes| mistakes.to_string())
+    };
+    let rules = "[[rule]]\nx = 1\n[[rule]]\nx = 2\n";
+    assert_eq!(read(rules, "rule"), Ok(()));
+    assert_eq!(read("[rule]\nx = 1\n", "rule"), Ok(()));
+    assert_eq!(read(rules, "rules"), Err("f.toml:1: unknown list [[rule]]; did you mean \"rules\"?".into()));
+    assert_eq!(read("[[a]]\nb = 1\n", "rule"), Err("f.toml:1: [[a]] makes a list; it must be [a]".into()));
+}

@@ -3,10 +3,10 @@
 //! What a body says matters to nobody here, so its bytes are gone over. Of chunks the framing is read as RFC 9112 section 7.1
 //! writes it, without the white space that it tolerates: servers have read sizes and extensions in different ways.
 
+use xps_core::bound::keep_in_memory;
 use xps_core::handler::Window;
 
 use crate::field::LENGTH_MAX;
-use crate::keep_in_memory;
 use crate::path::hexadecimal;
 use crate::refusal::{Refusal, control, is_control, is_token};
 

@@ -19,14 +19,15 @@
 //!   those in targets, and NUL.
 //! - Names of fields are tokens (section 5.6.2). Nginx ignores lines with other names, or an underscore.
 
+use xps_core::bound::keep_in_memory;
 use xps_core::handler::Window;
 
+use crate::Step;
 use crate::authority::Authority;
 use crate::field::{Fields, flag};
 use crate::path::{Path, Sink};
 use crate::refusal::Refusal;
 use crate::word::Word;
-use crate::{Step, keep_in_memory};
 
 /// Takes what a head consists of, in the order of the stream. What a refused head has told so far is void.
 pub trait Visitor: Sink {

@@ -1,4 +1,5 @@
-//! http-guard's handler: reads HTTP/1 requests as Nginx would, and strictly where they could be read in two ways.
+//! http-guard behind protocol processing: reads HTTP/1 requests as Nginx would, strictly where they could be read in two
+//! ways, and refuses them by rules and limits before the server sees them.
 //!
 //! One source for the kernel programs and the host; no `std`, no allocation.
 //!
@@ -14,32 +15,33 @@
 //! - [`response`]: framing of the server's responses: which request is answered when (S1).
 //! - [`refusal`]: why a request is refused, and with which status.
 //! - [`word`]: a short word of the stream that is compared as a whole.
+//! - [`matcher`]: one step of a DFA, and the conditions that hold for a request.
+//! - [`rules`]: which rule decides.
+//! - [`limit`]: how many requests may pass (G5).
+//! - [`abi`]: the tables that programs and agent share.
 //! - `host` (feature `host`): the parsers over streams in a process's memory, for tests.
 #![no_std]
 
+pub mod abi;
 pub mod authority;
 pub mod body;
 pub mod field;
 mod field_line;
 pub mod head;
+pub mod limit;
+pub mod matcher;
 pub mod path;
 pub mod refusal;
 pub mod request;
 mod request_line;
 pub mod response;
+pub mod rules;
 pub mod word;
 
 #[cfg(any(test, feature = "host"))]
 extern crate std;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
-
-/// Lets no field live in a register from one step of a loop to the next. The verifier follows what registers hold, and
-/// would walk a loop once for every way to get to the same place; of memory it only knows that it holds something.
-#[inline(always)]
-pub(crate) fn keep_in_memory() {
-    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
-}
 
 /// What became of one byte that a parser was given.
 #[repr(u32)]

@@ -3,11 +3,11 @@
 //! Where a response ends depends on its request and its status (RFC 9112 section 6.3). What is not plain, and what only
 //! ends with the connection, is [`Event::Opaque`]: it is never guessed at.
 
+use xps_core::bound::keep_in_memory;
 use xps_core::handler::Window;
 
 use crate::body::{self, Body};
 use crate::field::{Field, Fields, flag};
-use crate::keep_in_memory;
 use crate::refusal::{is_control, is_token};
 use crate::word::letters;
 

@@ -1,7 +1,8 @@
 //! What an unknown word may have been meant to be.
 
 /// What to add to a message about an unknown word.
-pub(super) fn hint(word: &str, known: &[&str]) -> String {
+#[must_use]
+pub fn hint(word: &str, known: &[&str]) -> String {
     nearest(word, known).map_or_else(String::new, |near| format!("; did you mean \"{near}\"?"))
 }
 
