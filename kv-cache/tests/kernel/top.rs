@@ -55,7 +55,7 @@ fn keys_are_shown_by_their_requests_while_somebody_watches() {
             ensure!(hot.hits_per_second > rate * 0.1 && hot.hits_per_second < rate * 10.0, "{rate}: {hot:?}");
             ensure!(warm.hits_per_second > rate * 0.01 && warm.hits_per_second < rate, "{rate}: {warm:?}");
             ensure!(view.keys[0].key == "hot" && view.keys[1].key == "warm", "{view}");
-            ensure!(hot.entry_bytes == Some(64) && hot.database == 0, "{hot:?}");
+            ensure!(hot.entry_bytes == Some(72) && hot.database == 0, "{hot:?}");
             ensure!(hot.ttl_seconds.is_some_and(|ttl| ttl > 3000.0 && ttl <= 3600.0), "{hot:?}");
             ensure!(key(&view, "cold").is_err(), "nobody asked for it: {view}");
 
