@@ -40,7 +40,7 @@ impl Peer {
         let (ip, master_port) = (master.ip(), master.port());
         let text = format!(
             "port {port}\nprotected-mode no\nsentinel monitor main {ip} {master_port} 1\n\
-             sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 3000\n"
+             sentinel down-after-milliseconds main 2000\nsentinel failover-timeout main 3000\n"
         );
         std::fs::write(&file, text)?;
         let mut command = lab.place(Side::Client).command(server_program());
