@@ -139,10 +139,14 @@ fn layouts() -> Vec<(&'static str, (usize, Fields))> {
         (
             "Settings",
             layout!(Settings: version, coherent, foreign_seen, rechecks_seen, rechecks, miss_sample, users,
-            bypass, epoch),
+            bypass, epoch, refresh_ns),
         ),
         ("Location", layout!(Location: page, offset_words, hits)),
-        ("EntryHead", layout!(EntryHead: id, bucket, global, deadline_tai_ns, key_len, reply_len, database)),
+        (
+            "EntryHead",
+            layout!(EntryHead: id, bucket, global, deadline_tai_ns, key_len, reply_len, database, reply_room,
+                padding),
+        ),
         ("Info", layout!(Info: class, first, last, step)),
     ]
 }
