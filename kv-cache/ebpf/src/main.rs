@@ -183,7 +183,7 @@ impl Tables for KernelTables {
             }
         }
         // The kernel wakes the agent only if it has read everything before.
-        record.submit(if weight == 1 { 0 } else { NO_WAKEUP });
+        record.submit(if urgency == Urgency::Now { 0 } else { NO_WAKEUP });
     }
 
     #[inline(always)]
