@@ -4,9 +4,9 @@
 //! the same tests pass on all sides, that none fails, and that kv-cache has answered some requests itself: a cache that is
 //! switched off passes any test.
 //!
-//! One thing shows the agent to a client by Redis's own will: `MONITOR`, whose tests in the suite take themselves to be
-//! alone. The agent cannot hide (only commands for administrators are left out there, and of these it may not be allowed
-//! more), and must not ask less for a test's sake. So units of which a failure shows a request of the agent run again, once,
+//! Two things show the agent to a client by Redis's own will: `MONITOR`, and the slow log where all is logged. Their tests in
+//! the suite take themselves to be alone. The agent cannot hide (only commands for administrators are left out there, and of
+//! these it may not be allowed more), and must not ask less for a test's sake. So units of which a failure shows a request of the agent run again, once,
 //! and the report says so. What was no accident fails then, too.
 //!
 //! # Layout

@@ -70,7 +70,7 @@ pub(super) fn text(groups: &[Vec<Row>]) -> String {
         let units = row.repeated.join(", ");
         let _ = write!(
             text,
-            "\n{}: ran again, since MONITOR showed requests of kv-cache's own: {units}",
+            "\n{}: ran again, since MONITOR or SLOWLOG showed requests of kv-cache's own: {units}",
             row.name
         );
     }
