@@ -417,6 +417,12 @@ impl<'a, H: InProcess> Session<'a, H> {
                 };
                 match scan {
                     Scan::Again => continue,
+                    Scan::Settle => {
+                        self.service.handler().settle(&mut self.state, scratch);
+                        if window.at < window.len {
+                            continue;
+                        }
+                    }
                     Scan::More => {}
                     Scan::Skip => lane.skip = u64::from(window.skip),
                     Scan::Opaque => {

@@ -6,6 +6,7 @@
 //! All of it is made so that no content, however wrong, leads a program out of a table: every index is masked.
 
 use xps_core::abi::{EVENT_SERVICE, Event};
+use xps_core::handler::REPLY_MAX;
 
 use crate::head;
 use crate::limit::Rate;
@@ -49,8 +50,8 @@ pub const ANSWERS_MAX: u32 = 512;
 pub const REFUSALS_MAX: u32 = 64;
 /// Clients that can be blocked at once.
 pub const BLOCKS_MAX: u32 = 65_536;
-/// Longest answer, in bytes.
-pub const ANSWER_BYTES_MAX: usize = 1400;
+/// Longest answer, in bytes: the longest that the stack sends.
+pub const ANSWER_BYTES_MAX: usize = REPLY_MAX;
 /// Bytes of a date (RFC 9110 section 5.6.7).
 pub const DATE_BYTES: usize = 29;
 /// Digits that a number in an answer has room for; what is not needed is filled with spaces.
@@ -253,6 +254,13 @@ pub const fn answer_of(tables: u32, rule: u32, closes: bool) -> u32 {
     tables * ANSWERS_MAX + rule * 2 + closes as u32
 }
 
+/// Whether an answer has a form that closes the connection, behind the other one.
+#[inline(always)]
+#[must_use]
+pub const fn has_two_forms(answer: u32) -> bool {
+    answer % ANSWERS_MAX < 2 * RULES_MAX as u32
+}
+
 /// Where the answer to a request that is refused by its syntax is. All of them close.
 #[inline(always)]
 #[must_use]
@@ -289,8 +297,8 @@ pub struct Refused {
     pub head: Event,
     /// The client's address, IPv4 as `::ffff:a.b.c.d`.
     pub address: [u8; 16],
-    /// [`Matcher::generation`] of the tables.
-    pub generation: u32,
+    /// Which set of tables was in use.
+    pub tables: u32,
     /// The rule, or [`RULES_MAX`] and more: a refusal's number behind it.
     pub cause: u32,
     /// How many refusals this one stands for.
@@ -342,18 +350,33 @@ impl Rules {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientKey {
-    /// Length of the prefix in bits, [`Self::generation`] included; of an IPv4 address 96 more than its own.
+    /// Length of the prefix in bits, of which [`Self::FIRST_BITS`] come before the address; of an IPv4 address 96 more than its
+    /// own.
     pub bits: u32,
     /// [`Matcher::generation`]: one tree serves both sets of tables.
     pub generation: u32,
+    /// Zero; the tree's values are aligned by it.
+    pub padding: u32,
     /// The address, IPv4 as `::ffff:a.b.c.d`.
     pub address: [u8; 16],
+}
+
+impl ClientKey {
+    /// Bits that come before the address's.
+    pub const FIRST_BITS: u32 = 64;
+
+    /// The key of a whole address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(generation: u32, address: [u8; 16]) -> Self {
+        Self { bits: Self::FIRST_BITS + 128, generation, padding: 0, address }
+    }
 }
 
 const _: () = {
     assert!(size_of::<Limit>() == 64 && size_of::<Rule>() == 64 + 16 + 64);
     assert!(size_of::<Rules>() == 8 + RULES_MAX * size_of::<Rule>());
-    assert!(size_of::<ClientKey>() == 24);
+    assert!(size_of::<ClientKey>() == 28);
     assert!(size_of::<Settings>() == 24 + 16 + 32 + 16 + 64);
     assert!(size_of::<Answer>() == 16 + ANSWER_BYTES_MAX && size_of::<Counts>() == 32);
     assert!(size_of::<Refused>() == 8 + 16 + 16);

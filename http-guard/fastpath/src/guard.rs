@@ -45,10 +45,10 @@ pub trait Tables: Sized {
     fn report(&self, client: &[u8; 16], cause: u32);
     /// `CLOCK_MONOTONIC` in nanoseconds.
     fn now_ns(&self) -> u64;
-    /// [`judge::judge`] for these tables. In the kernel a function of its own, which is verified once.
+    /// [`judge::decides`] for these tables. In the kernel a function of its own, which is verified once.
     #[inline(always)]
-    fn judge(&self, state: &mut State, scratch: &mut Scratch) {
-        judge::judge(self, state, scratch);
+    fn decides(&self, rule: u32, state: &mut State, scratch: &mut Scratch) -> bool {
+        judge::decides(self, rule, state, scratch)
     }
     /// [`words::write`] for these tables; in the kernel a function of its own, too.
     #[inline(always)]
@@ -161,7 +161,7 @@ pub const BEGUN_SHIFT: u32 = 20;
 const CONNECTIONS: u64 = u64::from_be_bytes(*b"connects");
 
 impl<T: Tables> HttpGuard<T> {
-    /// Reads until a head, a request or the window ends. After [`request::Event::Head`] the judgement is made.
+    /// Reads until a head, a request or the window ends. After [`request::Event::Head`] it can be [judged](judge::judge).
     #[inline(always)]
     pub fn read(&self, window: &mut Window, state: &mut State, scratch: &mut Scratch) -> request::Event {
         let Some(settings) = self.tables.settings() else { return request::Event::Refused };
@@ -183,14 +183,14 @@ impl<T: Tables> HttpGuard<T> {
         let event = request.read(window, &settings.head, &mut shown);
         if event as u32 == request::Event::Head as u32 {
             state.matching.end();
-            self.tables.judge(state, scratch);
         }
         event
     }
 
-    /// A head is read and judged.
+    /// Judges the request whose head was read.
     #[inline(always)]
     fn head_ended(&self, state: &mut State, scratch: &mut Scratch) {
+        judge::judge(&self.tables, state, scratch);
         scratch.requests += 1;
         let head = &state.request.head;
         let is_head = head.is(Method::Head);
@@ -219,8 +219,7 @@ impl<T: Tables> HttpGuard<T> {
 
     /// The stream is refused by its syntax.
     #[inline(always)]
-    fn syntax_refused(&self, state: &mut State, scratch: &mut Scratch) {
-        state.matching.flags |= flag::ENDS;
+    fn syntax_refused(&self, state: &State, scratch: &mut Scratch) {
         scratch.closes = 1;
         match state.request.refusal() {
             Some(refusal) => {
@@ -325,11 +324,23 @@ impl<T: Tables> Handler for HttpGuard<T> {
         }
         match self.read(window, state, scratch) {
             request::Event::None | request::Event::End => {}
-            request::Event::Head => self.head_ended(state, scratch),
             request::Event::Skip => return Scan::Skip,
-            request::Event::Refused => self.syntax_refused(state, scratch),
+            request::Event::Head => return Scan::Settle,
+            request::Event::Refused => {
+                state.matching.flags |= flag::ENDS;
+                return Scan::Settle;
+            }
         }
         if window.at < window.len { Scan::Again } else { Scan::More }
+    }
+
+    #[inline(always)]
+    fn settle(&self, state: &mut State, scratch: &mut Scratch) {
+        if state.matching.has(flag::ENDS) {
+            self.syntax_refused(state, scratch);
+        } else {
+            self.head_ended(state, scratch);
+        }
     }
 
     #[inline(always)]

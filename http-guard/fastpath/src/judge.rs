@@ -82,7 +82,7 @@ pub fn judge<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch) {
     let (settings, matcher, rules) = unsafe { (&*settings, &*matcher, &*rules) };
     let generation = matcher.generation;
     if settings.clients != 0 {
-        let key = ClientKey { bits: u32::BITS + 128, generation, address: scratch.client };
+        let key = ClientKey::of(generation, scratch.client);
         if let Some(conditions) = tables.client(&key) {
             // SAFETY: as above.
             let conditions: &Conditions = unsafe { &*conditions };
@@ -98,9 +98,7 @@ pub fn judge<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch) {
         }
         scratch.judgement.at = at + 1;
         let rule = rules.rule(at);
-        if state.matching.matched.meets(&rule.need, &rule.need_not)
-            && decides(tables, rule, at, state, scratch)
-        {
+        if state.matching.matched.meets(&rule.need, &rule.need_not) && tables.decides(at, state, scratch) {
             scratch.judgement.rule = at;
             break;
         }
@@ -116,8 +114,12 @@ pub fn judge<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch) {
 
 /// Whether a rule that holds decides. What it decides is in the judgement.
 #[inline(always)]
-fn decides<T: Tables>(tables: &T, rule: &Rule, at: u32, state: &State, scratch: &mut Scratch) -> bool {
-    let index = crate::abi::counts_of(state.matching.tables(), at);
+pub fn decides<T: Tables>(tables: &T, at: u32, state: &State, scratch: &mut Scratch) -> bool {
+    let which = state.matching.tables();
+    let Some(rules) = tables.rules(which) else { return false };
+    // SAFETY: maps' values stay while the program runs.
+    let rule: &Rule = unsafe { (*rules).rule(at) };
+    let index = crate::abi::counts_of(which, at);
     let mut status = Status::Rejected;
     let mut verdict = Verdict::Refuse;
     match Action::from_u32(rule.action) {

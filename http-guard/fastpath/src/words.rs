@@ -20,18 +20,16 @@ const SECONDS_MAX: u64 = 4_000_000_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Words {
     /// Where it is: [`abi::answer_of`], or [`abi::answer_of_refusal`].
-    index: u32,
+    pub index: u32,
     /// The time after which to come again, in seconds.
-    retry_s: u32,
+    pub retry_s: u32,
     /// Whether only its head is sent.
-    head_only: u32,
-    /// Whether it has a form that closes the connection, behind the other one.
-    has_two_forms: u32,
+    pub head_only: u32,
 }
 
 impl Words {
     /// None.
-    pub const NONE: Self = Self { index: 0, retry_s: 0, head_only: 0, has_two_forms: 0 };
+    pub const NONE: Self = Self { index: 0, retry_s: 0, head_only: 0 };
 
     /// The answer of the rule that was decided by.
     #[inline(always)]
@@ -40,7 +38,7 @@ impl Words {
         let seconds = retry_after_s(judgement.retry_ns);
         let seconds = if seconds > SECONDS_MAX { SECONDS_MAX } else { seconds };
         let index = abi::answer_of(tables, judgement.rule, false);
-        Self { index, retry_s: seconds as u32, head_only: u32::from(is_head), has_two_forms: 1 }
+        Self { index, retry_s: seconds as u32, head_only: u32::from(is_head) }
     }
 
     /// The answer to what is refused by its syntax. Whether the method was HEAD is not known for sure then.
@@ -54,7 +52,7 @@ impl Words {
 /// Appends an answer; the `last` one closes the connection. Whether it fits, and there is one.
 #[inline(always)]
 pub fn write<T: Tables>(tables: &T, words: Words, last: bool, reply: &mut Reply) -> bool {
-    let index = words.index + u32::from(last && words.has_two_forms != 0);
+    let index = words.index + u32::from(last && abi::has_two_forms(words.index));
     let Some(answer) = tables.answer(index) else { return false };
     let Some(settings) = tables.settings() else { return false };
     // SAFETY: maps' values stay while the program runs.

@@ -62,8 +62,9 @@ impl Clients {
     pub fn entries(&self, generation: u32) -> impl Iterator<Item = (ClientKey, Conditions)> {
         self.entries.iter().map(move |entry| {
             let key = ClientKey {
-                bits: u32::BITS + entry.prefix.bits,
+                bits: ClientKey::FIRST_BITS + entry.prefix.bits,
                 generation,
+                padding: 0,
                 address: entry.prefix.address.to_be_bytes(),
             };
             (key, entry.conditions)

@@ -437,7 +437,7 @@ impl<T: Tables> Flow<T> {
                 };
                 assert!(window.at <= window.len);
                 match scan {
-                    Scan::Again => continue,
+                    Scan::Again | Scan::Settle => continue,
                     Scan::More => assert_eq!(window.at, window.len),
                     Scan::Skip => {
                         self.skips[direction] = u64::from(window.skip);

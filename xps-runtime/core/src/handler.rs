@@ -90,6 +90,8 @@ pub enum Scan {
     Skip = 2,
     /// The stream is not understood from here on.
     Opaque = 3,
+    /// [`Handler::settle`] is called, and then it goes on: with the same window, if that is not read to its end.
+    Settle = 4,
 }
 
 impl Scan {
@@ -101,6 +103,7 @@ impl Scan {
             0 => Self::More,
             1 => Self::Again,
             2 => Self::Skip,
+            4 => Self::Settle,
             _ => Self::Opaque,
         }
     }
@@ -205,6 +208,11 @@ pub trait Handler {
 
     /// Reads bytes of the client. Side effects that must come before the server sees the request happen here.
     fn request(&self, window: &mut Window, state: &mut Self::State, scratch: &mut Self::Scratch) -> Scan;
+
+    /// What [`request`](Self::request) has read is worth more than reading on: called after [`Scan::Settle`]. In the kernel a
+    /// function of its own, beside that of the reading and not within it, so each has the stack for itself.
+    #[inline(always)]
+    fn settle(&self, _state: &mut Self::State, _scratch: &mut Self::Scratch) {}
 
     /// Whether the requests of this segment, now read to its end, are answered here. Called only where the flow is idle
     /// as far as TCP is concerned; the handler adds that its own parsers stand at a boundary and nothing is outstanding.
