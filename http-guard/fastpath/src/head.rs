@@ -27,6 +27,7 @@ use crate::authority::Authority;
 use crate::field::{Fields, flag};
 use crate::path::{Path, Sink};
 use crate::refusal::Refusal;
+use crate::text;
 use crate::word::Word;
 
 /// Takes what a head consists of, in the order of the stream. What a refused head has told so far is void.
@@ -43,6 +44,11 @@ pub trait Visitor: Sink {
     fn host_end(&mut self);
     /// A field's name, in lower case; [`Word::TOO_LONG`] if it is longer than is kept. The Host field is not told.
     fn name_end(&mut self, name: &Word);
+    /// Whether the value that was just begun is to be told; its end is told anyway.
+    #[inline(always)]
+    fn wants_value(&self) -> bool {
+        true
+    }
     /// A byte of the value.
     fn value_byte(&mut self, byte: u8);
     /// White space, which belongs to the value only if a [`value_byte`](Self::value_byte) follows.
@@ -237,6 +243,10 @@ impl Head {
     pub fn read<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) -> Event {
         for _ in 0..STEPS {
             keep_in_memory();
+            if self.skips(window, visitor) {
+                self.bytes += 8;
+                continue;
+            }
             let Some(byte) = window.next() else { return Event::None };
             let in_line = self.phase <= phase::VERSION_LF;
             let mut step = self.step(byte, settings, visitor);
@@ -261,6 +271,18 @@ impl Head {
             }
         }
         Event::None
+    }
+
+    /// Goes over eight bytes that nobody looks at. Whether there are such. Limits are looked at with the next byte.
+    #[inline(always)]
+    fn skips<V: Visitor>(&self, window: &mut Window, visitor: &V) -> bool {
+        if self.phase == phase::REST {
+            return text::skip(window, false);
+        }
+        self.phase == phase::VALUE
+            && self.fields.is_free()
+            && (self.trailers != 0 || !visitor.wants_value())
+            && text::skip(window, true)
     }
 
     #[inline(always)]

@@ -289,6 +289,11 @@ impl Visitor for Shown<'_> {
     }
 
     #[inline(always)]
+    fn wants_value(&self) -> bool {
+        u32::from(self.matching.subject) != subject::NONE
+    }
+
+    #[inline(always)]
     fn value_byte(&mut self, byte: u8) {
         let subject = u32::from(self.matching.subject);
         if subject == subject::NONE {

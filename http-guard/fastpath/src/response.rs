@@ -9,6 +9,7 @@ use xps_core::handler::Window;
 use crate::body::{self, Body};
 use crate::field::{Field, Fields, flag};
 use crate::refusal::{is_control, is_token};
+use crate::text;
 use crate::word::letters;
 
 /// Most requests that may wait for their responses.
@@ -235,6 +236,10 @@ impl Response {
         }
         for _ in 0..STEPS {
             keep_in_memory();
+            let free = self.phase == phase::REASON || self.phase == phase::VALUE && self.fields.is_free();
+            if free && text::skip(window, true) {
+                continue;
+            }
             let Some(byte) = window.next() else { return Event::None };
             match self.byte(byte) {
                 Read::Taken => {}
@@ -262,6 +267,10 @@ impl Response {
                 self.fields.word.clear();
                 if byte == b'\r' {
                     self.phase = phase::END_LF;
+                } else if is_token(byte) && !matches!(byte | 0x20, b'c' | b't') {
+                    // Neither Content-Length nor Transfer-Encoding. Whatever the line says, it is one.
+                    self.fields.ignore();
+                    self.phase = phase::VALUE;
                 } else {
                     self.phase = phase::NAME;
                     return Read::Again;
