@@ -26,6 +26,7 @@ use crate::Step;
 use crate::authority::Authority;
 use crate::field::{Fields, flag};
 use crate::path::{Path, Sink};
+use crate::request_line::VERSION;
 use crate::refusal::Refusal;
 use crate::text;
 use crate::word::Word;
@@ -243,8 +244,9 @@ impl Head {
     pub fn read<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) -> Event {
         for _ in 0..STEPS {
             keep_in_memory();
-            if self.skips(window, visitor) {
-                self.bytes += 8;
+            let skipped = self.skip(window, settings, visitor);
+            if skipped != 0 {
+                self.bytes += skipped;
                 continue;
             }
             let Some(byte) = window.next() else { return Event::None };
@@ -273,16 +275,28 @@ impl Head {
         Event::None
     }
 
-    /// Goes over eight bytes that nobody looks at. Whether there are such. Limits are looked at with the next byte.
+    /// Goes over up to eight bytes that nobody looks at. How many. Limits are looked at with the next byte.
     #[inline(always)]
-    fn skips<V: Visitor>(&self, window: &mut Window, visitor: &V) -> bool {
-        if self.phase == phase::REST {
+    fn skip<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &V) -> u32 {
+        // A version as a whole.
+        if self.phase == phase::VERSION && self.fields.word.is_empty() && window.left() >= 8 {
+            let letters = window.word(window.at);
+            if letters != VERSION[0] {
+                return 0;
+            }
+            self.fields.word.push_eight(letters);
+            window.at += 8;
+            return 8;
+        }
+        // Where a line is too long already, its next byte is to say so.
+        if self.phase == phase::REST && self.bytes < settings.line_bytes_max {
             return text::skip(window, false);
         }
-        self.phase == phase::VALUE
+        let free = self.phase == phase::VALUE
             && self.fields.is_free()
-            && (self.trailers != 0 || !visitor.wants_value())
-            && text::skip(window, true)
+            && self.bytes < settings.head_bytes_max
+            && (self.trailers != 0 || !visitor.wants_value());
+        if free { text::skip(window, true) } else { 0 }
     }
 
     #[inline(always)]

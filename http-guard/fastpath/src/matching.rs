@@ -133,7 +133,10 @@ pub(crate) struct Shown<'a> {
 impl Shown<'_> {
     #[inline(always)]
     fn step(&mut self, byte: u8) {
-        self.matching.state = self.matcher.step(self.matching.state, byte);
+        // Three loads, one waiting for the other, are worth a branch.
+        if self.matching.state != DEAD {
+            self.matching.state = self.matcher.step(self.matching.state, byte);
+        }
     }
 
     #[inline(always)]

@@ -236,8 +236,7 @@ impl Response {
         }
         for _ in 0..STEPS {
             keep_in_memory();
-            let free = self.phase == phase::REASON || self.phase == phase::VALUE && self.fields.is_free();
-            if free && text::skip(window, true) {
+            if self.skips(window) {
                 continue;
             }
             let Some(byte) = window.next() else { return Event::None };
@@ -250,6 +249,43 @@ impl Response {
             }
         }
         Event::None
+    }
+
+    /// Goes over bytes that say nothing of where the response ends. Whether there are such.
+    #[inline(always)]
+    fn skips(&mut self, window: &mut Window) -> bool {
+        const CONTENT: u64 = letters("content-")[0];
+        const VERSION: u64 = letters("HTTP/1.1")[0];
+        match self.phase {
+            phase::REASON => text::skip(window, true) != 0,
+            phase::VALUE => self.fields.is_free() && text::skip(window, true) != 0,
+            phase::LINE => {
+                let first = window.word(window.at);
+                let known = first as u8 | 0x20;
+                let other = known == b'c' && window.left() > 8 && {
+                    let ninth = window.word(window.at + 1) >> 56;
+                    first | 0x2000_2020_2020_2020 != CONTENT || ninth as u8 | 0x20 != b'l'
+                };
+                // Of these names, Content-Length alone is one.
+                if other && is_token(first as u8) {
+                    self.fields.ignore();
+                    self.phase = phase::VALUE;
+                }
+                false
+            }
+            // A version as a whole.
+            phase::STATUS if self.fields.word.is_empty() && window.left() >= 8 => {
+                if window.word(window.at) != VERSION {
+                    return false;
+                }
+                self.fields = Fields::START;
+                self.trailers = 0;
+                self.fields.word.push_eight(VERSION);
+                window.at += 8;
+                true
+            }
+            _ => false,
+        }
     }
 
     #[inline(always)]

@@ -1,28 +1,42 @@
 //! Eight bytes at once, where nothing but the end of a line matters.
 
+use xps_core::bound::unknown;
 use xps_core::handler::Window;
 
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 const DELETE: u64 = LOW * 0x7f;
 
-/// Whether one of the bytes is below `limit`, which is at most 128, or DEL.
+/// The highest bit of each byte that is below `limit`, which is at most 128, or DEL; bytes behind the first such one may have
+/// it set as well.
 #[inline(always)]
-const fn has_below(word: u64, limit: u64) -> bool {
+const fn below(word: u64, limit: u64) -> u64 {
     let other = word ^ DELETE;
-    (word.wrapping_sub(LOW * limit) & !word | other.wrapping_sub(LOW) & !other) & HIGH != 0
+    (word.wrapping_sub(LOW * limit) & !word | other.wrapping_sub(LOW) & !other) & HIGH
 }
 
-/// Goes over the next eight bytes if they are all there and there is no control character among them, nor a space unless
-/// `spaces` are taken too. Whether it did.
+/// How many bytes come before the first one whose highest bit is set: 8 if there is none.
 #[inline(always)]
-pub(crate) fn skip(window: &mut Window, spaces: bool) -> bool {
-    let limit = if spaces { 0x20 } else { 0x21 };
-    if window.left() < 8 || has_below(window.word(window.at), limit) {
-        return false;
+const fn before(marks: u64) -> u32 {
+    if marks == 0 {
+        return 8;
     }
-    window.at += 8;
-    true
+    // All bits below the lowest one that is set; one bit of each byte that has all of them is kept, and the sum taken.
+    let first = (marks & marks.wrapping_neg()) >> 7;
+    (((first - 1) & LOW).wrapping_mul(LOW) >> 56) as u32
+}
+
+/// Goes over those of the next eight bytes that come before a control character, or before a space unless `spaces` are taken
+/// too. How many.
+#[inline(always)]
+pub(crate) fn skip(window: &mut Window, spaces: bool) -> u32 {
+    let limit = if spaces { 0x20 } else { 0x21 };
+    let plain = before(below(window.word(window.at), limit));
+    let left = window.left();
+    // LLVM makes a selection of it, of which the verifier need not follow both sides.
+    let skipped = unknown(if plain < left { plain } else { left });
+    window.at += skipped;
+    skipped
 }
 
 #[cfg(test)]
@@ -37,22 +51,28 @@ mod tests {
                 let mut bytes = *b"abcdefgh";
                 bytes[at] = byte;
                 let word = u64::from_le_bytes(bytes);
-                assert_eq!(has_below(word, 0x20), is_control(byte), "{byte:#x} at {at}");
-                assert_eq!(has_below(word, 0x21), is_control(byte) || byte == b' ', "{byte:#x} at {at}");
+                let expected = |ends| if ends { at as u32 } else { 8 };
+                assert_eq!(before(below(word, 0x20)), expected(is_control(byte)), "{byte:#x} at {at}");
+                let ends = is_control(byte) || byte == b' ';
+                assert_eq!(before(below(word, 0x21)), expected(ends), "{byte:#x} at {at}");
             }
+        }
+    }
+
+    #[test]
+    fn the_first_of_several_counts() {
+        for (text, expected) in [(b"\r\n\r\nabcd", 0), (b"a\r\nbc\r\nd", 1), (b"abcdef\r\n", 6), (b"abcdefg\x7f", 7)] {
+            assert_eq!(before(below(u64::from_le_bytes(*text), 0x20)), expected, "{text:?}");
         }
     }
 
     #[test]
     fn what_is_not_there_is_not_skipped() {
         let mut window = Window { len: 15, ..Window::EMPTY };
-        window.bytes[..16].copy_from_slice(b"abcdefgh ijklmno");
-        assert!(skip(&mut window, false));
-        assert_eq!(window.at, 8);
-        assert!(!skip(&mut window, true), "seven bytes are left");
-        window.len = 16;
-        assert!(!skip(&mut window, false), "a space");
-        assert!(skip(&mut window, true));
-        assert_eq!(window.at, 16);
+        window.bytes[..17].copy_from_slice(b"abcdefgh ijklmnop");
+        assert_eq!((skip(&mut window, false), window.at), (8, 8));
+        assert_eq!((skip(&mut window, false), window.at), (0, 8), "a space");
+        assert_eq!((skip(&mut window, true), window.at), (7, 15), "the window ends");
+        assert_eq!((skip(&mut window, true), window.at), (0, 15));
     }
 }
