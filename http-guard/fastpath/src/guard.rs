@@ -40,6 +40,12 @@ pub trait Tables: Sized {
     fn block(&self, client: [u64; 2], time_ns: u64) -> bool;
     /// Whether a client is blocked now.
     fn is_blocked(&self, client: [u64; 2]) -> bool;
+    /// How many connections a client has.
+    fn connections(&self, client: [u64; 2]) -> u64;
+    /// A client has one more. Where the table has no place for it, it is not counted.
+    fn connected(&self, client: [u64; 2]);
+    /// A client has one less.
+    fn disconnected(&self, client: [u64; 2]);
     /// Tells the agent of a refusal, or not, as [`Settings::refused_sample`] says. `cause` is a rule, or [`RULES_MAX`] and more:
     /// the number of a refusal behind it.
     fn report(&self, client: &[u8; 16], cause: u32);
@@ -278,11 +284,16 @@ impl<T: Tables> Handler for HttpGuard<T> {
         let Some(settings) = self.tables.settings() else { return true };
         // SAFETY: maps' values stay while the program runs.
         let settings = unsafe { &*settings };
-        if settings.blocking == 0 && settings.connections.interval_ns == 0 {
+        if settings.blocking == 0 && settings.connections.interval_ns == 0 && settings.connections_max == 0 {
             return true;
         }
         let [high, low] = judge::prefix(&key.client, settings.ipv6_prefix);
         if settings.blocking != 0 && self.tables.is_blocked([high, low]) {
+            return false;
+        }
+        if settings.connections_max != 0
+            && self.tables.connections([high, low]) >= u64::from(settings.connections_max)
+        {
             return false;
         }
         if settings.connections.interval_ns == 0 {
@@ -402,7 +413,25 @@ impl<T: Tables> Handler for HttpGuard<T> {
     fn opaque(&self, _: &mut State) {}
 
     #[inline(always)]
-    fn ended(&self, _: &mut State) -> bool {
+    fn opened(&self, key: &FlowKey, state: &mut State) {
+        let Some(settings) = self.tables.settings() else { return };
+        // SAFETY: maps' values stay while the program runs.
+        let settings = unsafe { &*settings };
+        if settings.connections_max != 0 {
+            state.matching.flags |= flag::COUNTED;
+            self.tables.connected(judge::prefix(&key.client, settings.ipv6_prefix));
+        }
+    }
+
+    #[inline(always)]
+    fn ended(&self, key: &FlowKey, state: &mut State) -> bool {
+        if state.matching.has(flag::COUNTED) {
+            let Some(settings) = self.tables.settings() else { return false };
+            // SAFETY: maps' values stay while the program runs.
+            let settings = unsafe { &*settings };
+            state.matching.flags &= !flag::COUNTED;
+            self.tables.disconnected(judge::prefix(&key.client, settings.ipv6_prefix));
+        }
         true
     }
 

@@ -26,8 +26,8 @@ use crate::Step;
 use crate::authority::Authority;
 use crate::field::{Fields, flag};
 use crate::path::{Path, Sink};
-use crate::request_line::VERSION;
 use crate::refusal::Refusal;
+use crate::request_line::VERSION;
 use crate::text;
 use crate::word::Word;
 

@@ -25,6 +25,8 @@ pub mod flag {
     pub const COOKIE_VALUE: u8 = 1 << 4;
     /// Behind a cookie, before the next one's name.
     pub const COOKIE_SPACE: u8 = 1 << 5;
+    /// The connection is counted as one of its client's.
+    pub const COUNTED: u8 = 1 << 6;
 }
 
 /// State of the matching; all zero at a connection's start.
@@ -100,7 +102,9 @@ impl Matching {
         self.state = matcher.start(subject::METHOD);
         self.subject = subject::METHOD as u8;
         self.cookie_slot = 0;
-        self.flags = flag::IN_HEAD | if tables == 0 { 0 } else { flag::TABLES } | self.flags & flag::CROWDED;
+        self.flags = flag::IN_HEAD
+            | if tables == 0 { 0 } else { flag::TABLES }
+            | self.flags & (flag::CROWDED | flag::COUNTED);
     }
 
     /// The head has ended.

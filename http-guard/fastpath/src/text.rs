@@ -61,7 +61,9 @@ mod tests {
 
     #[test]
     fn the_first_of_several_counts() {
-        for (text, expected) in [(b"\r\n\r\nabcd", 0), (b"a\r\nbc\r\nd", 1), (b"abcdef\r\n", 6), (b"abcdefg\x7f", 7)] {
+        for (text, expected) in
+            [(b"\r\n\r\nabcd", 0), (b"a\r\nbc\r\nd", 1), (b"abcdef\r\n", 6), (b"abcdefg\x7f", 7)]
+        {
             assert_eq!(before(below(u64::from_le_bytes(*text), 0x20)), expected, "{text:?}");
         }
     }

@@ -255,9 +255,13 @@ pub trait Handler {
     /// Called at most once.
     fn opaque(&self, state: &mut Self::State);
 
+    /// A connection was opened: its flow is new.
+    #[inline(always)]
+    fn opened(&self, _key: &FlowKey, _state: &mut Self::State) {}
+
     /// The connection has ended in order. Whether nothing is held, so the flow may be forgotten at once; otherwise the
     /// agent forgets it when the server has.
-    fn ended(&self, state: &mut Self::State) -> bool;
+    fn ended(&self, key: &FlowKey, state: &mut Self::State) -> bool;
 
     /// How many requests the segment held; for the counters.
     fn requests(&self, scratch: &Self::Scratch) -> u32;

@@ -86,7 +86,7 @@ impl Handler for Line {
 
     fn opaque(&self, _: &mut Connection) {}
 
-    fn ended(&self, _: &mut Connection) -> bool {
+    fn ended(&self, _: &FlowKey, _: &mut Connection) -> bool {
         true
     }
 

@@ -166,7 +166,7 @@ fn sides(paths: Paths) -> Result<Vec<Side>> {
 }
 
 /// How often units run again that have met the agent.
-const REPETITIONS: usize = 3;
+const REPETITIONS: usize = 5;
 
 /// What all runs share.
 struct Conformance {
@@ -219,7 +219,9 @@ impl Conformance {
             let again = self.once(side, client, format!("{}, again", row.name), &units, settings)?;
             row.results.replace(&units, again.results);
             row.seconds += again.seconds;
-            row.repeated = units;
+            row.repeated.extend(units);
+            row.repeated.sort();
+            row.repeated.dedup();
             // A few units need not have hits, but they must take the same path.
             if again.path != row.path {
                 row.objection = again.objection;

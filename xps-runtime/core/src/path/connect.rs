@@ -217,6 +217,8 @@ pub(crate) fn first_ack<H: Handler, K: Stack<H>>(
     stack.flows(1);
     stack.count(if accelerated { Reason::FlowOpened } else { Reason::FlowObserved }, 1);
     let flow = stack.flow(key)?;
+    // SAFETY: as long as its flags are zero, nobody else looks at a flow.
+    handler.opened(key, unsafe { &mut (*flow).handler });
     stack.lock(flow);
     // SAFETY: under the flow's lock.
     let splice = unsafe { &mut (*flow).splice };
@@ -272,7 +274,7 @@ pub(crate) fn forget<H: Handler, K: Stack<H>>(
         return false;
     }
     // SAFETY: both claims are ours.
-    if handler.ended(unsafe { &mut (*flow).handler }) {
+    if handler.ended(key, unsafe { &mut (*flow).handler }) {
         // The claims stay: who has found the flow before and comes now must not read.
         if stack.remove_flow(key) {
             stack.flows(-1);

@@ -207,7 +207,7 @@ impl Handler for Service {
         assert_eq!(state.opaque, 1);
     }
 
-    fn ended(&self, _: &mut Connection) -> bool {
+    fn ended(&self, _: &FlowKey, _: &mut Connection) -> bool {
         true
     }
 

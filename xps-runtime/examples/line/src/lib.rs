@@ -121,7 +121,7 @@ impl Handler for Line {
     }
 
     #[inline(always)]
-    fn ended(&self, _: &mut Connection) -> bool {
+    fn ended(&self, _: &FlowKey, _: &mut Connection) -> bool {
         true // Nothing is held beyond the connection.
     }
 
