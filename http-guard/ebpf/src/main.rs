@@ -139,7 +139,7 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn is_blocked(&self, client: [u64; 2]) -> bool {
+    fn is_blocked(&self, client: &[u64; 2]) -> bool {
         // SAFETY: a word of the map, aligned.
         BLOCKS.get_ptr(client).is_some_and(|until_ns| unsafe { until_ns.read_volatile() } > self.now_ns())
     }

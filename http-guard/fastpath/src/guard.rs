@@ -39,7 +39,7 @@ pub trait Tables: Sized {
     /// Blocks a client for a time in nanoseconds. False if the table of blocks is full.
     fn block(&self, client: [u64; 2], time_ns: u64) -> bool;
     /// Whether a client is blocked now.
-    fn is_blocked(&self, client: [u64; 2]) -> bool;
+    fn is_blocked(&self, client: &[u64; 2]) -> bool;
     /// How many connections a client has.
     fn connections(&self, client: [u64; 2]) -> u64;
     /// A client has one more. Where the table has no place for it, it is not counted.
@@ -73,6 +73,8 @@ pub struct Scratch {
     pub client: [u8; 16],
     /// Hash of the path, where it is known: not in the kernel.
     pub path: u64,
+    /// By what the client would be blocked. In memory, since the stack has no room for it.
+    pub blocked: [u64; 2],
     /// Requests that may pass.
     pub asked: Asked,
     /// Answers to those that may not; only `..refused` are valid.
@@ -98,6 +100,7 @@ impl Scratch {
         judgement: Judgement::NONE,
         client: [0; 16],
         path: 0,
+        blocked: [0; 2],
         asked: Asked::NONE,
         words: [Words::NONE; WORDS_MAX],
         refused: 0,
@@ -174,6 +177,14 @@ impl<T: Tables> HttpGuard<T> {
         // SAFETY: maps' values stay while the program runs.
         let settings = unsafe { &*settings };
         let in_head = state.matching.has(flag::IN_HEAD);
+        if !in_head && settings.blocking != 0 {
+            scratch.blocked = judge::prefix(&scratch.client, settings.ipv6_prefix);
+            if self.tables.is_blocked(&scratch.blocked) {
+                // It was blocked on another connection.
+                scratch.decide(Verdict::Close);
+                return request::Event::Refused;
+            }
+        }
         let tables = if in_head { state.matching.tables() } else { settings.tables & 1 };
         let Some(matcher) = self.tables.matcher(tables) else { return request::Event::Refused };
         // SAFETY: likewise; see `judge` on its generation.
@@ -288,7 +299,7 @@ impl<T: Tables> Handler for HttpGuard<T> {
             return true;
         }
         let [high, low] = judge::prefix(&key.client, settings.ipv6_prefix);
-        if settings.blocking != 0 && self.tables.is_blocked([high, low]) {
+        if settings.blocking != 0 && self.tables.is_blocked(&[high, low]) {
             return false;
         }
         if settings.connections_max != 0

@@ -81,10 +81,6 @@ pub fn judge<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch) {
     // that took longer finds another generation.
     let (settings, matcher, rules) = unsafe { (&*settings, &*matcher, &*rules) };
     let generation = matcher.generation;
-    if settings.blocking != 0 && tables.is_blocked(prefix(&scratch.client, settings.ipv6_prefix)) {
-        // It was blocked on another connection.
-        return;
-    }
     if settings.clients != 0 {
         let key = ClientKey::of(generation, scratch.client);
         if let Some(conditions) = tables.client(&key) {
