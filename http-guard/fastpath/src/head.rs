@@ -24,12 +24,12 @@ use xps_core::handler::Window;
 
 use crate::Step;
 use crate::authority::Authority;
-use crate::field::{Fields, flag};
+use crate::field::{Field, Fields, flag};
 use crate::path::{Path, Sink};
 use crate::refusal::Refusal;
 use crate::request_line::VERSION;
 use crate::text;
-use crate::word::Word;
+use crate::word::{Word, letters};
 
 /// Takes what a head consists of, in the order of the stream. What a refused head has told so far is void.
 pub trait Visitor: Sink {
@@ -275,28 +275,52 @@ impl Head {
         Event::None
     }
 
-    /// Goes over up to eight bytes that nobody looks at. How many. Limits are looked at with the next byte.
+    /// Goes over bytes that nobody looks at, or that are known as a whole. How many. Limits are looked at with the next byte.
     #[inline(always)]
-    fn skip<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &V) -> u32 {
-        // A version as a whole.
-        if self.phase == phase::VERSION && self.fields.word.is_empty() && window.left() >= 8 {
-            let letters = window.word(window.at);
-            if letters != VERSION[0] {
-                return 0;
+    fn skip<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) -> u32 {
+        const HOST: u64 = letters("host: ")[0];
+        const HOST_MASK: u64 = (1 << 48) - 1;
+        let word = window.word(window.at);
+        match self.phase {
+            phase::VERSION if self.fields.word.is_empty() && window.left() >= 10 => {
+                let end = window.word(window.at + 8) & 0xffff;
+                let fits = self.bytes + 10 <= settings.line_bytes_max;
+                if word != VERSION[0] || end != text::LINE_END || !fits {
+                    return 0;
+                }
+                self.phase = phase::LINE;
+                window.at += 10;
+                10
             }
-            self.fields.word.push_eight(letters);
-            window.at += 8;
-            return 8;
+            // Where a line is too long already, its next byte is to say so.
+            phase::REST if self.bytes < settings.line_bytes_max => text::skip(window, false),
+            phase::LINE if self.trailers == 0 && window.left() >= 6 => {
+                if text::in_lower_case(word) & HOST_MASK != HOST
+                    || self.fields.begin_value(Field::Host).is_err()
+                {
+                    return 0;
+                }
+                self.authority = Authority::start(settings.seed);
+                self.phase = phase::BEFORE_VALUE;
+                window.at += 6;
+                6
+            }
+            phase::VALUE if self.fields.is_free() && self.bytes < settings.head_bytes_max => {
+                let told = self.trailers == 0;
+                if told && visitor.wants_value() {
+                    return 0;
+                }
+                let mut skipped = 0;
+                if text::skip_line(window, &mut skipped) {
+                    self.phase = phase::LINE;
+                    if told {
+                        visitor.value_end();
+                    }
+                }
+                skipped
+            }
+            _ => 0,
         }
-        // Where a line is too long already, its next byte is to say so.
-        if self.phase == phase::REST && self.bytes < settings.line_bytes_max {
-            return text::skip(window, false);
-        }
-        let free = self.phase == phase::VALUE
-            && self.fields.is_free()
-            && self.bytes < settings.head_bytes_max
-            && (self.trailers != 0 || !visitor.wants_value());
-        if free { text::skip(window, true) } else { 0 }
     }
 
     #[inline(always)]

@@ -254,25 +254,17 @@ impl Response {
     /// Goes over bytes that say nothing of where the response ends. Whether there are such.
     #[inline(always)]
     fn skips(&mut self, window: &mut Window) -> bool {
-        const CONTENT: u64 = letters("content-")[0];
         const VERSION: u64 = letters("HTTP/1.1")[0];
+        let mut skipped = 0;
         match self.phase {
-            phase::REASON => text::skip(window, true) != 0,
-            phase::VALUE => self.fields.is_free() && text::skip(window, true) != 0,
-            phase::LINE => {
-                let first = window.word(window.at);
-                let known = first as u8 | 0x20;
-                let other = known == b'c' && window.left() > 8 && {
-                    let ninth = window.word(window.at + 1) >> 56;
-                    first | 0x2000_2020_2020_2020 != CONTENT || ninth as u8 | 0x20 != b'l'
-                };
-                // Of these names, Content-Length alone is one.
-                if other && is_token(first as u8) {
-                    self.fields.ignore();
-                    self.phase = phase::VALUE;
+            phase::VALUE if !self.fields.is_free() => false,
+            phase::REASON | phase::VALUE => {
+                if text::skip_line(window, &mut skipped) {
+                    self.phase = phase::LINE;
                 }
-                false
+                skipped != 0
             }
+            phase::LINE => self.skips_name(window),
             // A version as a whole.
             phase::STATUS if self.fields.word.is_empty() && window.left() >= 8 => {
                 if window.word(window.at) != VERSION {
@@ -286,6 +278,37 @@ impl Response {
             }
             _ => false,
         }
+    }
+
+    /// Goes over the name of a field. Whether it is known as a whole.
+    #[inline(always)]
+    fn skips_name(&mut self, window: &mut Window) -> bool {
+        const CONTENT: u64 = letters("content-")[0];
+        const LENGTH: u64 = letters("length: ")[0];
+        if window.left() < 16 {
+            return false;
+        }
+        let first = window.word(window.at);
+        let rest = text::in_lower_case(window.word(window.at + 8));
+        let content = text::in_lower_case(first) == CONTENT;
+        if content && rest == LENGTH && self.trailers == 0 {
+            if self.fields.begin_value(Field::Length).is_err() {
+                return false;
+            }
+            self.phase = phase::BEFORE_VALUE;
+            window.at += 16;
+            return true;
+        }
+        let known = first as u8 | 0x20;
+        // Neither Content-Length nor Transfer-Encoding. Whatever the line says, it is one.
+        let other = known != b't' && (known != b'c' || content && rest as u8 != b'l');
+        if other && is_token(first as u8) {
+            self.fields.ignore();
+            self.phase = phase::VALUE;
+            window.at += 1;
+            return true;
+        }
+        false
     }
 
     #[inline(always)]
@@ -303,10 +326,6 @@ impl Response {
                 self.fields.word.clear();
                 if byte == b'\r' {
                     self.phase = phase::END_LF;
-                } else if is_token(byte) && !matches!(byte | 0x20, b'c' | b't') {
-                    // Neither Content-Length nor Transfer-Encoding. Whatever the line says, it is one.
-                    self.fields.ignore();
-                    self.phase = phase::VALUE;
                 } else {
                     self.phase = phase::NAME;
                     return Read::Again;

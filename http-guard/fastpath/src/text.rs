@@ -39,6 +39,26 @@ pub(crate) fn skip(window: &mut Window, spaces: bool) -> u32 {
     skipped
 }
 
+/// The same, and over the line's end if it comes then. Whether it did.
+#[inline(always)]
+pub(crate) fn skip_line(window: &mut Window, skipped: &mut u32) -> bool {
+    let text = skip(window, true);
+    let ends = window.left() >= 2 && window.word(window.at) & 0xffff == LINE_END;
+    let end = if ends { 2 } else { 0 };
+    window.at += end;
+    *skipped = text + end;
+    ends
+}
+
+/// A carriage return and a line feed, as the low bytes of a word.
+pub(crate) const LINE_END: u64 = 0x0a0d;
+
+/// A word whose letters are small ones. What it makes of other bytes is no letter, but for those that are capital.
+#[inline(always)]
+pub(crate) const fn in_lower_case(word: u64) -> u64 {
+    word | 0x2020_2020_2020_2020
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +86,25 @@ mod tests {
         {
             assert_eq!(before(below(u64::from_le_bytes(*text), 0x20)), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_line_ends_with_both() {
+        for (text, skipped, ends) in [
+            (b"abc\r\nxyz", 5, true),
+            (b"abc\rxyza", 3, false),
+            (b"abc\nxyza", 3, false),
+            (b"\r\nabcdef", 2, true),
+        ] {
+            let mut window = Window { len: 8, ..Window::EMPTY };
+            window.bytes[..8].copy_from_slice(text);
+            let mut told = 0;
+            assert_eq!((skip_line(&mut window, &mut told), told), (ends, skipped), "{text:?}");
+            assert_eq!(window.at, skipped);
+        }
+        let mut window = Window { len: 4, ..Window::EMPTY };
+        window.bytes[..5].copy_from_slice(b"abc\r\n");
+        assert!(!skip_line(&mut window, &mut 0), "its second byte is not there yet");
     }
 
     #[test]
