@@ -28,8 +28,8 @@ use crate::field::{Field, Fields, flag};
 use crate::path::{Path, Sink};
 use crate::refusal::Refusal;
 use crate::request_line::VERSION;
-use crate::text;
-use crate::word::{Word, letters};
+use crate::text::{self, Known};
+use crate::word::Word;
 
 /// Takes what a head consists of, in the order of the stream. What a refused head has told so far is void.
 pub trait Visitor: Sink {
@@ -278,8 +278,7 @@ impl Head {
     /// Goes over bytes that nobody looks at, or that are known as a whole. How many. Limits are looked at with the next byte.
     #[inline(always)]
     fn skip<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) -> u32 {
-        const HOST: u64 = letters("host: ")[0];
-        const HOST_MASK: u64 = (1 << 48) - 1;
+        const HOST: Known = Known::new("host: ");
         let word = window.word(window.at);
         match self.phase {
             phase::VERSION if self.fields.word.is_empty() && window.left() >= 10 => {
@@ -295,9 +294,7 @@ impl Head {
             // Where a line is too long already, its next byte is to say so.
             phase::REST if self.bytes < settings.line_bytes_max => text::skip(window, false),
             phase::LINE if self.trailers == 0 && window.left() >= 6 => {
-                if text::in_lower_case(word) & HOST_MASK != HOST
-                    || self.fields.begin_value(Field::Host).is_err()
-                {
+                if !HOST.begins(word) || self.fields.begin_value(Field::Host).is_err() {
                     return 0;
                 }
                 self.authority = Authority::start(settings.seed);

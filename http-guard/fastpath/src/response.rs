@@ -9,7 +9,7 @@ use xps_core::handler::Window;
 use crate::body::{self, Body};
 use crate::field::{Field, Fields, flag};
 use crate::refusal::{is_control, is_token};
-use crate::text;
+use crate::text::{self, Known};
 use crate::word::letters;
 
 /// Most requests that may wait for their responses.
@@ -283,15 +283,15 @@ impl Response {
     /// Goes over the name of a field. Whether it is known as a whole.
     #[inline(always)]
     fn skips_name(&mut self, window: &mut Window) -> bool {
-        const CONTENT: u64 = letters("content-")[0];
-        const LENGTH: u64 = letters("length: ")[0];
+        const CONTENT: Known = Known::new("content-");
+        const LENGTH: Known = Known::new("length: ");
         if window.left() < 16 {
             return false;
         }
         let first = window.word(window.at);
-        let rest = text::in_lower_case(window.word(window.at + 8));
-        let content = text::in_lower_case(first) == CONTENT;
-        if content && rest == LENGTH && self.trailers == 0 {
+        let rest = window.word(window.at + 8);
+        let content = CONTENT.begins(first);
+        if content && LENGTH.begins(rest) && self.trailers == 0 {
             if self.fields.begin_value(Field::Length).is_err() {
                 return false;
             }
@@ -301,7 +301,7 @@ impl Response {
         }
         let known = first as u8 | 0x20;
         // Neither Content-Length nor Transfer-Encoding. Whatever the line says, it is one.
-        let other = known != b't' && (known != b'c' || content && rest as u8 != b'l');
+        let other = known != b't' && (known != b'c' || content && rest as u8 | 0x20 != b'l');
         if other && is_token(first as u8) {
             self.fields.ignore();
             self.phase = phase::VALUE;

@@ -3,6 +3,8 @@
 use xps_core::bound::unknown;
 use xps_core::handler::Window;
 
+use crate::word::letters;
+
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 const DELETE: u64 = LOW * 0x7f;
@@ -53,10 +55,38 @@ pub(crate) fn skip_line(window: &mut Window, skipped: &mut u32) -> bool {
 /// A carriage return and a line feed, as the low bytes of a word.
 pub(crate) const LINE_END: u64 = 0x0a0d;
 
-/// A word whose letters are small ones. What it makes of other bytes is no letter, but for those that are capital.
-#[inline(always)]
-pub(crate) const fn in_lower_case(word: u64) -> u64 {
-    word | 0x2020_2020_2020_2020
+/// A text of up to eight bytes, in small letters, that stands for itself in letters of any size.
+#[derive(Clone, Copy)]
+pub(crate) struct Known {
+    letters: u64,
+    /// Bits in which others may differ: the letters' size.
+    free: u64,
+    /// Bits that count.
+    mask: u64,
+}
+
+impl Known {
+    pub(crate) const fn new(text: &str) -> Self {
+        let bytes = text.as_bytes();
+        assert!(bytes.len() <= 8);
+        let (mut free, mut mask) = (0, 0);
+        let mut at = 0;
+        while at < bytes.len() {
+            assert!(!bytes[at].is_ascii_uppercase());
+            mask |= 0xff << (at * 8);
+            if bytes[at].is_ascii_lowercase() {
+                free |= 0x20 << (at * 8);
+            }
+            at += 1;
+        }
+        Self { letters: letters(text)[0], free, mask }
+    }
+
+    /// Whether the word begins with it.
+    #[inline(always)]
+    pub(crate) const fn begins(self, word: u64) -> bool {
+        (word ^ self.letters) & self.mask & !self.free == 0
+    }
 }
 
 #[cfg(test)]
@@ -85,6 +115,22 @@ mod tests {
             [(b"\r\n\r\nabcd", 0), (b"a\r\nbc\r\nd", 1), (b"abcdef\r\n", 6), (b"abcdefg\x7f", 7)]
         {
             assert_eq!(before(below(u64::from_le_bytes(*text), 0x20)), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_letters_may_be_of_another_size() {
+        let known = Known::new("host: ");
+        for (text, expected) in [
+            (b"host: ab", true),
+            (b"HoSt: ab", true),
+            (b"host:\0ab", false),
+            (b"host\x1a ab", false),
+            (b"hosu: ab", false),
+            (b"\x48ost: ab", true),
+            (b"\x28ost: ab", false),
+        ] {
+            assert_eq!(known.begins(u64::from_le_bytes(*text)), expected, "{text:?}");
         }
     }
 
