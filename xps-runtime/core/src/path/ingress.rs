@@ -375,8 +375,9 @@ fn reply<H: Handler, K: Stack<H>>(
             tsval: segment.tsval,
             tsecr: injection.tsval,
         };
-        if write(stack, scratch, &bare, None) && stack.send_copy(Target::Server, packet.control.internal_mark)
-        {
+        let sent = write(stack, scratch, &bare, None)
+            && stack.send_copy(Target::Server, packet.control.internal_mark);
+        if sent && !injection.last {
             stack.count(Reason::ServerAcknowledged, 1);
         }
     }
