@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: what XPS does, in a minute.
 
-use crate::bench::{self, Effort, Run};
+use crate::bench::{Effort, Report, kv};
 use crate::lab::Lab;
 use crate::{setup, workspace};
 use anyhow::Result;
@@ -26,7 +26,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         None => workspace::build_release("kv-cache")?,
     };
     let workloads: Vec<_> =
-        bench::workloads().into_iter().filter(|workload| SHOWN.contains(&workload.name)).collect();
+        kv::workloads().into_iter().filter(|workload| SHOWN.contains(&workload.name)).collect();
     let lab = Lab::create()?;
     println!(
         "Redis on {} (plain), kv-cache on {} (accelerated); 10,000 keys, values of 64 bytes",
@@ -34,7 +34,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         lab.address(lab.ports().accelerated)
     );
     let effort = Effort { rounds: 5, duration: Duration::from_millis(1500) };
-    let report = bench::measure(&Run {
+    let report = kv::measure(&kv::Run {
         lab: &lab,
         program: &program,
         reflector: None,

@@ -77,8 +77,8 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// kv-cache in front of Redis.
-    Kv(bench::Options),
+    /// kv-cache in front of Redis (about twenty minutes).
+    Kv(bench::kv::Options),
 }
 
 fn main() -> ExitCode {
@@ -90,7 +90,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Setup(options) => setup::run(&options).map(|_| true),
         Command::Demo(options) => demo::run(&options).map(|()| true),
-        Command::Bench(Bench::Kv(options)) => bench::run(&options).map(|()| true),
+        Command::Bench(Bench::Kv(options)) => bench::kv::run(&options).map(|()| true),
         Command::Linearizability(options) => linearizability::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Conformance(options) => conformance::run(&options),
@@ -103,5 +103,16 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_do_not_contradict_each_other() {
+        Arguments::command().debug_assert();
     }
 }

@@ -18,7 +18,7 @@ mod results;
 mod source;
 mod suite;
 
-use crate::lab::{Lab, Mode, Sidecar};
+use crate::lab::{Lab, Mode, Redis, Sidecar};
 use crate::{machine, setup, workspace};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -261,7 +261,7 @@ impl Conformance {
         Ok(row)
     }
 
-    fn sidecar(&self, side: Side, lab: &Lab) -> Result<Option<Sidecar>> {
+    fn sidecar(&self, side: Side, lab: &Lab<Redis>) -> Result<Option<Sidecar>> {
         // Each miss counts, so that a second read of a key can be a hit.
         let every_miss = "cache.miss_sample=1";
         let (mode, settings) = match side {
@@ -270,7 +270,7 @@ impl Conformance {
             // In strict mode the user path only relays.
             Side::User => (Mode::User, &[every_miss, "coherence.mode=bounded"][..]),
         };
-        Ok(Some(Sidecar::start(lab, &self.program, mode, settings)?))
+        Ok(Some(Sidecar::kv_cache(lab, &self.program, mode, settings)?))
     }
 }
 
