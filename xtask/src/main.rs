@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - [`setup`]: installs what the other commands need, and does nothing the second time.
-//! - [`lab`]: the test network: two namespaces, Redis, the sidecar, removed whatever happens.
+//! - [`lab`]: the test network: two namespaces, Redis or Nginx, the sidecar, removed whatever happens.
 //! - [`demo`], [`bench`](mod@bench): plain and accelerated measured in one run, by turns.
 //! - [`linearizability`], [`soak`]: long tests of kv-cache, run by [`trial`].
 //! - [`conformance`]: Redis's own test suite through kv-cache.
@@ -39,7 +39,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Install what building and measuring need (Debian 12, root): Debian's BPF-capable rustc, bpf-linker,
-    /// redis-server, redis-benchmark, tclsh, haproxy, iproute2, nftables.
+    /// redis-server, redis-benchmark, tclsh, nginx, wrk, haproxy, iproute2, nftables.
     ///
     /// Says what it installs. Starts no service. Does nothing when everything is there. Without root it lists
     /// what is missing and the commands that install it. The other commands call it themselves.
@@ -79,6 +79,8 @@ enum Command {
 enum Bench {
     /// kv-cache in front of Redis (about twenty minutes).
     Kv(bench::kv::Options),
+    /// http-guard in front of Nginx, against Nginx's own rules and HAProxy's.
+    Http(bench::http::Options),
 }
 
 fn main() -> ExitCode {
@@ -91,6 +93,7 @@ fn main() -> ExitCode {
         Command::Setup(options) => setup::run(&options).map(|_| true),
         Command::Demo(options) => demo::run(&options).map(|()| true),
         Command::Bench(Bench::Kv(options)) => bench::kv::run(&options).map(|()| true),
+        Command::Bench(Bench::Http(options)) => bench::http::run(&options).map(|()| true),
         Command::Linearizability(options) => linearizability::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Conformance(options) => conformance::run(&options),

@@ -1,12 +1,13 @@
 //! `cargo xtask bench`: plain and accelerated measured by turns in one run.
 //!
 //! # Layout
-//! - [`kv`]: what is measured of a service, and how its result is shown.
+//! - [`kv`], [`http`]: what is measured of each service, and how its result is shown.
 //! - [`measure`](mod@measure): rounds by turns, medians. [`note`]: remarks on them.
 //! - [`closed_loop`], [`histogram`]: a load generator for what the well-known ones cannot do.
 
 mod closed_loop;
 mod histogram;
+pub(crate) mod http;
 pub(crate) mod kv;
 mod measure;
 mod note;

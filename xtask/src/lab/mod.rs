@@ -1,4 +1,4 @@
-//! The test network: a server's and a client's network namespace with a veth pair between, Redis and the sidecar
+//! The test network: a server's and a client's network namespace with a veth pair between, Redis or Nginx and the sidecar
 //! in the server's. Traffic goes nowhere else. Without root: all on loopback, on free ports.
 //!
 //! Everything that is made is removed when its value is dropped, also on a panic or Ctrl-C; what a killed run left
@@ -6,21 +6,24 @@
 //!
 //! # Layout
 //! - `namespace`, `process`: what a lab is made of.
-//! - [`redis`]: what it is made for: the server that a service stands before.
+//! - [`redis`], [`nginx`]: what it is made for: the server that a service stands before.
 //! - `haproxy`, `reflector`: what the service is compared with.
-//! - `sidecar`: a service and its status, which it is asked for by `get`; `kv_cache` starts one.
+//! - `sidecar`: a service and its status, which it is asked for by `get`; `kv_cache` and `http_guard` start one each.
 
 mod get;
 mod haproxy;
+mod http_guard;
 mod kv_cache;
 mod namespace;
+pub(crate) mod nginx;
 mod process;
 pub(crate) mod redis;
 mod reflector;
 mod sidecar;
 
 pub(crate) use namespace::Place;
-pub(crate) use process::{pidfd, signal};
+pub(crate) use nginx::Nginx;
+pub(crate) use process::{Process, pidfd, signal};
 pub(crate) use redis::Redis;
 pub(crate) use sidecar::{Mode, Sidecar};
 
@@ -34,7 +37,8 @@ use std::process::Command;
 use std::time::Duration;
 
 const SERVER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+/// The first is the one that connections have unless they ask for the other.
+const CLIENT_ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 77, 0, 2), Ipv4Addr::new(10, 77, 0, 3)];
 const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// Where the servers listen.
@@ -103,6 +107,15 @@ impl<S> Lab<S> {
         SocketAddr::new(IpAddr::V4(address), port)
     }
 
+    /// Addresses that clients can have. The first is the one they have unless they ask for the other.
+    pub(crate) fn client_addresses(&self) -> [Ipv4Addr; 2] {
+        if self.has_namespaces() {
+            CLIENT_ADDRESSES
+        } else {
+            [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)]
+        }
+    }
+
     /// A folder for configuration and logs, removed with the lab.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder.path
@@ -136,9 +149,11 @@ impl Network {
             client.name(),
         ])?;
         for (namespace, v4, v6) in
-            [(&server, SERVER_ADDRESS, "fd00:77::1/64"), (&client, CLIENT_ADDRESS, "fd00:77::2/64")]
+            [(&server, &[SERVER_ADDRESS][..], "fd00:77::1/64"), (&client, &CLIENT_ADDRESSES, "fd00:77::2/64")]
         {
-            namespace.ip(&["address", "add", &format!("{v4}/30"), "dev", "veth0"])?;
+            for v4 in v4 {
+                namespace.ip(&["address", "add", &format!("{v4}/29"), "dev", "veth0"])?;
+            }
             // Without "nodad" the address is not usable for the first second.
             namespace.ip(&["address", "add", v6, "dev", "veth0", "nodad"])?;
             namespace.ip(&["link", "set", "veth0", "up"])?;
