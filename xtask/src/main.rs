@@ -45,9 +45,10 @@ enum Command {
     /// what is missing and the commands that install it. The other commands call it themselves.
     Setup(setup::Options),
     /// Show what XPS does: Redis in a network namespace, kv-cache beside it, redis-benchmark from another
-    /// namespace on the plain and the accelerated port by turns, one table at the end.
+    /// namespace on the plain and the accelerated port by turns, one table at the end; then the same with Nginx,
+    /// http-guard and wrk.
     ///
-    /// Takes about a minute after the build and removes all it made, also on Ctrl-C. Without root or BPF it
+    /// Takes about two minutes after the build and removes all it made, also on Ctrl-C. Without root or BPF it
     /// runs on the user path and says so.
     Demo(demo::Options),
     /// Measure a service in full: every workload on both ports by turns, medians and ratios.
