@@ -87,7 +87,7 @@ fn entry_of(rule: &Rule, numbers: &[usize], slots: &[KeyPart]) -> abi::Rule {
     let (action, status, limit) = match &rule.action {
         Action::Allow => (Act::Allow, 0, abi::Limit::default()),
         Action::Deny { status } => (Act::Deny, *status, abi::Limit::default()),
-        Action::Limit(limit) => (Act::Limit, limit.status, keys::limit(limit, slots)),
+        Action::Limit(limit) => (Act::Limit, limit.status, keys::limit(&rule.name, limit, slots)),
         Action::Close => (Act::Close, 0, abi::Limit::default()),
         Action::Drop => (Act::Drop, 0, abi::Limit::default()),
         Action::Count => (Act::Count, 0, abi::Limit::default()),

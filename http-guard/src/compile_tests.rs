@@ -345,7 +345,9 @@ action = "deny"
     ] {
         assert_eq!(clients.find(address.parse().unwrap())[0], bits, "{address}");
     }
-    let entries: Vec<_> = clients.entries().map(|(key, conditions)| (key.bits, conditions[0])).collect();
+    let entries: Vec<_> =
+        clients.entries(7).map(|(key, conditions)| (key.bits - 64, conditions[0])).collect();
+    assert!(clients.entries(7).all(|(key, _)| key.generation == 7));
     assert_eq!(entries, [(0, 1), (96, 2), (104, 3), (112, 3), (128, 7), (112, 7), (32, 3)]);
 }
 

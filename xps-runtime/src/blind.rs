@@ -1,5 +1,6 @@
 //! A handler that looks at nothing: with it a session is a relay, for streams that are more than TCP alone.
 
+use xps_core::flow::FlowKey;
 use xps_core::handler::{Handler, Reply, Scan, Window};
 use xps_core::verdict::{Reason, Verdict};
 
@@ -13,7 +14,7 @@ impl Handler for Blind {
     type State = ();
     type Scratch = ();
 
-    fn begin(&self, (): &mut ()) {}
+    fn begin(&self, _: &FlowKey, (): &mut ()) {}
 
     fn request(&self, _: &mut Window, (): &mut (), (): &mut ()) -> Scan {
         Scan::Opaque

@@ -21,6 +21,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use xps_core::flow::FlowKey;
 use xps_core::handler::{Handler, REPLY_MAX, Reply, Scan, WINDOW, Window};
 use xps_core::verdict::{Reason, Verdict};
 
@@ -299,7 +300,8 @@ impl<'a, H: InProcess> Session<'a, H> {
     ) -> Result<(), Fault> {
         let start = Instant::now();
         self.up.bytes += len as u64;
-        self.service.handler().begin(&mut workspace.scratch);
+        // A stream has no addresses; whoever looks at them is not served here.
+        self.service.handler().begin(&FlowKey::default(), &mut workspace.scratch);
         let understood = self.scan(workspace, len, Side::Client);
         let requests = u64::from(self.service.handler().requests(&workspace.scratch));
         self.counts.add(Reason::Requests, requests);
@@ -415,6 +417,12 @@ impl<'a, H: InProcess> Session<'a, H> {
                 };
                 match scan {
                     Scan::Again => continue,
+                    Scan::Settle => {
+                        self.service.handler().settle(&mut self.state, scratch);
+                        if window.at < window.len {
+                            continue;
+                        }
+                    }
                     Scan::More => {}
                     Scan::Skip => lane.skip = u64::from(window.skip),
                     Scan::Opaque => {

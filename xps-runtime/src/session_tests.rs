@@ -35,7 +35,7 @@ impl Handler for Lines {
     type State = Talk;
     type Scratch = Seen;
 
-    fn begin(&self, scratch: &mut Seen) {
+    fn begin(&self, _: &FlowKey, scratch: &mut Seen) {
         *scratch = Seen::default();
     }
 

@@ -18,6 +18,8 @@
 //! - [`matcher`]: one step of a DFA, and the conditions that hold for a request.
 //! - [`rules`]: which rule decides.
 //! - [`limit`]: how many requests may pass (G5).
+//! - [`guard`]: all of it as a handler; [`matching`]: what rules have seen of a head; [`judge`]: what becomes of its request;
+//!   [`words`]: how it is answered if it is refused.
 //! - [`abi`]: the tables that programs and agent share.
 //! - `host` (feature `host`): the parsers over streams in a process's memory, for tests.
 #![no_std]
@@ -27,9 +29,12 @@ pub mod authority;
 pub mod body;
 pub mod field;
 mod field_line;
+pub mod guard;
 pub mod head;
+pub mod judge;
 pub mod limit;
 pub mod matcher;
+pub mod matching;
 pub mod path;
 pub mod refusal;
 pub mod request;
@@ -37,6 +42,7 @@ mod request_line;
 pub mod response;
 pub mod rules;
 pub mod word;
+pub mod words;
 
 #[cfg(any(test, feature = "host"))]
 extern crate std;

@@ -123,6 +123,8 @@ pub enum Charge {
     Pass {
         /// How many more would pass at this moment.
         remaining: u64,
+        /// After which time it would have come evenly.
+        wait_ns: u64,
     },
     /// It is over the limit, and was not charged.
     Refused {
@@ -161,7 +163,7 @@ impl Set {
         }
         way.tag = tag;
         way.tat_ns = tat_ns;
-        Charge::Pass { remaining: rate.requests_in(rate.tolerance_ns - ahead_ns) }
+        Charge::Pass { remaining: rate.requests_in(rate.tolerance_ns - ahead_ns), wait_ns: start_ns - now_ns }
     }
 
     /// The way of `tag`, or else one that is free, or else [`WAYS`].

@@ -13,11 +13,31 @@ use super::*;
 const MS: u64 = 1_000_000;
 
 fn pass(remaining: u64) -> Charge {
-    Charge::Pass { remaining }
+    Charge::Pass { remaining, wait_ns: 0 }
+}
+
+/// Charges, without a look at how long the request would have to wait.
+fn charge(set: &mut Set, tag: u64, now_ns: u64, rate: Rate) -> Charge {
+    match set.charge(tag, now_ns, rate) {
+        Charge::Pass { remaining, .. } => pass(remaining),
+        other => other,
+    }
 }
 
 fn refused(retry_after_ns: u64) -> Charge {
     Charge::Refused { retry_after_ns }
+}
+
+#[test]
+fn requests_of_a_burst_could_wait_for_their_time() {
+    let rate = Rate::new(10, SECOND_NS, 3).unwrap();
+    let mut set = Set::EMPTY;
+    for (now_ms, expected_ms) in [(1000, 0), (1000, 100), (1050, 150), (1300, 0), (1310, 90)] {
+        match set.charge(7, now_ms * MS, rate) {
+            Charge::Pass { wait_ns, .. } => assert_eq!(wait_ns, expected_ms * MS, "{now_ms}"),
+            other => panic!("{other:?} at {now_ms}"),
+        }
+    }
 }
 
 #[test]
@@ -37,7 +57,7 @@ fn a_bucket_empties_and_fills() {
         (1350, refused(50 * MS)),
         (9000, pass(2)),
     ] {
-        assert_eq!(set.charge(7, now_ms * MS, rate), expected, "at {now_ms} ms");
+        assert_eq!(charge(&mut set, 7, now_ms * MS, rate), expected, "at {now_ms} ms");
     }
 }
 
@@ -47,8 +67,8 @@ fn keys_do_not_share() {
     let mut set = Set::EMPTY;
     // Zero is a tag like any other, also in a set that is all zero.
     for tag in 0..WAYS as u64 {
-        assert_eq!(set.charge(tag, 5, rate), pass(0), "{tag}");
-        assert_eq!(set.charge(tag, 5, rate), refused(SECOND_NS), "{tag}");
+        assert_eq!(charge(&mut set, tag, 5, rate), pass(0), "{tag}");
+        assert_eq!(charge(&mut set, tag, 5, rate), refused(SECOND_NS), "{tag}");
     }
     assert_eq!(set.taken(5), WAYS);
 }
@@ -58,34 +78,34 @@ fn a_full_set_says_so_until_a_way_is_free() {
     let rate = Rate::new(1, SECOND_NS, 1).unwrap();
     let mut set = Set::EMPTY;
     for tag in 1..=WAYS as u64 {
-        set.charge(tag, tag * MS, rate);
+        charge(&mut set, tag, tag * MS, rate);
     }
-    assert_eq!(set.charge(100, 9 * MS, rate), Charge::Full);
-    assert_eq!(set.charge(100, SECOND_NS + MS - 1, rate), Charge::Full);
+    assert_eq!(charge(&mut set, 100, 9 * MS, rate), Charge::Full);
+    assert_eq!(charge(&mut set, 100, SECOND_NS + MS - 1, rate), Charge::Full);
     // The first one's bucket is full again: it is as good as never seen, and nobody else's is touched.
-    assert_eq!(set.charge(100, SECOND_NS + MS, rate), pass(0));
-    assert_eq!(set.charge(1, SECOND_NS + MS, rate), Charge::Full);
-    assert!(matches!(set.charge(2, SECOND_NS + MS, rate), Charge::Refused { .. }));
+    assert_eq!(charge(&mut set, 100, SECOND_NS + MS, rate), pass(0));
+    assert_eq!(charge(&mut set, 1, SECOND_NS + MS, rate), Charge::Full);
+    assert!(matches!(charge(&mut set, 2, SECOND_NS + MS, rate), Charge::Refused { .. }));
 }
 
 #[test]
 fn time_that_goes_back_gives_nothing() {
     let rate = Rate::new(1, SECOND_NS, 1).unwrap();
     let mut set = Set::EMPTY;
-    assert_eq!(set.charge(1, 10 * SECOND_NS, rate), pass(0));
-    assert_eq!(set.charge(1, 10 * SECOND_NS - MS, rate), refused(SECOND_NS));
+    assert_eq!(charge(&mut set, 1, 10 * SECOND_NS, rate), pass(0));
+    assert_eq!(charge(&mut set, 1, 10 * SECOND_NS - MS, rate), refused(SECOND_NS));
     // Another CPU has seen that the bucket of 1 is full and has given it away.
     for tag in 2..=9 {
-        assert_eq!(set.charge(tag, 11 * SECOND_NS, rate), pass(0), "{tag}");
+        assert_eq!(charge(&mut set, tag, 11 * SECOND_NS, rate), pass(0), "{tag}");
     }
-    assert_eq!(set.charge(1, 11 * SECOND_NS - 1, rate), Charge::Full);
+    assert_eq!(charge(&mut set, 1, 11 * SECOND_NS - 1, rate), Charge::Full);
 }
 
 #[test]
 fn a_table_that_was_never_written_refuses_nothing_and_fails_nowhere() {
     let mut set = Set::EMPTY;
-    assert_eq!(set.charge(1, 1, Rate::default()), pass(0));
-    assert_eq!(set.charge(1, u64::MAX, Rate { interval_ns: u64::MAX, tolerance_ns: 0 }), pass(0));
+    assert_eq!(charge(&mut set, 1, 1, Rate::default()), pass(0));
+    assert_eq!(charge(&mut set, 1, u64::MAX, Rate { interval_ns: u64::MAX, tolerance_ns: 0 }), pass(0));
 }
 
 #[test]
@@ -147,7 +167,7 @@ proptest! {
         for step_ns in steps {
             now_ns += step_ns;
             clock.advance(Duration::from_nanos(step_ns));
-            let ours = set.charge(9, now_ns, rate);
+            let ours = charge(&mut set, 9, now_ns, rate);
             match oracle.check() {
                 Ok(()) => prop_assert!(matches!(ours, Charge::Pass { .. }), "{:?}", ours),
                 Err(until) => {
@@ -165,19 +185,19 @@ proptest! {
         let mut now_ns = 0;
         for step_ns in steps {
             now_ns += step_ns;
-            match set.charge(9, now_ns, rate) {
-                Charge::Pass { remaining } => {
+            match charge(&mut set, 9, now_ns, rate) {
+                Charge::Pass { remaining, .. } => {
                     let mut copy = set;
                     for left in (0..remaining).rev() {
-                        prop_assert_eq!(copy.charge(9, now_ns, rate), pass(left));
+                        prop_assert_eq!(charge(&mut copy, 9, now_ns, rate), pass(left));
                     }
-                    let more = copy.charge(9, now_ns, rate);
+                    let more = charge(&mut copy, 9, now_ns, rate);
                     prop_assert!(matches!(more, Charge::Refused { .. }), "{:?}", more);
                 }
                 Charge::Refused { retry_after_ns } => {
                     let (mut early, mut then) = (set, set);
-                    prop_assert_eq!(early.charge(9, now_ns + retry_after_ns - 1, rate), refused(1));
-                    prop_assert_eq!(then.charge(9, now_ns + retry_after_ns, rate), pass(0));
+                    prop_assert_eq!(charge(&mut early, 9, now_ns + retry_after_ns - 1, rate), refused(1));
+                    prop_assert_eq!(charge(&mut then, 9, now_ns + retry_after_ns, rate), pass(0));
                 }
                 Charge::Full => prop_assert!(false, "one key cannot fill a set"),
             }
@@ -199,7 +219,7 @@ proptest! {
             now_ns += step_ns;
             let seen_ns = now_ns.saturating_sub(behind * interval_ns / 2);
             let before = set;
-            match set.charge(tag, seen_ns, rate) {
+            match charge(&mut set, tag, seen_ns, rate) {
                 Charge::Pass { .. } => passes[tag as usize].push(set.latest_ns),
                 Charge::Refused { .. } => prop_assert_eq!(set.ways, before.ways),
                 Charge::Full => prop_assert_eq!(set.taken(set.latest_ns), WAYS),

@@ -38,14 +38,14 @@ impl Matched {
     #[inline(always)]
     #[must_use]
     pub fn meets(&self, need: &Conditions, need_not: &Conditions) -> bool {
+        // Without a branch for each word, of which the verifier would follow all.
+        let mut wrong = 0;
         let mut i = 0;
         while i < CONDITION_WORDS {
-            if self.bits[i] & need[i] != need[i] || self.bits[i] & need_not[i] != 0 {
-                return false;
-            }
+            wrong |= need[i] & !self.bits[i] | need_not[i] & self.bits[i];
             i += 1;
         }
-        true
+        wrong == 0
     }
 }
 

@@ -175,7 +175,9 @@ pub struct Response {
     old: u8,
     /// Whether the lines that are read are trailers.
     trailers: u8,
-    padding: [u8; 3],
+    /// Whether the stream is not understood any more.
+    lost: u8,
+    padding: [u8; 2],
 }
 
 impl Response {
@@ -184,6 +186,28 @@ impl Response {
     #[must_use]
     pub const fn at_boundary(&self) -> bool {
         self.phase == phase::STATUS && self.fields.word.is_empty()
+    }
+
+    /// The stream is not understood any more. Reading it ends here.
+    #[inline(always)]
+    pub fn lose(&mut self) {
+        // SAFETY: a reference; the client's direction reads it.
+        unsafe { (&raw mut self.lost).write_volatile(1) };
+    }
+
+    /// Whether the stream is not understood any more.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        // SAFETY: a reference; the server's direction writes it.
+        unsafe { (&raw const self.lost).read_volatile() != 0 }
+    }
+
+    /// Whether the connection speaks another protocol from here on: the server has said so (RFC 9110 section 15.2.2).
+    #[inline(always)]
+    #[must_use]
+    pub fn has_switched(&self) -> bool {
+        self.is_lost() && self.status == 101
     }
 
     /// Status of the response that is being read, or of the last one.

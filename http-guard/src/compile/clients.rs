@@ -58,10 +58,15 @@ impl Clients {
         Self { entries }
     }
 
-    /// The entries of the tree.
-    pub fn entries(&self) -> impl Iterator<Item = (ClientKey, Conditions)> {
-        self.entries.iter().map(|entry| {
-            let key = ClientKey { bits: entry.prefix.bits, address: entry.prefix.address.to_be_bytes() };
+    /// The entries of the tree, for the tables of this generation.
+    pub fn entries(&self, generation: u32) -> impl Iterator<Item = (ClientKey, Conditions)> {
+        self.entries.iter().map(move |entry| {
+            let key = ClientKey {
+                bits: ClientKey::FIRST_BITS + entry.prefix.bits,
+                generation,
+                padding: 0,
+                address: entry.prefix.address.to_be_bytes(),
+            };
             (key, entry.conditions)
         })
     }

@@ -1,6 +1,8 @@
 //! What limits' keys are made of, and which values of headers and cookies are read at all.
 
 use http_fastpath::abi::{self, SLOTS_MAX, SUBJECTS_MAX, key, subject};
+use http_fastpath::limit::Rate;
+use xps_core::siphash::SipHash13;
 use xps_runtime::config::Mistake;
 
 use crate::rules::{Action, KeyPart, Limit, Rule, Subject, Test, WhenFull};
@@ -9,6 +11,13 @@ use super::mistake;
 
 /// Most values that can be told apart.
 const VALUES_MAX: usize = SUBJECTS_MAX - subject::FIRST_VALUE as usize;
+
+/// What a rule's buckets are known by, in this process and the next one.
+fn id(name: &str) -> u64 {
+    let mut hash = SipHash13::new([0; 2]);
+    name.bytes().for_each(|byte| hash.byte(byte));
+    hash.finish()
+}
 
 /// Headers and cookies whose values are in keys, each once.
 pub(super) fn slots(rules: &[Rule], mistakes: &mut Vec<Mistake>) -> Vec<KeyPart> {
@@ -65,8 +74,8 @@ pub(super) fn values(rules: &[Rule], slots: &[KeyPart], mistakes: &mut Vec<Mista
     values
 }
 
-/// A limit, with the slots that its key takes values from.
-pub(super) fn limit(limit: &Limit, slots: &[KeyPart]) -> abi::Limit {
+/// The limit of the rule with this name, with the slots that its key takes values from.
+pub(super) fn limit(name: &str, limit: &Limit, slots: &[KeyPart]) -> abi::Limit {
     let bits = limit.key.iter().map(|part| match part {
         KeyPart::Address => key::ADDRESS,
         KeyPart::Host => key::HOST,
@@ -80,6 +89,9 @@ pub(super) fn limit(limit: &Limit, slots: &[KeyPart]) -> abi::Limit {
         key: bits.fold(0, |all, bit| all | bit),
         ipv6_prefix: u32::from(limit.ipv6_prefix),
         refuse_when_full: u32::from(limit.when_full == WhenFull::Refuse),
-        padding: 0,
+        delays: u32::from(!limit.nodelay),
+        id: id(name),
+        strikes: limit.block.as_ref().map_or_else(Rate::default, |block| block.after),
+        block_ns: limit.block.as_ref().map_or(0, |block| block.time.as_nanos() as u64),
     }
 }

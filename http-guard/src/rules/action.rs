@@ -1,6 +1,9 @@
 //! What a rule does.
 
+use std::time::Duration;
+
 use http_fastpath::limit::Rate;
+use xps_runtime::config::duration_of;
 
 use super::condition::is_token;
 use super::keys::Keys;
@@ -50,6 +53,17 @@ pub struct Limit {
     pub when_full: WhenFull,
     /// Status of the answer.
     pub status: u16,
+    /// When a client that goes on is blocked, if ever.
+    pub block: Option<Block>,
+}
+
+/// When and for how long a client is blocked that does not heed its refusals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// How often it may be refused.
+    pub after: Rate,
+    /// How long it is blocked then.
+    pub time: Duration,
 }
 
 /// A part of a limit's key.
@@ -96,7 +110,11 @@ const WORDS: [(&str, Word); 6] = [
     ("count", Word::Count),
 ];
 
-const LIMIT_KEYS: [&str; 6] = ["rate", "burst", "nodelay", "key", "ipv6_prefix", "when_full"];
+/// Longest time for which a client is blocked.
+const BLOCK_TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+const LIMIT_KEYS: [&str; 8] =
+    ["rate", "burst", "nodelay", "key", "ipv6_prefix", "when_full", "block_after", "block_time"];
 
 /// Reads what a rule does, and whether only for show.
 pub(super) fn read(keys: &mut Keys<'_, '_>) -> (Action, bool) {
@@ -138,7 +156,10 @@ fn status(keys: &mut Keys<'_, '_>, default: u32) -> u16 {
 }
 
 fn limit(keys: &mut Keys<'_, '_>) -> Action {
-    let written = rate(keys);
+    if !keys.is_given("rate") {
+        keys.mistake(&format!("has no rate; its action needs {RATE}"));
+    }
+    let written = rate(keys, "rate");
     let burst = keys.integer("burst", 1, 1..=BURST_MAX);
     let nodelay = keys.boolean("nodelay").is_none_or(|(_, nodelay)| nodelay);
     let key = key(keys);
@@ -146,9 +167,12 @@ fn limit(keys: &mut Keys<'_, '_>) -> Action {
     let words = [("pass", WhenFull::Pass), ("refuse", WhenFull::Refuse)];
     let when_full = keys.choice("when_full", &words).unwrap_or_default();
     let status = status(keys, LIMIT_STATUS);
+    let block = block(keys);
     let Some((at, written, requests, period_ns)) = written else { return Action::Allow };
     match Rate::new(requests, period_ns, u64::from(burst)) {
-        Ok(rate) => Action::Limit(Limit { rate, written, nodelay, key, ipv6_prefix, when_full, status }),
+        Ok(rate) => {
+            Action::Limit(Limit { rate, written, nodelay, key, ipv6_prefix, when_full, status, block })
+        }
         Err(error) => {
             keys.mistake_at(at, &format!("has a rate of {written} and a burst of {burst}: {error}"));
             Action::Allow
@@ -156,13 +180,38 @@ fn limit(keys: &mut Keys<'_, '_>) -> Action {
     }
 }
 
-/// The rate: where it is written and how, requests, nanoseconds.
-fn rate(keys: &mut Keys<'_, '_>) -> Option<(usize, String, u64, u64)> {
-    const EXPECTED: &str = "a rate such as \"10/s\", \"600/min\" or \"5000/h\"";
-    if !keys.is_given("rate") {
-        keys.mistake(&format!("has no rate; its action needs {EXPECTED}"));
+/// What a rate is written like.
+const RATE: &str = "a rate such as \"10/s\", \"600/min\" or \"5000/h\"";
+
+/// When a client is blocked. One key without the other is a mistake.
+fn block(keys: &mut Keys<'_, '_>) -> Option<Block> {
+    const TIME: &str = "a time such as \"10min\", from one second to seven days";
+    let after = rate(keys, "block_after");
+    let time = keys.text("block_time", TIME);
+    for (given, missing) in [("block_after", "block_time"), ("block_time", "block_after")] {
+        if keys.is_given(given) && !keys.is_given(missing) {
+            keys.mistake(&format!("has {given} but no {missing}"));
+        }
     }
-    let (at, text) = keys.text("rate", EXPECTED)?;
+    let (at, text) = time?;
+    let time = duration_of(&text).filter(|time| (Duration::from_secs(1)..=BLOCK_TIME_MAX).contains(time));
+    let Some(time) = time else {
+        keys.wrong(at, "block_time", &format!("\"{text}\""), TIME);
+        return None;
+    };
+    let (at, written, requests, period_ns) = after?;
+    match Rate::new(requests, period_ns, requests) {
+        Ok(after) => Some(Block { after, time }),
+        Err(error) => {
+            keys.mistake_at(at, &format!("has a block_after of {written}: {error}"));
+            None
+        }
+    }
+}
+
+/// A rate: where it is written and how, requests, nanoseconds.
+fn rate(keys: &mut Keys<'_, '_>, name: &str) -> Option<(usize, String, u64, u64)> {
+    let (at, text) = keys.text(name, RATE)?;
     let parsed = text.split_once('/').and_then(|(requests, unit)| {
         let seconds: u64 = match unit {
             "s" => 1,
@@ -175,12 +224,12 @@ fn rate(keys: &mut Keys<'_, '_>) -> Option<(usize, String, u64, u64)> {
         Some((requests, seconds * 1_000_000_000))
     });
     let Some((requests, period_ns)) = parsed else {
-        keys.wrong(at, "rate", &format!("\"{text}\""), EXPECTED);
+        keys.wrong(at, name, &format!("\"{text}\""), RATE);
         return None;
     };
     if !(1..=REQUESTS_MAX).contains(&requests) {
         let expected = format!("a rate of 1 to {REQUESTS_MAX} requests");
-        keys.wrong(at, "rate", &format!("\"{text}\""), &expected);
+        keys.wrong(at, name, &format!("\"{text}\""), &expected);
         return None;
     }
     Some((at, text, requests, period_ns))

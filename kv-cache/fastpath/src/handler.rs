@@ -1,5 +1,6 @@
 //! kv-cache as a [`Handler`]: requests in, hits out, and every write's buckets held until its reply leaves.
 
+use xps_core::flow::FlowKey;
 use xps_core::handler::{Handler, Reply, Scan, Window};
 use xps_core::verdict::{Reason, Verdict};
 
@@ -237,7 +238,7 @@ impl<T: Tables> Handler for KvCache<T> {
     type Scratch = Scratch;
 
     #[inline(always)]
-    fn begin(&self, scratch: &mut Scratch) {
+    fn begin(&self, _: &FlowKey, scratch: &mut Scratch) {
         scratch.gets_len = 0;
         scratch.value_len = 0;
         scratch.requests = 0;

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::vec;
 use std::vec::Vec;
 
+use xps_core::flow::FlowKey;
 use xps_core::handler::{Handler, REPLY_MAX, Reply, Scan, WINDOW, Window};
 use xps_core::siphash::SipHash13;
 use xps_core::verdict::Verdict;
@@ -369,7 +370,7 @@ impl<T: Tables> Flow<T> {
     /// A segment of the client. `tcp_idle`: whether an answer is possible as far as TCP is concerned.
     pub fn request(&mut self, payload: &[u8], tcp_idle: bool) -> Outcome {
         let Self { handler, scratch, .. } = self;
-        handler.begin(scratch);
+        handler.begin(&FlowKey::default(), scratch);
         if !self.scan(0, payload) {
             return Outcome::Pass(xps_core::verdict::Reason::Opaque);
         }
@@ -436,7 +437,7 @@ impl<T: Tables> Flow<T> {
                 };
                 assert!(window.at <= window.len);
                 match scan {
-                    Scan::Again => continue,
+                    Scan::Again | Scan::Settle => continue,
                     Scan::More => assert_eq!(window.at, window.len),
                     Scan::Skip => {
                         self.skips[direction] = u64::from(window.skip);

@@ -4,6 +4,7 @@
 //! contains it has bounded loops. Its state of one connection lies in the flow, what it collects about one segment in a
 //! per-CPU scratch value; itself it is usually a handle to its tables. See `xps-runtime/examples` for a whole one.
 
+use crate::flow::FlowKey;
 use crate::verdict::Verdict;
 use crate::word::{load_u64, store_u32, store_u64};
 
@@ -89,6 +90,8 @@ pub enum Scan {
     Skip = 2,
     /// The stream is not understood from here on.
     Opaque = 3,
+    /// [`Handler::settle`] is called, and then it goes on: with the same window, if that is not read to its end.
+    Settle = 4,
 }
 
 impl Scan {
@@ -100,6 +103,7 @@ impl Scan {
             0 => Self::More,
             1 => Self::Again,
             2 => Self::Skip,
+            4 => Self::Settle,
             _ => Self::Opaque,
         }
     }
@@ -186,11 +190,29 @@ pub trait Handler {
     /// What is collected about one segment; per CPU, not kept between segments.
     type Scratch: Copy;
 
-    /// Starts on a segment. Only needs to reset what the handler reads.
-    fn begin(&self, scratch: &mut Self::Scratch);
+    /// Whether nothing may pass that the handler has not read: it guards the server. What cannot be read is reset then,
+    /// rather than passed as it is.
+    const READS_ALL: bool = false;
+
+    /// Whether the handler looks at connections to the plain port, too.
+    const OBSERVES: bool = true;
+
+    /// Whether a client may open a connection. Asked once for each, at its SYN; without leave, the SYN is dropped.
+    #[inline(always)]
+    fn admits(&self, _key: &FlowKey) -> bool {
+        true
+    }
+
+    /// Starts on a segment of the connection with this key. Only needs to reset what the handler reads.
+    fn begin(&self, key: &FlowKey, scratch: &mut Self::Scratch);
 
     /// Reads bytes of the client. Side effects that must come before the server sees the request happen here.
     fn request(&self, window: &mut Window, state: &mut Self::State, scratch: &mut Self::Scratch) -> Scan;
+
+    /// What [`request`](Self::request) has read is worth more than reading on: called after [`Scan::Settle`]. In the kernel a
+    /// function of its own, beside that of the reading and not within it, so each has the stack for itself.
+    #[inline(always)]
+    fn settle(&self, _state: &mut Self::State, _scratch: &mut Self::Scratch) {}
 
     /// Whether the requests of this segment, now read to its end, are answered here. Called only where the flow is idle
     /// as far as TCP is concerned; the handler adds that its own parsers stand at a boundary and nothing is outstanding.
@@ -202,6 +224,26 @@ pub trait Handler {
         reply: &mut Reply,
         room: u32,
     ) -> Verdict;
+
+    /// Whether the segment, now read to its end, must not reach the server. If it is not answered, the connection ends.
+    #[inline(always)]
+    fn holds(&self, _scratch: &Self::Scratch) -> bool {
+        false
+    }
+
+    /// The connection ends with this segment, which the server does not get. Writes what the client is told before, if that
+    /// can be said: the client has all that the server has sent, but the handler knows whether that was an answer to each
+    /// request. Otherwise the connection is reset. As with [`answer`](Self::answer), the reply is at most `room` bytes.
+    #[inline(always)]
+    fn last_words(
+        &self,
+        _state: &mut Self::State,
+        _scratch: &mut Self::Scratch,
+        _reply: &mut Reply,
+        _room: u32,
+    ) -> bool {
+        false
+    }
 
     /// The segment that was read goes up to the server: its requests are outstanding from now on.
     fn passed(&self, state: &mut Self::State, scratch: &mut Self::Scratch);

@@ -110,7 +110,7 @@ impl Reading {
     pub fn advance(&mut self, window: &mut Window, scan: Scan) {
         match scan {
             // A window that was read to its end is not filled with the same bytes again, whatever the handler says.
-            Scan::Again if window.at < window.len => return,
+            Scan::Again | Scan::Settle if window.at < window.len => return,
             Scan::Skip => self.position = window.base + window.at + window.skip,
             _ => self.position = window.base + window.len,
         }

@@ -58,6 +58,12 @@ pub mod flag {
     /// The server's socket has left the handshake: it takes a number that it does not expect for an old one, not for a
     /// reason to reset.
     pub const ESTABLISHED: u32 = 1 << 12;
+    /// The stack has ended the connection: the server's side was reset, and the client's is the stack's alone.
+    pub const CLOSED: u32 = 1 << 13;
+    /// The client was told with a FIN; otherwise with a reset.
+    pub const FIN_SENT: u32 = 1 << 14;
+    /// The client is told nothing.
+    pub const SILENT: u32 = 1 << 15;
 }
 
 /// What the splice needs to know of a segment, in the sender's numbering.
@@ -123,6 +129,10 @@ pub enum ClientStep {
     },
     /// The same answered request again: the kept reply is sent again (S3).
     Resend(Injection),
+    /// The stack has closed the connection with a reply, and acknowledges what still comes.
+    Acknowledge(Injection),
+    /// The stack has closed the connection, and says so by a reset with these numbers.
+    Reset(Translated),
     /// Not to be passed; TCP sends it again.
     Drop(Reason),
 }
@@ -142,6 +152,8 @@ pub enum ServerStep {
     /// Not to be passed: the client has it. The server is given the acknowledgement it missed (S4), in its own numbering:
     /// the sequence number it expects, and the acknowledgement.
     Acknowledge(Translated),
+    /// Not to be passed: the stack has closed the connection. The server gets a reset with these numbers.
+    Reset(Translated),
     /// Not to be passed; TCP sends it again.
     Drop(Reason),
 }
@@ -162,6 +174,8 @@ pub struct Injection {
     pub owes: bool,
     /// The acknowledgement that the server is owed, in its numbering.
     pub owed: Translated,
+    /// Whether the connection ends: the reply has a FIN behind it, and what the server is owed is a reset.
+    pub last: bool,
 }
 
 /// One connection's numbers. Client's numbering unless it says otherwise.
@@ -352,6 +366,9 @@ impl Splice {
         if segment.timestamps {
             self.client_tsval = latest(self.client_tsval, segment.tsval);
         }
+        if self.has(flag::CLOSED) {
+            return self.client_after_close(segment);
+        }
         if segment.has(tcp_flag::RST) {
             // Only a reset at exactly the next byte is believed (RFC 5961 §3.2); others are the server's to judge.
             if segment.seq == self.client_next {
@@ -387,6 +404,101 @@ impl Splice {
         self.flags |= flag::CLIENT_CLAIMED | if fin { flag::CLIENT_FIN } else { 0 };
         self.client_next = segment.end();
         ClientStep::Read { skip: ahead.unsigned_abs(), refused }
+    }
+
+    /// Takes a segment of the client behind the end that the stack has made.
+    #[inline(always)]
+    fn client_after_close(&mut self, segment: &Segment) -> ClientStep {
+        let fin = segment.has(tcp_flag::FIN);
+        if segment.has(tcp_flag::RST) {
+            self.flags |= flag::RESET;
+            return ClientStep::Drop(Reason::AfterClose);
+        }
+        if self.has(flag::SILENT) {
+            return ClientStep::Drop(Reason::AfterClose);
+        }
+        if !self.has(flag::FIN_SENT) {
+            return ClientStep::Reset(Translated { seq: segment.ack, ack: segment.end() });
+        }
+        if segment.payload == 0 && !fin {
+            return ClientStep::Drop(Reason::AfterClose);
+        }
+        if self.outstanding() && before(segment.seq, self.request_end()) {
+            return ClientStep::Resend(self.injection(false, Translated { seq: 0, ack: 0 }));
+        }
+        if !after(segment.seq, self.client_next) && after(segment.end(), self.client_next) {
+            self.client_next = segment.end();
+            if fin {
+                self.flags |= flag::CLIENT_FIN;
+            }
+        }
+        ClientStep::Acknowledge(Injection {
+            seq: self.injection_end(),
+            ack: self.client_next,
+            ..self.injection(false, Translated { seq: 0, ack: 0 })
+        })
+    }
+
+    /// Whether both sides are done with a connection that the stack has ended.
+    #[inline(always)]
+    #[must_use]
+    pub const fn over(&self) -> bool {
+        self.has(flag::CLOSED)
+            && (self.has(flag::RESET)
+                || self.has(flag::FIN_SENT) && self.has(flag::CLIENT_FIN) && !self.outstanding())
+    }
+
+    /// Whether the connection can end with a reply to `segment`, which this CPU has claimed: its place in the client's stream
+    /// is known, since the client has all that came before.
+    #[inline(always)]
+    #[must_use]
+    pub fn may_end(&self, segment: &Segment) -> bool {
+        let gone = flag::SERVER_FIN | flag::RESET;
+        self.has(flag::ACCELERATED)
+            && self.flags & gone == 0
+            && !segment.has(tcp_flag::URG)
+            && segment.has(tcp_flag::ACK)
+            && segment.timestamps == self.has(flag::TIMESTAMPS)
+            && segment.end() == self.client_next
+            && segment.ack == self.server_next.wrapping_add(self.injected)
+            && self.client_ack == segment.ack
+    }
+
+    /// Ends the connection with a reply to the segment that this CPU has claimed, and a FIN; the segment's first `skip` bytes
+    /// the server has already. Fails, with the claim still held, if the server has moved since it was asked [whether that is
+    /// possible](Self::may_end).
+    #[inline(always)]
+    pub fn end(&mut self, segment: &Segment, skip: u32, reply: u32) -> Result<Injection, Reason> {
+        if !self.may_end(segment) {
+            return Err(Reason::Raced);
+        }
+        let start = segment.seq.wrapping_add(skip);
+        let owed = Translated {
+            seq: start.wrapping_sub(self.consumed),
+            ack: segment.ack.wrapping_sub(self.injected),
+        };
+        self.injection_start = segment.ack;
+        self.injection_len = reply.wrapping_add(1);
+        self.request_start = start;
+        self.request_len = segment.end().wrapping_sub(start);
+        self.consumed = self.consumed.wrapping_add(self.request_len);
+        self.injected = self.injected.wrapping_add(self.injection_len);
+        self.flags |= flag::CLOSED | flag::FIN_SENT;
+        self.flags &= !flag::CLIENT_CLAIMED;
+        Ok(self.injection(true, owed))
+    }
+
+    /// Ends the connection with a reset on both sides, or on the server's only if it is to be `silent`. Releases the claim.
+    /// The numbers of the server's reset, which has the segment's first `skip` bytes already, and of the client's.
+    #[inline(always)]
+    pub fn abort(&mut self, segment: &Segment, skip: u32, silent: bool) -> (Translated, Translated) {
+        self.flags |= flag::CLOSED | if silent { flag::SILENT } else { 0 };
+        self.flags &= !flag::CLIENT_CLAIMED;
+        let to_server = Translated {
+            seq: segment.seq.wrapping_add(skip).wrapping_sub(self.consumed),
+            ack: self.ack_to_server(segment.ack),
+        };
+        (to_server, Translated { seq: segment.ack, ack: segment.end() })
     }
 
     /// S1 as far as TCP knows it.
@@ -461,6 +573,7 @@ impl Splice {
             tsval: self.server_tsval,
             owes,
             owed,
+            last: self.has(flag::FIN_SENT),
         }
     }
 
@@ -476,6 +589,13 @@ impl Splice {
     pub fn server(&mut self, segment: &Segment) -> ServerStep {
         if !self.has(flag::COMPLETE) {
             return ServerStep::Pass(segment.untranslated());
+        }
+        if self.has(flag::CLOSED) {
+            if segment.has(tcp_flag::RST) {
+                return ServerStep::Drop(Reason::AfterClose);
+            }
+            // The reset was lost, or stood before what is on its way.
+            return ServerStep::Reset(Translated { seq: segment.ack, ack: segment.end() });
         }
         if segment.has(tcp_flag::RST) {
             self.flags |= flag::RESET;
@@ -578,6 +698,7 @@ impl Splice {
             tsval: self.server_tsval,
             owes: false,
             owed: Translated { seq: 0, ack: 0 },
+            last: false,
         }
     }
 

@@ -26,6 +26,16 @@ reasons! {
     Replied = "replied",
     /// An answered request came again and got the same reply (S3).
     Resent = "resent",
+    /// A refused request was answered, and its connection closed on both sides.
+    Closed = "closed",
+    /// A connection was reset on both sides.
+    WasReset = "reset",
+    /// A connection is left without an answer from now on; the server's side was reset.
+    Silenced = "silenced",
+    /// A segment of a connection that the stack has closed.
+    AfterClose = "after_close",
+    /// Dropped: a SYN of a client that may not connect now.
+    NotAdmitted = "not_admitted",
     /// A segment without payload: nothing to decide.
     NoPayload = "no_payload",
     /// Requests are outstanding at the server, or bytes on the way are not acknowledged (S1).
@@ -120,9 +130,10 @@ pub enum Verdict {
     Reply,
     /// They go to the server.
     Pass(Reason),
-    /// The packet is dropped; the peer's TCP sends it again.
+    /// The connection ends without a word to the client; the server's side is reset.
     Drop(Reason),
-    /// The connection is reset on both sides.
+    /// The connection ends on both sides, with the handler's [last words](crate::handler::Handler::last_words) if there are
+    /// any, and with a reset otherwise.
     Close(Reason),
 }
 

@@ -43,3 +43,12 @@ macro_rules! access {
 access!(load_u16, store_u16, u16);
 access!(load_u32, store_u32, u32);
 access!(load_u64, store_u64, u64);
+
+/// Eight bytes at `at`, which is 0 or 8, as a big-endian word.
+#[inline(always)]
+#[must_use]
+pub fn load_be_u64(bytes: &[u8; 16], at: usize) -> u64 {
+    let at = if at == 0 { 0 } else { 8 };
+    // SAFETY: eight bytes from there are within the array.
+    unsafe { u64::from_be(load_u64(bytes.as_ptr().add(at))) }
+}

@@ -96,6 +96,7 @@ impl Model {
                 return;
             }
             ServerStep::Drop(_) => return,
+            ServerStep::Reset(_) => panic!("nobody ends the connection here"),
         };
         for i in 0..payload {
             let byte = Byte::Server(seq.wrapping_sub(self.server_start).wrapping_add(i));

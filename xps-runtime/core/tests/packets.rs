@@ -1,5 +1,6 @@
 //! The table of packets on the host.
 
+use xps_core::flow::FlowKey;
 use xps_core::handler::{Handler, Reply, Scan, Window};
 use xps_core::host::segment::{ACCELERATED_PORT, PLAIN_PORT, client, server};
 use xps_core::host::table::{Becomes, Step, cases};
@@ -32,7 +33,7 @@ impl Handler for Line {
     type State = Connection;
     type Scratch = Lines;
 
-    fn begin(&self, lines: &mut Lines) {
+    fn begin(&self, _: &FlowKey, lines: &mut Lines) {
         *lines = Lines { all: 0, pings: 0 };
     }
 

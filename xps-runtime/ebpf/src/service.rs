@@ -189,8 +189,32 @@ macro_rules! service {
             // Each of these is verified once, by itself, whatever calls it (kernel/bpf/verifier.c, global functions):
             // one step of the handler; 64 steps; 64 times 64, which is more than the smallest requests in the largest
             // packet.
-            $crate::scanner!(xps_request_step, xps_request_steps, xps_scan_request, request);
-            $crate::scanner!(xps_response_step, xps_response_steps, xps_scan_response, response);
+            $crate::scanner!(xps_request_step, xps_request_steps, xps_scan_request, request, xps_settle);
+            $crate::scanner!(
+                xps_response_step,
+                xps_response_steps,
+                xps_scan_response,
+                response,
+                xps_settle_nothing
+            );
+
+            /// What a step has read.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_settle(state: *mut S, scratch: *mut W) -> u32 {
+                if !state.is_null() && !scratch.is_null() {
+                    let handler: H = make!();
+                    // SAFETY: checked; the caller has the claim on the state, and the scratch value is this CPU's.
+                    unsafe { handler.settle(&mut *state, &mut (*scratch).handler) };
+                }
+                0
+            }
+
+            /// The server's bytes settle nothing.
+            #[inline(always)]
+            fn xps_settle_nothing(_: *mut S, _: *mut W) -> u32 {
+                0
+            }
 
             #[classifier]
             fn xps_ingress(ctx: TcContext) -> i32 {
@@ -228,7 +252,7 @@ macro_rules! service {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! scanner {
-    ($step:ident, $steps:ident, $scan:ident, $method:ident) => {
+    ($step:ident, $steps:ident, $scan:ident, $method:ident, $settle:ident) => {
         /// One call of the handler. A [`Scan`].
         #[unsafe(no_mangle)]
         #[inline(never)]
@@ -261,6 +285,9 @@ macro_rules! scanner {
                 let scan = Scan::from_u32($step(state, scratch));
                 if scan as u32 == Scan::Opaque as u32 {
                     return 2;
+                }
+                if scan as u32 == Scan::Settle as u32 {
+                    $settle(state, scratch);
                 }
                 advance(scratch, scan);
             }

@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -70,8 +69,8 @@ pub(super) fn run(suite: &Suite<'_>) -> Result<Results> {
     command.args(left_out.iter().flat_map(|unit| ["--skipunit", unit]));
     // No colours.
     command.env("TERM", "dumb").env("XPS_REDIS_PORT", redis_port.to_string());
-    // A group of its own, because the suite starts programs that are to end with it.
-    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file.try_clone()?);
+    // Its session is a group too: the suite starts programs that are to end with it.
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file.try_clone()?);
     let mut child = command.spawn().context("cannot start tclsh")?;
     let group = libc::pid_t::try_from(child.id()).context("a process id that is none")?;
     // The child is waited for after this is dropped, so the number means its group and no other.

@@ -19,15 +19,18 @@ impl Place {
         Self(None)
     }
 
-    /// A command that will run in this place and dies with this program. Unlike `ip netns exec` it keeps the mounts,
-    /// so the BPF file system stays in sight.
+    /// A command that will run in this place, in a session of its own, and dies with this program. Unlike `ip netns exec` it
+    /// keeps the mounts, so the BPF file system stays in sight.
+    ///
+    /// The scheduler shares the CPUs out between sessions (`sched_autogroup_enabled`). Services have one each; here all
+    /// would be one with this program, and a server of one thread would get less than one of two, unlike anywhere else.
     pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         let namespace = self.0.clone();
-        // SAFETY: between fork and exec only prctl and setns are called, both async-signal-safe; no allocation.
+        // SAFETY: between fork and exec only prctl, setsid and setns are called, all async-signal-safe; no allocation.
         unsafe {
             command.pre_exec(move || {
-                if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 || libc::setsid() < 0 {
                     return Err(std::io::Error::last_os_error());
                 }
                 namespace.as_deref().map_or(Ok(()), enter)

@@ -257,6 +257,9 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
             if scan == Scan::Opaque {
                 return false;
             }
+            if scan == Scan::Settle {
+                handler.settle(state, own);
+            }
             // SAFETY: this CPU's working memory.
             unsafe { (*scratch).reading.advance(&mut (*scratch).window, scan) };
         }

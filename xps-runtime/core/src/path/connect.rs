@@ -89,6 +89,10 @@ pub(crate) fn syn<H: Handler, K: Stack<H>>(
             && mark.mss == options.mss
             && mark.flags & handshake::OF_CLIENT == flags;
         if !again {
+            if accelerated && !handler.admits(key) {
+                stack.count(Reason::NotAdmitted, 1);
+                return Action::Drop;
+            }
             *mark = Mark {
                 tag,
                 client_isn: tcp.segment.seq,
@@ -197,6 +201,11 @@ pub(crate) fn first_ack<H: Handler, K: Stack<H>>(
         && segment.seq == mark.client_isn.wrapping_add(1)
         && segment.ack == mark.server_isn.wrapping_add(1);
     if !seen {
+        if H::READS_ALL {
+            // It would pass unread. The server's socket still waits for this acknowledgement, so nothing is open yet.
+            stack.count(Reason::HandshakeUnseen, 1);
+            return None;
+        }
         let socket = if accelerated { stack.socket(key, v6) } else { Socket::Absent };
         if socket != Socket::Opening && socket != Socket::Live {
             return None;

@@ -6,6 +6,7 @@ use super::{
     Action, Direction, Ports, Reading, Scratch, Stack, Target, blank_sack, connect, remember, translate,
     write,
 };
+use crate::abi::Control;
 use crate::flow::Flow;
 use crate::handler::Handler;
 use crate::packet::{self, Layout, Tcp};
@@ -81,14 +82,23 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
                 tsval: client_tsval,
                 tsecr: segment.tsval,
             };
-            remember(scratch, layout, tcp);
-            if write(stack, scratch, &bare, None) {
-                stack.set_packet_mark(control.internal_mark);
-                stack.count(Reason::ServerAcknowledged, 1);
-                stack.redirect(Target::Server)
-            } else {
-                Action::Drop
-            }
+            tell_server(stack, layout, tcp, control, scratch, &bare, Reason::ServerAcknowledged)
+        }
+        ServerStep::Reset(to) => {
+            stack.unlock(flow);
+            let reset = Outgoing {
+                back: true,
+                source_port: client_port,
+                destination_port: predicate.plain_port,
+                seq: to.seq,
+                ack: to.ack,
+                flags: tcp_flag::RST | tcp_flag::ACK,
+                window: 0,
+                timestamps: false,
+                tsval: 0,
+                tsecr: 0,
+            };
+            tell_server(stack, layout, tcp, control, scratch, &reset, Reason::AfterClose)
         }
         ServerStep::Read { translated, skip } => {
             let opaque = splice.has(flag::SERVER_OPAQUE);
@@ -102,6 +112,27 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
             forward(stack, &layout, &tcp, predicate, client_port, scratch, flow, translated, offset)
         }
     })
+}
+
+/// The packet turns back to the server as one of the programs' own.
+#[inline(always)]
+fn tell_server<H: Handler, K: Stack<H>>(
+    stack: &K,
+    layout: Layout,
+    tcp: Tcp,
+    control: &Control,
+    scratch: *mut Scratch<H::Scratch>,
+    outgoing: &Outgoing,
+    reason: Reason,
+) -> Action {
+    remember(scratch, layout, tcp);
+    if write(stack, scratch, outgoing, None) {
+        stack.set_packet_mark(control.internal_mark);
+        stack.count(reason, 1);
+        stack.redirect(Target::Server)
+    } else {
+        Action::Drop
+    }
 }
 
 #[inline(always)]

@@ -65,6 +65,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     let key = unsafe { &(*scratch).key };
     let flow = match stack.flow(key) {
         Some(flow) => flow,
+        None if role == Role::Plain && !H::OBSERVES => return None,
         None => match connect::first_ack(stack, handler, tcp, layout.v6, role, control, scratch) {
             Some(flow) => flow,
             None => {
@@ -142,9 +143,31 @@ fn known<H: Handler, K: Stack<H>>(
             action
         }
         ClientStep::Drop(reason) => {
+            let over = splice.over();
             stack.unlock(flow);
             stack.count(reason, 1);
+            if over {
+                // SAFETY: the scratch value is this CPU's own while the program runs.
+                connect::forget(stack, handler, unsafe { &(*packet.scratch).key }, flow);
+            }
             Action::Drop
+        }
+        ClientStep::Acknowledge(injection) => {
+            let over = splice.over();
+            stack.unlock(flow);
+            stack.count(Reason::AfterClose, 1);
+            let to = Translated { seq: injection.seq, ack: injection.ack };
+            let action = tell_client(stack, packet, to, tcp_flag::ACK, injection.window, injection.tsval);
+            if over {
+                // SAFETY: the scratch value is this CPU's own while the program runs.
+                connect::forget(stack, handler, unsafe { &(*packet.scratch).key }, flow);
+            }
+            action
+        }
+        ClientStep::Reset(to) => {
+            stack.unlock(flow);
+            stack.count(Reason::AfterClose, 1);
+            tell_client(stack, packet, to, tcp_flag::RST | tcp_flag::ACK, 0, 0)
         }
         ClientStep::Resend(injection) => {
             stack.unlock(flow);
@@ -174,16 +197,16 @@ fn read<H: Handler, K: Stack<H>>(
     let scratch = packet.scratch;
     // SAFETY: the scratch value is this CPU's own; the claim makes the request side of the handler's state ours.
     let (of_handler, reading) = unsafe { (&mut (*scratch).handler, &mut (*scratch).reading) };
-    handler.begin(of_handler);
+    // SAFETY: as above.
+    handler.begin(unsafe { &(*scratch).key }, of_handler);
     let mut reason = refused;
-    if opaque {
-        reason = Some(Reason::Opaque);
-    } else {
+    let mut unread = opaque;
+    if !opaque {
         // SAFETY: `client_skip` belongs to the claim.
-        let unread = unsafe { (*flow).splice.client_skip };
+        let skipped = unsafe { (*flow).splice.client_skip };
         *reading = Reading {
             payload: packet.layout.tcp + packet.tcp.header,
-            position: skip.wrapping_add(unread),
+            position: skip.wrapping_add(skipped),
             end: segment.payload,
             skip: 0,
         };
@@ -193,27 +216,28 @@ fn read<H: Handler, K: Stack<H>>(
             stack.count(Reason::Requests, u64::from(handler.requests(of_handler)));
         } else {
             mark_opaque(stack, handler, flow);
-            reason = Some(Reason::Opaque);
+            unread = true;
         }
+    }
+    if unread {
+        reason = Some(Reason::Opaque);
     }
     if reason.is_none() && packet.layout.unusual != Unusual::No {
         reason = Some(Reason::Unusual);
     }
-    if reason.is_none() {
-        let control = packet.control;
-        if control.answer == 0 || stack.now_ns() >= control.lease_deadline_ns {
-            reason = Some(Reason::NoLease);
-        }
+    let control = packet.control;
+    let standing = control.answer != 0 && stack.now_ns() < control.lease_deadline_ns;
+    if reason.is_none() && !standing {
+        reason = Some(Reason::NoLease);
     }
     if reason.is_none() && !established(stack, packet, flow) {
         reason = Some(Reason::NotIdle);
     }
+    // Its bytes were read, so what must not pass cannot be left to a retransmission: the connection ends.
+    let mut ends = standing && (H::READS_ALL && unread || handler.holds(of_handler));
+    let mut silent = false;
     if reason.is_none() {
-        // SAFETY: read-only numbers that only this CPU's claim changes.
-        let mut room = unsafe { (*flow).splice.room(segment) };
-        if room > packet.control.reply_bytes_max {
-            room = packet.control.reply_bytes_max;
-        }
+        let room = room(packet, flow);
         // SAFETY: the claim; and no reply is outstanding (S1), so the kept one is not needed any more.
         let (state, buffer) = unsafe { (&mut (*flow).handler, &mut (*flow).reply) };
         buffer.len = 0;
@@ -237,12 +261,19 @@ fn read<H: Handler, K: Stack<H>>(
                 }
             }
             Verdict::Pass(why) => reason = Some(why),
-            Verdict::Drop(why) | Verdict::Close(why) => {
-                // Its bytes were read, so it cannot be left to a retransmission: the connection ends.
-                stack.count(why, 1);
-                return close(stack, packet, flow);
+            Verdict::Close(why) => {
+                reason = Some(why);
+                ends = true;
+            }
+            Verdict::Drop(why) => {
+                reason = Some(why);
+                ends = true;
+                silent = true;
             }
         }
+    }
+    if ends {
+        return close(stack, handler, packet, flow, skip, silent);
     }
     if let Some(reason) = reason {
         stack.count(reason, 1);
@@ -338,7 +369,7 @@ fn reply<H: Handler, K: Stack<H>>(
             destination_port: packet.predicate.plain_port,
             seq: injection.owed.seq,
             ack: injection.owed.ack,
-            flags: tcp_flag::ACK,
+            flags: if injection.last { tcp_flag::RST | tcp_flag::ACK } else { tcp_flag::ACK },
             window: segment.window,
             timestamps: segment.timestamps,
             tsval: segment.tsval,
@@ -355,7 +386,7 @@ fn reply<H: Handler, K: Stack<H>>(
         destination_port: packet.client_port,
         seq: injection.seq,
         ack: injection.ack,
-        flags: tcp_flag::ACK | tcp_flag::PSH,
+        flags: tcp_flag::ACK | tcp_flag::PSH | if injection.last { tcp_flag::FIN } else { 0 },
         window: injection.window,
         timestamps: segment.timestamps,
         tsval: injection.tsval,
@@ -428,30 +459,113 @@ fn acknowledge_client<H: Handler, K: Stack<H>>(
     write(stack, scratch, &again, None)
 }
 
-/// The segment goes to the server as a reset. The client's next segment finds no socket and is answered with one too.
+/// Most bytes that a reply may have.
+#[inline(always)]
+fn room<S, T>(packet: &Packet<'_, S>, flow: *mut Flow<T>) -> u32 {
+    // SAFETY: read-only numbers that only this CPU's claim changes.
+    let room = unsafe { (*flow).splice.room(&packet.tcp.segment) };
+    if room > packet.control.reply_bytes_max { packet.control.reply_bytes_max } else { room }
+}
+
+/// The connection ends on both sides: with the handler's last words, or with a reset, or silently.
 #[inline(always)]
 fn close<H: Handler, K: Stack<H>>(
     stack: &K,
+    handler: &H,
     packet: &Packet<'_, H::Scratch>,
     flow: *mut Flow<H::State>,
+    skip: u32,
+    silent: bool,
 ) -> Action {
+    let Packet { tcp, scratch, .. } = *packet;
+    let segment = &tcp.segment;
     stack.lock(flow);
     // SAFETY: under the flow's lock.
-    let splice = unsafe { &mut (*flow).splice };
-    splice.flags |= flag::RESET;
-    let to = splice.pass_claimed(&packet.tcp.segment);
+    let may = !silent && unsafe { (*flow).splice.may_end(segment) };
     stack.unlock(flow);
-    let outgoing = Outgoing {
+    if may {
+        let room = room(packet, flow);
+        // SAFETY: the claim; and no reply is outstanding: the client has acknowledged all.
+        let (state, buffer) = unsafe { (&mut (*flow).handler, &mut (*flow).reply) };
+        // SAFETY: the scratch value is this CPU's own while the program runs.
+        let of_handler = unsafe { &mut (*scratch).handler };
+        buffer.len = 0;
+        if handler.last_words(state, of_handler, buffer, room) {
+            buffer.seal();
+            let len = buffer.len;
+            stack.lock(flow);
+            // SAFETY: under the flow's lock.
+            match unsafe { (*flow).splice.end(segment, skip, len) } {
+                Ok(injection) => {
+                    stack.unlock(flow);
+                    stack.count(Reason::Closed, 1);
+                    stack.count(Reason::RequestsAnswered, u64::from(handler.requests(of_handler)));
+                    return reply(stack, packet, flow, &injection);
+                }
+                Err(raced) => {
+                    stack.unlock(flow);
+                    stack.count(raced, 1);
+                }
+            }
+        }
+    }
+    stack.lock(flow);
+    // SAFETY: under the flow's lock.
+    let (to_server, to_client) = unsafe { (*flow).splice.abort(segment, skip, silent) };
+    stack.unlock(flow);
+    stack.count(if silent { Reason::Silenced } else { Reason::WasReset }, 1);
+    let reset = Outgoing {
         back: false,
         source_port: packet.client_port,
         destination_port: packet.predicate.plain_port,
-        seq: to.seq,
-        ack: to.ack,
+        seq: to_server.seq,
+        ack: to_server.ack,
         flags: tcp_flag::RST | tcp_flag::ACK,
         window: 0,
         timestamps: false,
         tsval: 0,
         tsecr: 0,
     };
-    if write(stack, packet.scratch, &outgoing, None) { Action::Next } else { Action::Drop }
+    if !write(stack, scratch, &reset, None) {
+        // The client's segment comes again, and meets a connection that has ended; the server hears of it when it speaks.
+        stack.count(Reason::WriteFailed, 1);
+        return Action::Drop;
+    }
+    if silent {
+        return Action::Next;
+    }
+    if !stack.send_copy(Target::Server, packet.control.internal_mark) {
+        stack.count(Reason::WriteFailed, 1);
+    }
+    tell_client(stack, packet, to_client, tcp_flag::RST | tcp_flag::ACK, 0, 0)
+}
+
+/// The packet turns back to the client, without payload.
+#[inline(always)]
+fn tell_client<H: Handler, K: Stack<H>>(
+    stack: &K,
+    packet: &Packet<'_, H::Scratch>,
+    numbers: Translated,
+    flags: u8,
+    window: u16,
+    tsval: u32,
+) -> Action {
+    let Packet { tcp, scratch, .. } = *packet;
+    let outgoing = Outgoing {
+        back: true,
+        source_port: packet.predicate.accelerated_port,
+        destination_port: packet.client_port,
+        seq: numbers.seq,
+        ack: numbers.ack,
+        flags,
+        window,
+        timestamps: tcp.segment.timestamps && flags & tcp_flag::RST == 0,
+        tsval,
+        tsecr: tcp.segment.tsval,
+    };
+    if write(stack, scratch, &outgoing, None) {
+        return stack.redirect(Target::Client);
+    }
+    stack.count(Reason::WriteFailed, 1);
+    Action::Drop
 }

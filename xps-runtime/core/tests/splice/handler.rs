@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use xps_core::flow::FlowKey;
 use xps_core::handler::{Handler, Reply, Scan, WINDOW, Window};
 use xps_core::verdict::{Reason, Verdict};
 
@@ -128,7 +129,7 @@ impl Handler for Service {
     type State = Connection;
     type Scratch = Segment;
 
-    fn begin(&self, segment: &mut Segment) {
+    fn begin(&self, _: &FlowKey, segment: &mut Segment) {
         *segment = Segment { all: 0, gets: 0, keys: [0; 16], ids: [0; 16], miss: false };
     }
 

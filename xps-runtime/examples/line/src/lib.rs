@@ -2,6 +2,7 @@
 //! answered with `PONG\n` in the stack. Everything else goes to the server.
 #![no_std]
 
+use xps_core::flow::FlowKey;
 use xps_core::handler::{Handler, Reply, Scan, WINDOW, Window};
 use xps_core::verdict::{Reason, Verdict};
 
@@ -52,7 +53,7 @@ impl Handler for Line {
     type Scratch = Lines;
 
     #[inline(always)]
-    fn begin(&self, lines: &mut Lines) {
+    fn begin(&self, _: &FlowKey, lines: &mut Lines) {
         *lines = Lines::default();
     }
 

@@ -1,5 +1,6 @@
 //! The handler by itself, fed as the runtime feeds it.
 
+use xps_core::flow::FlowKey;
 use xps_core::handler::{Handler, Reply, Scan, WINDOW, Window};
 use xps_core::verdict::{Reason, Verdict};
 use xps_line::{Connection, Line, Lines};
@@ -20,7 +21,7 @@ impl Flow {
     fn request_with(&mut self, bytes: &[u8], room: u32) -> Result<String, Reason> {
         let mut lines = Lines::default();
         let mut reply = Reply::EMPTY;
-        Line.begin(&mut lines);
+        Line.begin(&FlowKey::default(), &mut lines);
         windows(bytes, |window| Line.request(window, &mut self.0, &mut lines));
         match Line.answer(&mut self.0, &mut lines, &mut reply, room) {
             Verdict::Reply => Ok(String::from_utf8(reply.bytes[..reply.len as usize].to_vec()).unwrap()),

@@ -1,0 +1,413 @@
+//! http-guard as a [`Handler`]: requests in; those that rules refuse are answered, or end their connection, before the server
+//! sees them complete (G1).
+
+use xps_core::flow::FlowKey;
+use xps_core::handler::{Handler, Reply, Scan, Window};
+use xps_core::siphash;
+use xps_core::verdict::{Reason, Verdict as Stack};
+
+use crate::abi::{Answer, ClientKey, Conditions, Matcher, RULES_MAX, Rules, Settings};
+use crate::head::Method;
+use crate::judge::{self, Judgement, Status, Verdict};
+use crate::limit::{Charge, Rate};
+use crate::matching::{Matching, Shown, flag};
+use crate::request::{self, Request};
+use crate::response::{self, Asked, Outstanding, Response};
+use crate::words::{self, WORDS_MAX, Words};
+
+/// What the handler needs of the world: maps in the kernel, a process's memory elsewhere.
+///
+/// Pointers stay valid while the program runs. What they point to may be changed by the agent at any time, where the
+/// handler looks at [`Matcher::generation`] afterwards.
+pub trait Tables: Sized {
+    /// What the agent tells the handler.
+    fn settings(&self) -> Option<*const Settings>;
+    /// The matcher of a set of tables.
+    fn matcher(&self, tables: u32) -> Option<*const Matcher>;
+    /// The rules of a set of tables.
+    fn rules(&self, tables: u32) -> Option<*const Rules>;
+    /// What holds for a client: that of the longest prefix.
+    fn client(&self, key: &ClientKey) -> Option<*const Conditions>;
+    /// Charges a request to the set of buckets with this index, under the set's lock.
+    fn charge(&self, index: u32, tag: u64, rate: Rate) -> Charge;
+    /// An answer.
+    fn answer(&self, index: u32) -> Option<*const Answer>;
+    /// Counts for a rule: [`crate::abi::counts_of`].
+    fn count(&self, index: u32, status: Status);
+    /// Counts a request that was refused by its syntax.
+    fn count_refusal(&self, number: u8);
+    /// Blocks a client for a time in nanoseconds. False if the table of blocks is full.
+    fn block(&self, client: [u64; 2], time_ns: u64) -> bool;
+    /// Whether a client is blocked now.
+    fn is_blocked(&self, client: [u64; 2]) -> bool;
+    /// Tells the agent of a refusal, or not, as [`Settings::refused_sample`] says. `cause` is a rule, or [`RULES_MAX`] and more:
+    /// the number of a refusal behind it.
+    fn report(&self, client: &[u8; 16], cause: u32);
+    /// `CLOCK_MONOTONIC` in nanoseconds.
+    fn now_ns(&self) -> u64;
+    /// [`judge::decides`] for these tables. In the kernel a function of its own, which is verified once.
+    #[inline(always)]
+    fn decides(&self, rule: u32, state: &mut State, scratch: &mut Scratch) -> bool {
+        judge::decides(self, rule, state, scratch)
+    }
+    /// [`words::write`] for these tables; in the kernel a function of its own, too.
+    #[inline(always)]
+    fn write(&self, words: Words, last: bool, reply: &mut Reply) -> bool {
+        words::write(self, words, last, reply)
+    }
+}
+
+/// What is collected about a segment. Per CPU.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Scratch {
+    /// What became of the last request whose head was read.
+    pub judgement: Judgement,
+    /// The client's address, IPv4 as `::ffff:a.b.c.d`.
+    pub client: [u8; 16],
+    /// Hash of the path, where it is known: not in the kernel.
+    pub path: u64,
+    /// Requests that may pass.
+    pub asked: Asked,
+    /// Answers to those that may not; only `..refused` are valid.
+    pub words: [Words; WORDS_MAX],
+    /// Requests that are refused.
+    pub refused: u32,
+    /// Heads that were read to their end.
+    pub requests: u32,
+    /// Whether some of the segment was read.
+    pub started: u8,
+    /// Whether it began within a request.
+    pub partial: u8,
+    /// Whether the connection cannot go on behind what is refused.
+    pub closes: u8,
+    /// The worst that was decided.
+    pub verdict: Verdict,
+    padding: [u8; 4],
+}
+
+impl Scratch {
+    /// An empty scratch.
+    pub const EMPTY: Self = Self {
+        judgement: Judgement::NONE,
+        client: [0; 16],
+        path: 0,
+        asked: Asked::NONE,
+        words: [Words::NONE; WORDS_MAX],
+        refused: 0,
+        requests: 0,
+        started: 0,
+        partial: 0,
+        closes: 0,
+        verdict: Verdict::Pass,
+        padding: [0; 4],
+    };
+
+    /// Something that was read decides that.
+    #[inline(always)]
+    fn decide(&mut self, verdict: Verdict) {
+        if verdict as u8 > self.verdict as u8 {
+            self.verdict = verdict;
+        }
+    }
+
+    /// A request is refused with these words. Too many, or some behind requests that may pass, cannot be told.
+    #[inline(always)]
+    fn refuse(&mut self, words: Words) {
+        let at = self.refused;
+        self.refused = at + 1;
+        if at as usize >= WORDS_MAX || self.asked.count() != 0 {
+            self.decide(Verdict::Close);
+            return;
+        }
+        // SAFETY: masked to the number of them.
+        unsafe {
+            *self.words.as_mut_ptr().add(xps_core::bound::masked::<{ WORDS_MAX as u32 - 1 }>(at)) = words;
+        }
+        self.decide(Verdict::Refuse);
+    }
+}
+
+/// State of one connection; all zero at its start.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// The client's stream.
+    pub request: Request,
+    /// The server's stream.
+    pub response: Response,
+    /// Requests that wait for their responses.
+    pub outstanding: Outstanding,
+    /// What rules have seen of the head that is being read.
+    pub matching: Matching,
+}
+
+const _: () = {
+    assert!(size_of::<State>() <= xps_core::flow::HANDLER_STATE_MAX);
+    assert!(align_of::<State>() == 8 && WORDS_MAX.is_power_of_two());
+};
+
+/// The handler over its tables.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpGuard<T> {
+    /// The world.
+    pub tables: T,
+}
+
+/// Units of [`Matching::begun`] in nanoseconds, as a power of two.
+pub const BEGUN_SHIFT: u32 = 20;
+
+/// What tells connections from all else that is charged.
+const CONNECTIONS: u64 = u64::from_be_bytes(*b"connects");
+
+impl<T: Tables> HttpGuard<T> {
+    /// Reads until a head, a request or the window ends. After [`request::Event::Head`] it can be [judged](judge::judge).
+    #[inline(always)]
+    pub fn read(&self, window: &mut Window, state: &mut State, scratch: &mut Scratch) -> request::Event {
+        let Some(settings) = self.tables.settings() else { return request::Event::Refused };
+        // SAFETY: maps' values stay while the program runs.
+        let settings = unsafe { &*settings };
+        let in_head = state.matching.has(flag::IN_HEAD);
+        let tables = if in_head { state.matching.tables() } else { settings.tables & 1 };
+        let Some(matcher) = self.tables.matcher(tables) else { return request::Event::Refused };
+        // SAFETY: likewise; see `judge` on its generation.
+        let matcher = unsafe { &*matcher };
+        if in_head && matcher.generation as u16 != state.matching.generation {
+            // The tables it was read by are gone. The client may ask again.
+            scratch.decide(Verdict::Close);
+            return request::Event::Refused;
+        }
+        let now = if in_head { 0 } else { (self.tables.now_ns() >> BEGUN_SHIFT) as u32 };
+        let State { request, matching, .. } = state;
+        let mut shown = Shown { matching, matcher, secret: settings.secret[0], tables, now };
+        let event = request.read(window, &settings.head, &mut shown);
+        if event as u32 == request::Event::Head as u32 {
+            state.matching.end();
+        }
+        event
+    }
+
+    /// Judges the request whose head was read.
+    #[inline(always)]
+    fn head_ended(&self, state: &mut State, scratch: &mut Scratch) {
+        judge::judge(&self.tables, state, scratch);
+        scratch.requests += 1;
+        let head = &state.request.head;
+        let is_head = head.is(Method::Head);
+        let verdict = scratch.judgement.verdict;
+        if verdict as u8 == Verdict::Pass as u8 {
+            if scratch.refused != 0 {
+                // One is answered here and one there: the client could not tell their order.
+                scratch.decide(Verdict::Close);
+            }
+            scratch.asked.push(is_head);
+            return;
+        }
+        self.tables.report(&scratch.client, scratch.judgement.rule);
+        if verdict as u8 != Verdict::Refuse as u8 {
+            scratch.decide(verdict);
+            state.matching.flags |= flag::ENDS;
+            return;
+        }
+        let words = Words::of_rule(state.matching.tables(), &scratch.judgement, is_head);
+        if !head.keeps_alive() {
+            scratch.closes = 1;
+            state.matching.flags |= flag::ENDS;
+        }
+        scratch.refuse(words);
+    }
+
+    /// The stream is refused by its syntax.
+    #[inline(always)]
+    fn syntax_refused(&self, state: &State, scratch: &mut Scratch) {
+        scratch.closes = 1;
+        match state.request.refusal() {
+            Some(refusal) => {
+                let Some(settings) = self.tables.settings() else { return };
+                // SAFETY: maps' values stay while the program runs.
+                let tables = unsafe { (&raw const (*settings).tables).read_volatile() } & 1;
+                self.tables.count_refusal(refusal as u8);
+                self.tables.report(&scratch.client, RULES_MAX as u32 + refusal as u32);
+                scratch.requests += 1;
+                scratch.refuse(Words::of_refusal(tables, refusal as u8));
+            }
+            None => scratch.decide(Verdict::Close),
+        }
+    }
+
+    /// Writes the answers to what is refused. Whether they fit.
+    #[inline(always)]
+    fn write(&self, scratch: &Scratch, reply: &mut Reply, room: u32, last: bool) -> bool {
+        let mut i = 0;
+        while i < WORDS_MAX as u32 {
+            xps_core::bound::keep_in_memory();
+            if i >= scratch.refused {
+                break;
+            }
+            // SAFETY: masked to the number of them.
+            let words = unsafe {
+                *scratch.words.as_ptr().add(xps_core::bound::masked::<{ WORDS_MAX as u32 - 1 }>(i))
+            };
+            if !self.tables.write(words, last && i + 1 == scratch.refused, reply) || reply.len > room {
+                return false;
+            }
+            i += 1;
+        }
+        true
+    }
+
+    /// Whether the server has answered everything that it was asked.
+    #[inline(always)]
+    fn is_idle(state: &State) -> bool {
+        state.outstanding.idle()
+            && state.response.at_boundary()
+            && !state.response.is_lost()
+            && !state.matching.has(flag::CROWDED)
+    }
+}
+
+impl<T: Tables> Handler for HttpGuard<T> {
+    type State = State;
+    type Scratch = Scratch;
+
+    const READS_ALL: bool = true;
+    const OBSERVES: bool = false;
+
+    #[inline(always)]
+    fn admits(&self, key: &FlowKey) -> bool {
+        let Some(settings) = self.tables.settings() else { return true };
+        // SAFETY: maps' values stay while the program runs.
+        let settings = unsafe { &*settings };
+        if settings.blocking == 0 && settings.connections.interval_ns == 0 {
+            return true;
+        }
+        let [high, low] = judge::prefix(&key.client, settings.ipv6_prefix);
+        if settings.blocking != 0 && self.tables.is_blocked([high, low]) {
+            return false;
+        }
+        if settings.connections.interval_ns == 0 {
+            return true;
+        }
+        let tag = siphash::of_words(settings.secret, [CONNECTIONS, high, low]);
+        let charge = judge::charge_tag(&self.tables, settings.limits_mask, tag, settings.connections);
+        !matches!(charge, Charge::Refused { .. })
+    }
+
+    #[inline(always)]
+    fn begin(&self, key: &FlowKey, scratch: &mut Scratch) {
+        scratch.client = key.client;
+        scratch.asked = Asked::NONE;
+        scratch.refused = 0;
+        scratch.requests = 0;
+        scratch.started = 0;
+        scratch.partial = 0;
+        scratch.closes = 0;
+        scratch.verdict = Verdict::Pass;
+    }
+
+    #[inline(always)]
+    fn request(&self, window: &mut Window, state: &mut State, scratch: &mut Scratch) -> Scan {
+        if scratch.started == 0 {
+            scratch.started = 1;
+            if !state.request.at_boundary() {
+                scratch.partial = 1;
+            }
+        }
+        let ends = state.matching.has(flag::ENDS);
+        if ends || state.response.has_switched() {
+            if ends && scratch.verdict as u8 == Verdict::Pass as u8 {
+                // What was refused before has passed since nobody vouched for the tables then.
+                scratch.decide(Verdict::Close);
+            }
+            window.at = window.len;
+            return Scan::More;
+        }
+        match self.read(window, state, scratch) {
+            request::Event::None | request::Event::End => {}
+            request::Event::Skip => return Scan::Skip,
+            request::Event::Head => return Scan::Settle,
+            request::Event::Refused => {
+                state.matching.flags |= flag::ENDS;
+                return Scan::Settle;
+            }
+        }
+        if window.at < window.len { Scan::Again } else { Scan::More }
+    }
+
+    #[inline(always)]
+    fn settle(&self, state: &mut State, scratch: &mut Scratch) {
+        if state.matching.has(flag::ENDS) {
+            self.syntax_refused(state, scratch);
+        } else {
+            self.head_ended(state, scratch);
+        }
+    }
+
+    #[inline(always)]
+    fn holds(&self, scratch: &Scratch) -> bool {
+        scratch.verdict as u8 != Verdict::Pass as u8
+    }
+
+    #[inline(always)]
+    fn answer(&self, state: &mut State, scratch: &mut Scratch, reply: &mut Reply, room: u32) -> Stack {
+        if scratch.verdict as u8 == Verdict::Pass as u8 {
+            return Stack::Pass(Reason::NotServed);
+        }
+        if scratch.verdict as u8 == Verdict::Drop as u8 {
+            return Stack::Drop(Reason::Silenced);
+        }
+        let clean = scratch.verdict as u8 == Verdict::Refuse as u8
+            && scratch.partial == 0
+            && scratch.closes == 0
+            && state.request.at_boundary()
+            && Self::is_idle(state);
+        if clean && self.write(scratch, reply, room, false) {
+            return Stack::Reply;
+        }
+        Stack::Close(Reason::Closed)
+    }
+
+    #[inline(always)]
+    fn last_words(&self, state: &mut State, scratch: &mut Scratch, reply: &mut Reply, room: u32) -> bool {
+        scratch.verdict as u8 == Verdict::Refuse as u8
+            && Self::is_idle(state)
+            && self.write(scratch, reply, room, true)
+    }
+
+    #[inline(always)]
+    fn passed(&self, state: &mut State, scratch: &mut Scratch) {
+        if !state.outstanding.passed(&scratch.asked) {
+            state.matching.flags |= flag::CROWDED;
+        }
+    }
+
+    #[inline(always)]
+    fn response(&self, window: &mut Window, state: &mut State, _: &mut Scratch) -> Scan {
+        if state.response.is_lost() {
+            window.at = window.len;
+            return Scan::More;
+        }
+        match state.response.read(window, &mut state.outstanding) {
+            response::Event::None | response::Event::End => {}
+            response::Event::Skip => return Scan::Skip,
+            response::Event::Opaque => {
+                state.response.lose();
+                window.at = window.len;
+            }
+        }
+        if window.at < window.len { Scan::Again } else { Scan::More }
+    }
+
+    #[inline(always)]
+    fn opaque(&self, _: &mut State) {}
+
+    #[inline(always)]
+    fn ended(&self, _: &mut State) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn requests(&self, scratch: &Scratch) -> u32 {
+        scratch.requests
+    }
+}

@@ -1,0 +1,328 @@
+//! What rules have seen of a head: it is shown to the matcher while it is read.
+//!
+//! All of it lies in the flow, so a head may be cut anywhere. What depends on the tables is void when they have changed,
+//! which their generation tells.
+
+use xps_core::bound::masked;
+
+use crate::abi::{Matcher, SLOTS_MAX, subject};
+use crate::head::Visitor;
+use crate::matcher::{DEAD, Matched};
+use crate::path::{DEPTH_MAX, Sink};
+use crate::word::{WORD_BYTES, Word};
+
+/// Bits of [`Matching::flags`].
+pub mod flag {
+    /// A head has begun and not ended.
+    pub const IN_HEAD: u8 = 1 << 0;
+    /// Which set of tables the head is read by.
+    pub const TABLES: u8 = 1 << 1;
+    /// A request was refused behind which nothing is read: the connection ends.
+    pub const ENDS: u8 = 1 << 2;
+    /// More requests are outstanding than can be told apart: the server's responses say nothing any more.
+    pub const CROWDED: u8 = 1 << 3;
+    /// In a cookie's value.
+    pub const COOKIE_VALUE: u8 = 1 << 4;
+    /// Behind a cookie, before the next one's name.
+    pub const COOKIE_SPACE: u8 = 1 << 5;
+}
+
+/// State of the matching; all zero at a connection's start.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Matching {
+    /// Conditions that hold so far.
+    pub matched: Matched,
+    /// Hashes of the values that limits' keys are made of; 0: there is none.
+    pub slots: [u64; SLOTS_MAX],
+    /// Hash of the host.
+    pub host: u64,
+    /// The path's state behind each of its slashes.
+    levels: [u16; DEPTH_MAX as usize],
+    /// When the head began: `CLOCK_MONOTONIC` in units of 2^20 ns.
+    pub begun: u32,
+    /// Low bits of [`Matcher::generation`] of the tables that the head is read by.
+    pub generation: u16,
+    /// State of the subject that is being read.
+    state: u16,
+    /// The same at its last byte that is no white space.
+    ended: u16,
+    /// State of a cookie's name.
+    cookie: u16,
+    /// What is being read: a [`subject`].
+    subject: u8,
+    /// The slot of the cookie that is being read, plus one.
+    cookie_slot: u8,
+    /// Bits of [`flag`].
+    pub flags: u8,
+    padding: u8,
+}
+
+const _: () = assert!(size_of::<Matching>() == 32 + 64 + 8 + 64 + 16);
+
+/// An odd number with bits everywhere: 2^64 divided by the golden ratio.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A hash with another byte. It begins with a secret, and what comes out is hashed again with the key's other parts.
+#[inline(always)]
+const fn mixed(hash: u64, byte: u8) -> u64 {
+    let hash = (hash ^ byte as u64).wrapping_mul(SPREAD);
+    hash ^ hash >> 29
+}
+
+impl Matching {
+    /// Whether a bit of [`flag`] is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Which set of tables the head is read by.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tables(&self) -> u32 {
+        (self.flags & flag::TABLES != 0) as u32
+    }
+
+    /// A head begins, read by this set of tables.
+    #[inline(always)]
+    pub fn begin(&mut self, tables: u32, matcher: &Matcher, begun: u32) {
+        self.matched = Matched::NONE;
+        let mut i = 0;
+        while i < SLOTS_MAX {
+            self.slots[i] = 0;
+            i += 1;
+        }
+        self.host = 0;
+        self.begun = begun;
+        self.generation = matcher.generation as u16;
+        self.state = matcher.start(subject::METHOD);
+        self.subject = subject::METHOD as u8;
+        self.cookie_slot = 0;
+        self.flags = flag::IN_HEAD | if tables == 0 { 0 } else { flag::TABLES } | self.flags & flag::CROWDED;
+    }
+
+    /// The head has ended.
+    #[inline(always)]
+    pub fn end(&mut self) {
+        self.flags &= !flag::IN_HEAD;
+    }
+
+    #[inline(always)]
+    fn slot(&mut self, number: u32) -> &mut u64 {
+        // SAFETY: masked to the number of slots.
+        unsafe {
+            &mut *self.slots.as_mut_ptr().add(masked::<{ SLOTS_MAX as u32 - 1 }>(number.wrapping_sub(1)))
+        }
+    }
+}
+
+/// Shows a head to the matcher.
+pub(crate) struct Shown<'a> {
+    pub(crate) matching: &'a mut Matching,
+    pub(crate) matcher: &'a Matcher,
+    /// What hashes begin with.
+    pub(crate) secret: u64,
+    /// What a head that begins is read by.
+    pub(crate) tables: u32,
+    /// The time, for a head that begins.
+    pub(crate) now: u32,
+}
+
+impl Shown<'_> {
+    #[inline(always)]
+    fn step(&mut self, byte: u8) {
+        self.matching.state = self.matcher.step(self.matching.state, byte);
+    }
+
+    #[inline(always)]
+    fn start(&mut self, subject: u32) {
+        self.matching.subject = subject as u8;
+        self.matching.state = self.matcher.start(subject);
+        self.matching.ended = self.matching.state;
+    }
+
+    #[inline(always)]
+    fn end(&mut self) {
+        self.matcher.end(self.matching.state, &mut self.matching.matched);
+    }
+
+    /// Adds a byte of the value that is being read to its slot, if it has one.
+    #[inline(always)]
+    fn hash(&mut self, slot: u32, byte: u8) {
+        if slot != 0 {
+            let hash = self.matching.slot(slot);
+            *hash = mixed(*hash, byte);
+        }
+    }
+
+    /// A value begins. One that is empty is not the same as none, nor are two fields the same as one.
+    #[inline(always)]
+    fn begin_slot(&mut self, slot: u32) {
+        if slot != 0 {
+            let secret = self.secret;
+            let hash = self.matching.slot(slot);
+            *hash = (*hash ^ secret).wrapping_mul(SPREAD) | 1;
+        }
+    }
+
+    #[inline(always)]
+    fn is_cookie(&self) -> bool {
+        let subject = u32::from(self.matching.subject);
+        subject != subject::NONE && subject == self.matcher.cookie
+    }
+
+    #[inline(always)]
+    fn begin_cookie(&mut self) {
+        self.matching.cookie = self.matcher.start(subject::COOKIE_NAME);
+        self.matching.cookie_slot = 0;
+        self.matching.flags &= !flag::COOKIE_VALUE;
+        self.matching.flags |= flag::COOKIE_SPACE;
+    }
+
+    /// A byte of the field Cookie (RFC 6265 section 4.2.1): `name=value; name=value`.
+    #[inline(always)]
+    fn cookie_byte(&mut self, byte: u8) {
+        if byte == b';' {
+            self.begin_cookie();
+        } else if self.matching.has(flag::COOKIE_VALUE) {
+            self.hash(u32::from(self.matching.cookie_slot), byte);
+        } else if byte == b'=' {
+            let subject = self.matcher.named(self.matching.cookie);
+            self.matching.cookie_slot =
+                if subject == subject::NONE { 0 } else { self.matcher.slot(subject) as u8 };
+            self.begin_slot(u32::from(self.matching.cookie_slot));
+            self.matching.flags |= flag::COOKIE_VALUE;
+        } else {
+            self.matching.flags &= !flag::COOKIE_SPACE;
+            self.matching.cookie = self.matcher.step(self.matching.cookie, byte);
+        }
+    }
+}
+
+impl Sink for Shown<'_> {
+    #[inline(always)]
+    fn path_byte(&mut self, byte: u8) {
+        self.step(byte);
+    }
+
+    #[inline(always)]
+    fn open_segment(&mut self, depth: u32) {
+        let level = masked::<{ DEPTH_MAX - 1 }>(depth.wrapping_sub(1));
+        // SAFETY: masked to the number of levels.
+        unsafe { *self.matching.levels.as_mut_ptr().add(level) = self.matching.state };
+    }
+
+    #[inline(always)]
+    fn pop_to(&mut self, depth: u32) {
+        let level = masked::<{ DEPTH_MAX - 1 }>(depth.wrapping_sub(1));
+        // SAFETY: masked to the number of levels.
+        self.matching.state = unsafe { *self.matching.levels.as_ptr().add(level) };
+    }
+}
+
+impl Visitor for Shown<'_> {
+    #[inline(always)]
+    fn method_byte(&mut self, byte: u8) {
+        if !self.matching.has(flag::IN_HEAD) {
+            self.matching.begin(self.tables, self.matcher, self.now);
+        }
+        self.step(byte);
+    }
+
+    #[inline(always)]
+    fn method_end(&mut self) {
+        self.end();
+        self.start(subject::PATH);
+    }
+
+    #[inline(always)]
+    fn path_end(&mut self) {
+        self.end();
+        self.start(subject::NONE);
+    }
+
+    #[inline(always)]
+    fn host_byte(&mut self, byte: u8) {
+        if u32::from(self.matching.subject) != subject::HOST {
+            self.start(subject::HOST);
+            self.matching.host = self.secret | 1;
+        }
+        self.step(byte);
+        self.matching.host = mixed(self.matching.host, byte);
+    }
+
+    #[inline(always)]
+    fn host_end(&mut self) {
+        if u32::from(self.matching.subject) != subject::HOST {
+            self.start(subject::HOST);
+        }
+        self.end();
+        // An absolute target's host comes before its path.
+        self.start(subject::PATH);
+    }
+
+    #[inline(always)]
+    fn name_end(&mut self, name: &Word) {
+        let mut state = self.matcher.start(subject::HEADER_NAME);
+        let letters = name.letters();
+        let mut i = 0;
+        while i < WORD_BYTES as u32 {
+            if i >= name.len() || state == DEAD {
+                break;
+            }
+            // SAFETY: masked to the number of words.
+            let word = unsafe { *letters.as_ptr().add(masked::<{ (WORD_BYTES / 8 - 1) as u32 }>(i >> 3)) };
+            state = self.matcher.step(state, (word >> ((i & 7) * 8)) as u8);
+            i += 1;
+        }
+        let known = name.len() != Word::TOO_LONG;
+        let subject = if known { self.matcher.named(state) } else { subject::NONE };
+        self.start(subject);
+        if subject != subject::NONE {
+            self.begin_slot(self.matcher.slot(subject));
+            if self.is_cookie() {
+                self.begin_cookie();
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn value_byte(&mut self, byte: u8) {
+        let subject = u32::from(self.matching.subject);
+        if subject == subject::NONE {
+            return;
+        }
+        self.step(byte);
+        self.matching.ended = self.matching.state;
+        self.matcher.hit(self.matching.state, &mut self.matching.matched);
+        self.hash(self.matcher.slot(subject), byte);
+        if self.is_cookie() {
+            self.cookie_byte(byte);
+        }
+    }
+
+    /// Expressions may find something in it, also where the value turns out to have ended before: who wants that can send
+    /// another byte behind it as well.
+    #[inline(always)]
+    fn value_space(&mut self, byte: u8) {
+        let subject = u32::from(self.matching.subject);
+        if subject == subject::NONE {
+            return;
+        }
+        self.step(byte);
+        self.matcher.hit(self.matching.state, &mut self.matching.matched);
+        if self.is_cookie() && !self.matching.has(flag::COOKIE_SPACE) {
+            self.cookie_byte(byte);
+        }
+    }
+
+    #[inline(always)]
+    fn value_end(&mut self) {
+        if u32::from(self.matching.subject) != subject::NONE {
+            self.matcher.end(self.matching.ended, &mut self.matching.matched);
+        }
+        self.start(subject::NONE);
+    }
+}
