@@ -52,6 +52,7 @@ impl Tally {
             rps: requests as f64 / self.elapsed.as_secs_f64(),
             p50_us: self.latencies.quantile_us(0.5),
             p99_us: self.latencies.quantile_us(0.99),
+            late: 0,
             flood_rps,
         }
     }

@@ -33,6 +33,8 @@ pub(super) struct Outcome {
     pub(super) rps: f64,
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
+    /// Responses that the client has waited for so long that their latencies are not counted.
+    pub(super) late: u64,
     /// Rate of a flood beside, if there was one.
     pub(super) flood_rps: Option<f64>,
 }
@@ -54,6 +56,9 @@ pub(crate) struct Figures {
     /// Highest less lowest rate, by the median.
     pub(crate) spread: f64,
     pub(crate) rounds: usize,
+    /// Responses of all rounds that came so late that they are missing in the latencies.
+    #[serde(skip_serializing_if = "is_none")]
+    pub(crate) late: u64,
     /// Rate of a flood beside, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) flood_rps: Option<f64>,
@@ -117,6 +122,7 @@ impl<T: Traffic> Side<T> {
             cpu_us_per_request: rounded(median(&sorted(|sample| sample.cpu_us_per_request))),
             spread: rounded((rates[rates.len() - 1] - rates[0]) / rps),
             rounds: rates.len(),
+            late: self.samples.iter().map(|sample| sample.outcome.late).sum(),
             flood_rps: has_flood.then(flood),
         }
     }
@@ -134,6 +140,10 @@ pub(super) fn alternate<T: Traffic>(sides: &mut [&mut Side<T>], effort: Effort) 
         sides.rotate_left(1);
     }
     Ok(())
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The middle of sorted values.

@@ -61,6 +61,13 @@ impl Row {
         let p50 = ratio(|figures| figures.p50_us, &plain);
         let p99 = ratio(|figures| figures.p99_us, &plain);
         let by_haproxy = haproxy.as_ref().and_then(|haproxy| ratio(|figures| figures.rps, haproxy));
+        for (side, figures) in
+            [("plain", Some(&plain)), ("haproxy", haproxy.as_ref()), (&*path, Some(&accelerated))]
+        {
+            if let Some(late) = figures.map(|figures| figures.late).filter(|late| *late > 0) {
+                self.note.remark(&format!("{side}: {late} responses came too late for p50 and p99"));
+            }
+        }
         if path == "user" {
             (self.ratio_rps_user, self.ratio_p99_user) = (rps, p99);
             self.ratio_rps_user_haproxy = by_haproxy;
@@ -149,7 +156,16 @@ mod tests {
     use super::*;
 
     fn figures(rps: f64, p99_us: f64) -> Figures {
-        Figures { rps, p50_us: 1.0, p99_us, cpu_us_per_request: 1.0, spread: 0.0, rounds: 1, flood_rps: None }
+        Figures {
+            rps,
+            p50_us: 1.0,
+            p99_us,
+            cpu_us_per_request: 1.0,
+            spread: 0.0,
+            rounds: 1,
+            late: 0,
+            flood_rps: None,
+        }
     }
 
     fn turns(path: &str, plain: f64, haproxy: Option<f64>, accelerated: f64) -> Turns {

@@ -137,6 +137,7 @@ impl Requests<'_> {
                 rps: counts.rps(),
                 p50_us: counts.p50_us,
                 p99_us: counts.p99_us,
+                late: counts.late,
                 flood_rps: None,
             };
             return Ok((outcome, counts));
@@ -158,7 +159,7 @@ impl Requests<'_> {
         let passed = counts.requests - counts.refused;
         let name = self.name();
         if counts.lost > 0 {
-            bail!("{name} has broken off {} connections, or did not answer on them in time", counts.lost);
+            bail!("{name} has refused or broken off {} connections", counts.lost);
         }
         match self.workload.kind {
             Kind::Allowed { .. } => {

@@ -16,9 +16,9 @@ const THREADS: u64 = 2;
 const REPORT: &str = r#"
 function done(summary, latency)
   local errors = summary.errors
-  io.write(string.format('\n{"requests":%d,"bytes":%d,"duration_us":%d,"p50_us":%d,"p99_us":%d,"refused":%d,"lost":%d,"statuses":{',
+  io.write(string.format('\n{"requests":%d,"bytes":%d,"duration_us":%d,"p50_us":%d,"p99_us":%d,"refused":%d,"late":%d,"lost":%d,"statuses":{',
     summary.requests, summary.bytes, summary.duration, latency:percentile(50), latency:percentile(99),
-    errors.status, errors.connect + errors.read + errors.write + errors.timeout))
+    errors.status, errors.timeout, errors.connect + errors.read + errors.write))
   local separator = ''
   for status = 100, 599 do
     local count = 0
@@ -62,7 +62,9 @@ pub(super) struct Counts {
     pub(super) p99_us: f64,
     /// Responses with a status of 400 or more.
     pub(super) refused: u64,
-    /// Connections that were refused or broken off, and requests without a response in time.
+    /// Responses that came after its limit of two seconds; their latencies are not counted.
+    pub(super) late: u64,
+    /// Connections that were refused or broken off.
     pub(super) lost: u64,
     /// Responses by status, if they were counted.
     pub(super) statuses: std::collections::BTreeMap<u16, u64>,
@@ -119,7 +121,7 @@ mod tests {
     fn reads_the_line_below_the_table() {
         let table =
             "Running 2s test @ http://10.77.0.1:80/\n  2 threads and 50 connections\nRequests/sec:  5.00\n";
-        let line = r#"{"requests":10,"bytes":8500,"duration_us":2000000,"p50_us":300,"p99_us":900,"refused":4,"lost":0,"statuses":{"200":6,"429":4}}"#;
+        let line = r#"{"requests":10,"bytes":8500,"duration_us":2000000,"p50_us":300,"p99_us":900,"refused":4,"late":0,"lost":0,"statuses":{"200":6,"429":4}}"#;
         let counts = parse(&format!("{table}\n{line}\n")).unwrap();
         assert_eq!((counts.rps(), counts.refused, counts.statuses[&429]), (5.0, 4, 4));
         assert!(parse(table).unwrap_err().to_string().contains("Requests/sec"));

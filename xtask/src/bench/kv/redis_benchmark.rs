@@ -43,6 +43,7 @@ fn parse(csv: &str, requests: u64) -> Result<Outcome> {
         rps: field("rps")?,
         p50_us: field("p50_latency_ms")? * 1000.0,
         p99_us: field("p99_latency_ms")? * 1000.0,
+        late: 0,
         flood_rps: None,
     })
 }
@@ -58,7 +59,8 @@ mod tests {
         let csv = format!(
             "{HEADER}\n\"SET a,b\",\"79872.20\",\"0.5\",\"0.1\",\"0.470\",\"0.9\",\"1.250\",\"3.0\"\n"
         );
-        let expected = Outcome { requests: 5, rps: 79872.20, p50_us: 470.0, p99_us: 1250.0, flood_rps: None };
+        let expected =
+            Outcome { requests: 5, rps: 79872.20, p50_us: 470.0, p99_us: 1250.0, late: 0, flood_rps: None };
         assert_eq!(parse(&csv, 5).unwrap(), expected);
         assert!(parse("Could not connect to Redis\n", 5).is_err());
     }

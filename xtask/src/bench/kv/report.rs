@@ -152,7 +152,16 @@ mod tests {
     use super::*;
 
     fn figures(rps: f64, p50_us: f64) -> Figures {
-        Figures { rps, p50_us, p99_us: 1.0, cpu_us_per_request: 1.0, spread: 0.0, rounds: 1, flood_rps: None }
+        Figures {
+            rps,
+            p50_us,
+            p99_us: 1.0,
+            cpu_us_per_request: 1.0,
+            spread: 0.0,
+            rounds: 1,
+            late: 0,
+            flood_rps: None,
+        }
     }
 
     #[test]
