@@ -80,7 +80,7 @@ enum Command {
 enum Bench {
     /// kv-cache in front of Redis (about twenty minutes).
     Kv(bench::kv::Options),
-    /// http-guard in front of Nginx, against Nginx's own rules and HAProxy's.
+    /// http-guard in front of Nginx, against Nginx's own rules and HAProxy's (about twelve minutes).
     Http(bench::http::Options),
 }
 
