@@ -19,7 +19,7 @@ mod results;
 mod source;
 mod suite;
 
-use crate::lab::{Lab, Mode, Sidecar};
+use crate::lab::{Lab, Mode, Redis, Sidecar};
 use crate::{machine, setup, workspace};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -278,7 +278,7 @@ impl Conformance {
         Ok(row)
     }
 
-    fn sidecar(&self, side: Side, lab: &Lab, settings: &[&str]) -> Result<Option<Sidecar>> {
+    fn sidecar(&self, side: Side, lab: &Lab<Redis>, settings: &[&str]) -> Result<Option<Sidecar>> {
         let (mode, own) = match side {
             Side::Direct => return Ok(None),
             Side::Kernel => (Mode::Auto, &[][..]),
@@ -287,7 +287,7 @@ impl Conformance {
         };
         // Each miss counts, so that a second read of a key can be a hit.
         let all = [&["cache.miss_sample=1"], own, settings].concat();
-        Ok(Some(Sidecar::start(lab, &self.program, mode, &all)?))
+        Ok(Some(Sidecar::kv_cache(lab, &self.program, mode, &all)?))
     }
 }
 
