@@ -444,10 +444,7 @@ impl Splice {
             // The reply and no bare acknowledgement, which would cover the request, too (S15).
             return ClientStep::Resend(told);
         }
-        ClientStep::AfterClose {
-            flags: tcp_flag::ACK,
-            told: Injection { seq: self.injection_end(), ..told },
-        }
+        ClientStep::AfterClose { flags: tcp_flag::ACK, told: Injection { seq: self.injection_end(), ..told } }
     }
 
     /// Whether both sides are done with a connection that the stack has ended.

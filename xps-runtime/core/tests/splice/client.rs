@@ -136,7 +136,8 @@ impl Client {
             let (Some(version), Some(since)) = (reply.version, self.sent_at.get(self.replies)) else {
                 return Err(format!("{reply:?} to {request:?}, which was not sent"));
             };
-            if self.refused.is_some_and(|at| self.replies > at || self.replies == at && request.kind != CLOSE) {
+            if self.refused.is_some_and(|at| self.replies > at || self.replies == at && request.kind != CLOSE)
+            {
                 return Err(format!("{reply:?} behind the end"));
             }
             let now = self.values.version(request.key);

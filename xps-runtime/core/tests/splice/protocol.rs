@@ -74,7 +74,10 @@ pub fn take(bytes: &mut Vec<u8>) -> Result<Option<Message>, String> {
         return if bytes.len() > 64 { wrong("no header", bytes) } else { Ok(None) };
     };
     let number = |digits: &[u8]| std::str::from_utf8(digits).ok().and_then(|text| text.parse::<u32>().ok());
-    if head.len() < 3 || !matches!(head[0], GET | SET | BIG | QUIT | CLOSE | RESET | SILENCE) || !(b'0'..=b'8').contains(&head[1]) {
+    if head.len() < 3
+        || !matches!(head[0], GET | SET | BIG | QUIT | CLOSE | RESET | SILENCE)
+        || !(b'0'..=b'8').contains(&head[1])
+    {
         return wrong("a bad header", bytes);
     }
     let mut numbers = head[2..].splitn(2, |byte| *byte == b'.');

@@ -313,7 +313,13 @@ impl<const GUARDS: bool> Simulation<GUARDS> {
                 self.client.poll(now_us);
                 self.collect(Side::Client);
                 self.server.poll(now_us);
-                server.step(self.server.socket(), &self.random, ended_us.is_some_and(|at| now_us > at + PATIENCE_US)).map_err(|what| format!("server: {what}"))?;
+                server
+                    .step(
+                        self.server.socket(),
+                        &self.random,
+                        ended_us.is_some_and(|at| now_us > at + PATIENCE_US),
+                    )
+                    .map_err(|what| format!("server: {what}"))?;
                 self.server.poll(now_us);
                 self.collect(Side::Server);
             }
@@ -415,7 +421,8 @@ impl<const GUARDS: bool> Simulation<GUARDS> {
             let left = left.filter(|splice| splice.has(flag::COMPLETE) && !splice.has(flag::RESET));
             // Where a last acknowledgement can be lost behind the programs, or a helper fail, the agent tidies up.
             let clean = self.inner.loss == 0 && machine.counted(Reason::WriteFailed) == 0;
-            if GUARDS && machine.flow_state(&self.key).is_some_and(|(splice, _)| !splice.has(flag::COMPLETE)) {
+            if GUARDS && machine.flow_state(&self.key).is_some_and(|(splice, _)| !splice.has(flag::COMPLETE))
+            {
                 return Err("a connection is not read".to_owned());
             }
             // One that was reset, or told nothing, is the agent's to remove.
