@@ -371,6 +371,11 @@ impl<T: Tables> Handler for HttpGuard<T> {
     }
 
     #[inline(always)]
+    fn silences(&self, scratch: &Scratch) -> bool {
+        scratch.verdict as u8 == Verdict::Drop as u8
+    }
+
+    #[inline(always)]
     fn answer(&self, state: &mut State, scratch: &mut Scratch, reply: &mut Reply, room: u32) -> Stack {
         if scratch.verdict as u8 == Verdict::Pass as u8 {
             return Stack::Pass(Reason::NotServed);

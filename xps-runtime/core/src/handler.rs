@@ -231,6 +231,12 @@ pub trait Handler {
         false
     }
 
+    /// Whether the client is not told of the end, not even by a reset, whatever is still on its way to it.
+    #[inline(always)]
+    fn silences(&self, _scratch: &Self::Scratch) -> bool {
+        false
+    }
+
     /// The connection ends with this segment, which the server does not get. Writes what the client is told before, if that
     /// can be said: the client has all that the server has sent, but the handler knows whether that was an answer to each
     /// request. Otherwise the connection is reset. As with [`answer`](Self::answer), the reply is at most `room` bytes.

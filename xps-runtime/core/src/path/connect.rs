@@ -7,6 +7,7 @@ use crate::handler::Handler;
 use crate::handshake::{self, Mark};
 use crate::packet::{Layout, Tcp};
 use crate::predicate::{Predicate, Role};
+use crate::seq::after;
 use crate::splice::{Translated, flag, tcp_flag};
 use crate::verdict::Reason;
 
@@ -201,13 +202,13 @@ pub(crate) fn first_ack<H: Handler, K: Stack<H>>(
         && segment.seq == mark.client_isn.wrapping_add(1)
         && segment.ack == mark.server_isn.wrapping_add(1);
     if !seen {
-        if H::READS_ALL {
-            // It would pass unread. The server's socket still waits for this acknowledgement, so nothing is open yet.
-            stack.count(Reason::HandshakeUnseen, 1);
-            return None;
-        }
         let socket = if accelerated { stack.socket(key, v6) } else { Socket::Absent };
         if socket != Socket::Opening && socket != Socket::Live {
+            return None;
+        }
+        if H::READS_ALL {
+            // It would pass unread. The client is told by a reset: the accelerated port has no socket for it.
+            stack.count(Reason::HandshakeUnseen, 1);
             return None;
         }
     }
@@ -233,6 +234,29 @@ pub(crate) fn first_ack<H: Handler, K: Stack<H>>(
         handler.opaque(unsafe { &mut (*flow).handler });
     }
     Some(flow)
+}
+
+/// Whether a client's segment without a flow stands behind one that has not come yet and will make the flow: the bare
+/// acknowledgement that ends a handshake is not sent again, and what follows it may overtake it, or be lost (S2).
+#[inline(always)]
+pub(crate) fn early<H: Handler, K: Stack<H>>(
+    stack: &K,
+    tcp: &Tcp,
+    control: &Control,
+    scratch: *mut Scratch<H::Scratch>,
+) -> bool {
+    let segment = &tcp.segment;
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let tag = handshake::tag(control.secret, unsafe { &(*scratch).key });
+    let Some(mark) = stack.mark(handshake::slot(tag)) else { return false };
+    // SAFETY: copied once, then only the copy is used.
+    let mark = unsafe { *mark };
+    let answered = handshake::ACCELERATED | handshake::ANSWERED;
+    mark.tag == tag
+        && mark.flags & answered == answered
+        && segment.flags & (tcp_flag::ACK | tcp_flag::RST) == tcp_flag::ACK
+        && segment.ack == mark.server_isn.wrapping_add(1)
+        && after(segment.seq, mark.client_isn.wrapping_add(1))
 }
 
 /// Whether a client's reset without a flow is for the server: it answers what [`answered`] has let through, and stands where
