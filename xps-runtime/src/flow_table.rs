@@ -85,7 +85,8 @@ impl<S: Copy + 'static> FlowTable<S> {
         let mut needed = false;
         let looked = self.for_each(|_, flow| {
             let ended = flow.splice.has(flag::CLIENT_FIN) && flow.splice.has(flag::SERVER_FIN);
-            let over = ended || flow.splice.has(flag::RESET);
+            // What the stack has closed has no server's side any more.
+            let over = ended || flow.splice.has(flag::RESET) || flow.splice.has(flag::CLOSED);
             needed |= flow.splice.has(flag::ACCELERATED) && !over;
         });
         // What cannot be read may be needed.
