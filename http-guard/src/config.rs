@@ -2,12 +2,15 @@
 //!
 //! # Layout
 //!
+//! - [`files`]: files with addresses that rules name.
 //! - [`proxy`]: what only the user path does: whose word about clients is believed, and what the server is told.
 //! - [`reload`]: read again while the sidecar runs.
 
+pub mod files;
 pub mod proxy;
 pub mod reload;
 
+use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,6 +26,7 @@ use xps_runtime::plan::{Mode, Wishes};
 
 use crate::answers::Page;
 use crate::rules::{self, Rule};
+use files::AddressFile;
 use proxy::Proxy;
 
 /// Prefix of the environment's variables: `HTTP_GUARD_NGINX_ADDRESS` is `address` of `[nginx]`.
@@ -67,8 +71,8 @@ pub struct Config {
     pub log_level: String,
     /// The rules, in order.
     pub rules: Vec<Rule>,
-    /// Files with addresses that the rules name.
-    pub files: Vec<PathBuf>,
+    /// Files with addresses that the rules name, each once.
+    pub files: Vec<AddressFile>,
 }
 
 /// The configuration that holds now, for all tasks.
@@ -140,10 +144,19 @@ impl Config {
         if let Some((name, text)) = file {
             // Files are named from where the configuration is.
             let folder = Path::new(name).parent().unwrap_or(Path::new(""));
-            match rules::read(name, text, &|path| std::fs::read_to_string(folder.join(path))) {
+            let files = RefCell::new(Vec::<AddressFile>::new());
+            let load = |path: &str| {
+                let file = AddressFile::at(folder.join(path));
+                let text = std::fs::read_to_string(&file.path);
+                if files.borrow().iter().all(|other| other.path != file.path) {
+                    files.borrow_mut().push(file);
+                }
+                text
+            };
+            match rules::read(name, text, &load) {
                 Ok(rules) => {
                     config.rules = rules.rules;
-                    config.files = rules.files.iter().map(|path| folder.join(path)).collect();
+                    config.files = files.take();
                 }
                 // What is no TOML is no TOML to both.
                 Err(Mistakes(more)) => {

@@ -79,7 +79,11 @@ fn files_are_named_from_where_the_configuration_is() {
     let name = folder.path().join("guard.toml").display().to_string();
     let text = "[[rule]]\nname = \"bad\"\nclient_file = \"bad.txt\"\naction = \"drop\"\n";
     let config = Config::read(Some((&name, text)), Vec::new(), Vec::new()).expect("a configuration");
-    assert_eq!(config.files, [folder.path().join("bad.txt")]);
+    let file = &config.files[0];
+    assert_eq!((config.files.len(), &file.path), (1, &folder.path().join("bad.txt")));
+    assert_eq!(file.now(), *file);
+    std::fs::write(&file.path, "10.0.0.1\n10.0.0.2\n").expect("a file");
+    assert_ne!(file.now(), *file);
 }
 
 #[test]

@@ -81,6 +81,8 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     tasks.spawn(reload_on(hangup, Arc::clone(&reloader), stop.clone()));
     tasks.spawn(Arc::clone(&reloader).watch_files(stop.clone()));
+    // Before the first answer of the admin interface: who is told that it runs may rely on it.
+    let lease = start_kernel(&kernel, &current, taken.interfaces, &offenders, &mut tasks, &stop)?;
     let serving = tokio::spawn(admin::serve(
         admin_listener,
         config.admin.clone(),
@@ -88,7 +90,6 @@ pub async fn run(
         reloader,
         stop.clone(),
     ));
-    let lease = start_kernel(&kernel, &current, taken.interfaces, &offenders, &mut tasks, &stop)?;
 
     tokio::select! {
         _ = terminate.recv() => {}

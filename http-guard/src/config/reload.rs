@@ -6,9 +6,8 @@
 //! file says again.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
@@ -19,6 +18,7 @@ use xps_runtime::logging::SetLevel;
 use xps_runtime::plan::Path;
 use xps_runtime::reloads::{Difference, Reloads};
 
+use crate::config::files::AddressFile;
 use crate::config::{Config, Current};
 use crate::policy::Policy;
 
@@ -108,35 +108,24 @@ impl Reloader {
     pub async fn watch_files(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut known = stamps(&self.current.read().files);
+        // What was tried already: a file with a mistake is not read again each second.
+        let mut tried = Vec::new();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
-            let now = tokio::task::block_in_place(|| stamps(&self.current.read().files));
-            // Files that were named since are read already.
-            let changed = now
-                .iter()
-                .any(|(file, stamp)| known.iter().any(|(other, before)| other == file && before != stamp));
-            if changed {
-                tracing::info!("a file with addresses has changed");
-                tokio::task::block_in_place(|| self.reload());
-            }
-            known = now;
+            tokio::task::block_in_place(|| {
+                let read = self.current.read();
+                let now: Vec<_> = read.files.iter().map(AddressFile::now).collect();
+                if now != read.files && now != tried {
+                    tracing::info!("a file with addresses has changed");
+                    self.reload();
+                    tried = now;
+                }
+            });
         }
     }
-}
-
-/// When a file was changed last, and its length: what differs after most changes.
-type Stamp = Option<(SystemTime, u64)>;
-
-fn stamps(files: &[PathBuf]) -> Vec<(PathBuf, Stamp)> {
-    let stamp = |file: &PathBuf| {
-        let facts = std::fs::metadata(file).ok()?;
-        Some((facts.modified().ok()?, facts.len()))
-    };
-    files.iter().map(|file| (file.clone(), stamp(file))).collect()
 }
 
 /// What differs. Gives `new` the old values of the keys that cannot change at run time.
@@ -194,6 +183,8 @@ fn compare(new: &mut Config, old: &Config) -> Difference {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[derive(Default)]
@@ -240,8 +231,8 @@ mod tests {
         reloader.reload();
         let before = reloader.current.read();
         for (text, part) in [
-            ("[[rule]]\nname = \"y\"\n", "rule \"y\" has no action"),
-            (&format!("{RULE}nodelay = false\n"), "rule \"x\" (") as (&str, &str),
+            ("[[rule]]\nname = \"y\"\n".to_owned(), "rule \"y\" has no action"),
+            (format!("{RULE}nodelay = false\n"), "rule \"x\" ("),
         ] {
             std::fs::write(&file, text).expect("a file");
             let Outcome::Refused(said) = reloader.reload() else { panic!("reloaded {text}") };
