@@ -2,8 +2,22 @@
 //!
 //! # Layout
 //!
-//! - [`rules`]: what is asked for, as it is written.
+//! - [`config`]: what is asked for, where it comes from, and what holds now.
+//! - [`rules`]: what is asked of requests, as it is written.
 //! - [`compile`]: rules as the tables that the programs read.
+//! - [`answers`]: what is answered to requests that are refused; [`date`]: when.
+//! - [`policy`]: all of it, ready for either path.
+//! - [`path`]: kernel path or user path, as a transaction with a recorded cause.
+//! - [`sidecar`]: everything started, watched over, and stopped in order.
+//! - [`telling`]: what the sidecar says about itself, and what operators may do; [`explain`]: which rule a request meets.
 
+pub mod answers;
 pub mod compile;
+pub mod config;
+pub mod date;
+pub mod explain;
+pub mod path;
+pub mod policy;
 pub mod rules;
+pub mod sidecar;
+pub mod telling;

@@ -68,10 +68,13 @@ pub struct Rule {
 impl Rule {
     /// Why the kernel path cannot do what the rule asks for, if it cannot (G6).
     #[must_use]
-    pub const fn needs_user_path(&self) -> Option<&'static str> {
+    pub fn needs_user_path(&self) -> Option<&'static str> {
         match &self.action {
             Action::Limit(limit) if !limit.nodelay => {
                 Some("requests that are delayed must be held somewhere")
+            }
+            Action::Limit(limit) if limit.key.contains(&KeyPart::Path) => {
+                Some("a key with the path needs a hash of it, which the stack does not make")
             }
             _ => None,
         }

@@ -2,12 +2,10 @@
 //!
 //! # Layout
 //!
-//! - [`source`]: where it comes from; [`current`]: what holds now; [`reload`]: read again.
+//! - [`reload`]: read again while the sidecar runs.
 //! - `tls`: its sections on TLS.
 
-pub mod current;
 pub mod reload;
-pub mod source;
 
 mod tls;
 
@@ -17,14 +15,16 @@ use std::time::Duration;
 
 use kv_fastpath::abi::{ENTRY_BYTES_MAX, EntryHead, KEY_BYTES_MAX, PAGE_BYTES};
 use xps_core::handler::REPLY_MAX;
+use xps_runtime::admin::address::{self, Address};
+use xps_runtime::config::source::{ConfigSource, SourceError};
 use xps_runtime::config::{Mistakes, Reader, Section, Sources};
 use xps_runtime::endpoint::{self, Endpoint};
+use xps_runtime::logging::{self, Format};
 use xps_runtime::plan::{Mode as PathMode, Wishes};
 
 use crate::coherence::Mode;
 use crate::entries::limits::Limits;
 use crate::server::credentials::{Secret, Server};
-use crate::telling::address::{self, Address};
 
 pub use tls::TlsListener;
 
@@ -99,20 +99,13 @@ pub struct Config {
     /// How long an orderly stop waits for connections.
     pub drain_timeout: Duration,
     /// Form of the log.
-    pub log_format: LogFormat,
+    pub log_format: Format,
     /// What is logged, as `tracing`'s filters: `info`, `kv_cache=debug`.
     pub log_level: String,
 }
 
-/// Form of the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Lines for people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
+/// The configuration that holds now, for all tasks.
+pub type Current = xps_runtime::config::current::Current<Config>;
 
 impl Config {
     /// Reads the configuration.
@@ -135,6 +128,14 @@ impl Config {
         config.check(&mut reader);
         reader.finish()?;
         Ok(config)
+    }
+
+    /// Reads the configuration as it is now.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or all mistakes at once.
+    pub fn from(source: &ConfigSource) -> Result<Self, SourceError> {
+        source.read_by(Self::read)
     }
 
     fn ask(reader: &mut Reader) -> Self {
@@ -192,7 +193,7 @@ impl Config {
         let drain_timeout = section.duration("drain_timeout", seconds(30), Duration::ZERO..=seconds(3600));
         let mut log = reader.section("log");
         let log_format =
-            log.choice("format", LogFormat::Text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
+            log.choice("format", Format::Text, &[("text", Format::Text), ("json", Format::Json)]);
         let log_level = log.string("level", "info");
         Self {
             redis,
@@ -275,7 +276,7 @@ impl Config {
             let message = "path.pin_directory must be an absolute path on a BPF file system";
             reader.mistake("path", "pin_directory", message);
         }
-        if tracing_subscriber::EnvFilter::try_new(&self.log_level).is_err() {
+        if !logging::is_level(&self.log_level) {
             reader.mistake(
                 "log",
                 "level",

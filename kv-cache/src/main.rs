@@ -7,14 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use kv_cache::config::reload::SetLogLevel;
-use kv_cache::config::source::ConfigSource;
-use kv_cache::config::{Config, LogFormat};
+use kv_cache::config::Config;
 use kv_cache::sidecar;
-use kv_cache::telling::address::Address;
 use kv_cache::telling::client;
-use tracing_subscriber::filter::ParseError;
-use tracing_subscriber::{EnvFilter, reload};
+use xps_runtime::admin::address::Address;
+use xps_runtime::config::source::{ConfigSource, assignment};
+use xps_runtime::logging;
 
 /// Answers Redis GETs in the network stack; everything else goes to Redis unchanged.
 #[derive(Debug, Parser)]
@@ -84,11 +82,6 @@ struct Configuration {
     set: Vec<(String, String)>,
 }
 
-fn assignment(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("it must have the form section.key=value")?;
-    Ok((key.to_owned(), value.to_owned()))
-}
-
 impl Configuration {
     fn source(self) -> ConfigSource {
         ConfigSource { file: self.config, flags: self.set }
@@ -109,8 +102,8 @@ fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
         Command::Run(configuration) => {
             let source = configuration.source();
-            let config = source.read()?;
-            let set_log_level = log(&config);
+            let config = Config::from(&source)?;
+            let set_log_level = logging::start(config.log_format, &config.log_level);
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()
@@ -124,7 +117,7 @@ fn run(arguments: Arguments) -> Result<()> {
             })
         }
         Command::Check(configuration) => {
-            configuration.source().read()?;
+            Config::from(&configuration.source())?;
             println!("OK");
             Ok(())
         }
@@ -163,35 +156,5 @@ fn print(text: &str) -> Result<()> {
         // Whoever read it has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
-    }
-}
-
-/// Starts the log; what changes its level later.
-fn log(config: &Config) -> SetLogLevel {
-    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match config.log_format {
-        LogFormat::Text => {
-            let builder = builder.with_filter_reloading();
-            let handle = builder.reload_handle();
-            builder.init();
-            Box::new(move |level| told(EnvFilter::try_new(level).map(|filter| handle.reload(filter))))
-        }
-        LogFormat::Json => {
-            let builder = builder.json().with_filter_reloading();
-            let handle = builder.reload_handle();
-            builder.init();
-            Box::new(move |level| told(EnvFilter::try_new(level).map(|filter| handle.reload(filter))))
-        }
-    }
-}
-
-/// The level was checked before, and the log lasts as long as the program: neither fails, and if so it is told.
-fn told(changed: Result<Result<(), reload::Error>, ParseError>) {
-    if !matches!(changed, Ok(Ok(()))) {
-        tracing::error!(?changed, "the level of the log was not changed");
     }
 }

@@ -2,15 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 use xps_runtime::control::monotonic_ns;
 use xps_runtime::install::InstallError;
+pub use xps_runtime::lock::lock;
 
 use crate::coherence::freshness::Freshness;
 use crate::coherence::{Cause, Judgement};
-use crate::config::current::Current;
+use crate::config::Current;
 use crate::entries::bypass::Bypass;
 use crate::entries::store::{Buckets, Entries, SettingsMap};
 use crate::entries::table::Table;
@@ -111,11 +112,6 @@ pub struct Counts {
 /// Adds one.
 pub fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
-}
-
-/// A lock whose former holder's panic does not matter: what is behind it is consistent after every step.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `CLOCK_MONOTONIC` in milliseconds.

@@ -1,9 +1,8 @@
 //! The sidecar from its start to its orderly end (S12).
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,28 +10,31 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
+use xps_runtime::admin::listener::listen as listen_for_admin;
+use xps_runtime::config::source::ConfigSource;
 use xps_runtime::control::monotonic_ns;
-use xps_runtime::devices::{DeviceEvent, Devices};
+use xps_runtime::devices::Devices;
+use xps_runtime::ended;
 use xps_runtime::events::Events;
 use xps_runtime::interface::Interface;
+use xps_runtime::lease::Lease;
 use xps_runtime::link::Bare;
-use xps_runtime::plan::{self, Wishes};
+use xps_runtime::logging::SetLevel;
+use xps_runtime::plan::Wishes;
 use xps_runtime::relay::{Plain, Relay, RelaySettings, Serve, Through};
+use xps_runtime::relay_thread::RelayThread;
 use xps_runtime::session::SegmentCounts;
 
 use crate::coherence::Mode;
 use crate::coherence::freshness::State;
 use crate::coherence::{clock, tracking, watch as watcher};
-use crate::config::Config;
-use crate::config::current::Current;
-use crate::config::reload::{Reloader, SetLogLevel};
-use crate::config::source::ConfigSource;
+use crate::config::reload::Reloader;
+use crate::config::{Config, Current};
 use crate::entries::reports::Reports;
 use crate::entries::{bypass, fill, idle, sweep};
 use crate::path;
 use crate::path::kernel::Kernel;
 use crate::path::process::{Cached, Process};
-use crate::path::relay::RelayThread;
 use crate::server::credentials::Server;
 use crate::server::link::{Dialler, Secured};
 use crate::server::{pulse, tls};
@@ -54,7 +56,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// If it cannot start; what is wrong and what to do about it.
-pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLogLevel) -> Result<()> {
+pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLevel) -> Result<()> {
     let current = Current::new(config);
     let config = current.read();
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be handled")?;
@@ -63,7 +65,7 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLogLeve
     let (stopping, stop) = watch::channel(false);
     let (drain, draining) = watch::channel(false);
     // What can fail for others' sake comes before anything is changed in the stack.
-    let admin_listener = admin::listen(&config.admin).await?;
+    let admin_listener = listen_for_admin(&config.admin).await?;
     let relay_thread = RelayThread::new().context("no thread for the relay")?;
     let listen = |port| config.addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
     let settings = RelaySettings {
@@ -180,14 +182,15 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLogLeve
         _ = interrupt.recv() => tracing::info!("asked again: not waiting for connections"),
     }
     if let Some(kernel) = &kernel {
-        tokio::task::block_in_place(|| sweep::reset_accelerated(kernel, config.redis.address.port()));
+        let port = config.redis.address.port();
+        tokio::task::block_in_place(|| ended::reset_accelerated(&lock(&kernel.flows), port));
     }
     let _ = stopping.send(true);
     while tasks.join_next().await.is_some() {}
     if let Some(lease) = lease {
         lease.stop();
     }
-    if let Some(installed) = kernel.as_ref().and_then(|kernel| lock(&kernel.installed).take()) {
+    if let Some(installed) = kernel.as_ref().and_then(|kernel| lock(&kernel.hooks.installed).take()) {
         installed.detach().context("something was left in the stack")?;
     }
     let _ = serving.await;
@@ -235,7 +238,7 @@ fn start_kernel(
     stop: &watch::Receiver<bool>,
 ) -> Result<Lease> {
     let events = {
-        let installed = lock(&kernel.installed);
+        let installed = lock(&kernel.hooks.installed);
         let installed = installed.as_ref().context("the installation is gone")?;
         Events::of(installed.map(xps_core::abi::map::EVENTS)?)?
     };
@@ -244,7 +247,7 @@ fn start_kernel(
     tasks.spawn(pulse::run(Arc::clone(kernel), stop.clone()));
     let devices = Devices::watch(interfaces).context("interfaces cannot be watched")?;
     tasks.spawn(follow_devices(Arc::clone(kernel), config.wishes.clone(), devices, stop.clone()));
-    let lease = Lease::start(Arc::clone(kernel))?;
+    let lease = start_lease(Arc::clone(kernel)).context("no thread for the lease")?;
     kernel.control.set_accept(true);
     kernel.control.set_answer(true);
     Ok(lease)
@@ -288,109 +291,34 @@ async fn drained(kernel: Option<&Kernel>, timeout: Duration) {
 }
 
 /// Hooks interfaces that appear, unhooks those that must not be hooked any more.
-async fn follow_devices(
-    kernel: Arc<Kernel>,
-    wishes: Wishes,
-    mut devices: Devices,
-    mut stop: watch::Receiver<bool>,
-) {
-    loop {
-        let event = tokio::select! {
-            event = devices.next() => event,
-            _ = stop.wait_for(|stop| *stop) => return,
-        };
-        match event {
-            Ok(event) => {
-                let known: Vec<Interface> = devices.known().cloned().collect();
-                tokio::task::block_in_place(|| follow(&kernel, &wishes, &known, &event));
-                // What was checked is no longer so.
-                kernel.shared.settings.ask_recheck();
-                kernel.shared.recheck.notify_one();
-            }
-            Err(error) => {
-                tracing::error!(%error, "interfaces can no longer be watched");
-                sleep(Duration::from_secs(1)).await;
-            }
-        }
-    }
-}
-
-fn follow(kernel: &Kernel, wishes: &Wishes, known: &[Interface], event: &DeviceEvent) {
-    let (DeviceEvent::Added(interface) | DeviceEvent::Changed(interface) | DeviceEvent::Removed(interface)) =
-        event;
-    let mut skipped = Vec::new();
-    let result = {
-        let mut installed = lock(&kernel.installed);
-        let Some(installed) = &mut *installed else { return };
-        let device = plan::device(interface, known, wishes);
-        match (event, device) {
-            (DeviceEvent::Removed(_), _) => installed.unhook(interface.index).map(drop),
-            (_, Ok(device)) => installed.hook(&device).map(|new| {
-                if new {
-                    tracing::info!(interface = interface.name, "hooked");
-                }
-            }),
-            (_, Err(cause)) => {
-                skipped.push(plan::skip(interface, cause));
-                installed.unhook(interface.index).map(drop)
-            }
-        }
+async fn follow_devices(kernel: Arc<Kernel>, wishes: Wishes, devices: Devices, stop: watch::Receiver<bool>) {
+    let changed = || {
+        // What was checked is no longer so.
+        kernel.shared.settings.ask_recheck();
+        kernel.shared.recheck.notify_one();
     };
-    if let Err(error) = result {
-        tracing::warn!(interface = interface.name, %error, "not hooked");
-        let cause = plan::Cause::InstallFailed { reason: error.to_string() };
-        if !matches!(event, DeviceEvent::Removed(_)) {
-            skipped = vec![plan::skip(interface, cause)];
-        }
-    }
-    let mut all = lock(&kernel.skipped);
-    all.retain(|other| other.ifindex != interface.index);
-    all.append(&mut skipped);
+    kernel.hooks.follow(&wishes, devices, stop, changed).await;
 }
 
-/// Renews the lease from a thread of its own, so that a busy runtime does not let it lapse, as long as the fill loop and the
-/// server show signs of life.
-struct Lease {
-    stopping: Arc<AtomicBool>,
-    thread: thread::JoinHandle<()>,
-}
-
-impl Lease {
-    fn start(kernel: Arc<Kernel>) -> Result<Self> {
-        let stopping = Arc::new(AtomicBool::new(false));
-        let stop = Arc::clone(&stopping);
-        let renew = move || {
-            let freshness = &kernel.shared.freshness;
-            while !stop.load(Ordering::Acquire) {
-                let duration = kernel.shared.config.read().lease;
-                let silent_ns =
-                    monotonic_ns().saturating_sub(kernel.shared.fill_beat_ns.load(Ordering::Acquire));
-                let alive = Duration::from_nanos(silent_ns) < duration.max(Duration::from_secs(1));
-                // A lease from before the first beat of tracking must not outlast the bound either.
-                let strict = freshness.state() == State::Strict;
-                let (lease, pause) = if strict {
-                    (duration, duration / RENEWALS)
-                } else {
-                    let lease = duration.min(freshness.bound());
-                    (lease, lease / (2 * RENEWALS))
-                };
-                if alive && !kernel.shared.draining.load(Ordering::Acquire) {
-                    let until_ns = freshness.until_ns().min(kernel.pulse.until_ns());
-                    kernel.control.renew_lease(lease, until_ns);
-                }
-                thread::sleep(pause);
-            }
+/// Renews the lease as long as the fill loop and the server show signs of life.
+fn start_lease(kernel: Arc<Kernel>) -> std::io::Result<Lease> {
+    Lease::start(move || {
+        let freshness = &kernel.shared.freshness;
+        let duration = kernel.shared.config.read().lease;
+        let silent_ns = monotonic_ns().saturating_sub(kernel.shared.fill_beat_ns.load(Ordering::Acquire));
+        let alive = Duration::from_nanos(silent_ns) < duration.max(Duration::from_secs(1));
+        // A lease from before the first beat of tracking must not outlast the bound either.
+        let strict = freshness.state() == State::Strict;
+        let (lease, pause) = if strict {
+            (duration, duration / RENEWALS)
+        } else {
+            let lease = duration.min(freshness.bound());
+            (lease, lease / (2 * RENEWALS))
         };
-        let thread = thread::Builder::new()
-            .name("lease".to_owned())
-            .spawn(renew)
-            .context("no thread for the lease")?;
-        Ok(Self { stopping, thread })
-    }
-
-    fn stop(self) {
-        self.stopping.store(true, Ordering::Release);
-        // A panic in it has been reported; the lease lapses by itself.
-        let _ = self.thread.join();
-    }
+        if alive && !kernel.shared.draining.load(Ordering::Acquire) {
+            let until_ns = freshness.until_ns().min(kernel.pulse.until_ns());
+            kernel.control.renew_lease(lease, until_ns);
+        }
+        pause
+    })
 }

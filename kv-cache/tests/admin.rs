@@ -11,8 +11,8 @@ use std::process::{Child, Command, Output};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use kv_cache::telling::address::Address;
 use kv_cache::telling::client;
+use xps_runtime::admin::address::Address;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -20,7 +20,9 @@
 //! assert_eq!(mistakes.to_string(), "demo.toml:3: unknown key \"prot\" in [listen]; did you mean \"port\"?");
 //! ```
 
+pub mod current;
 mod quantity;
+pub mod source;
 mod spelling;
 
 use std::collections::BTreeMap;

@@ -2,12 +2,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::sync::Mutex;
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
 
+use crate::install::Installed;
 use crate::interface::{self, Interface};
+use crate::lock::lock;
 use crate::netlink::Netlink;
+use crate::plan::{self, Cause, Skipped, Wishes};
 
 /// What has happened to an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +108,85 @@ fn differences(
         Some(_) => None,
     });
     removed.chain(others)
+}
+
+/// An installation that follows interfaces.
+#[derive(Debug)]
+pub struct Hooks {
+    /// The installation; `None` once it was taken out of the stack.
+    pub installed: Mutex<Option<Installed>>,
+    /// Interfaces that are not hooked, with their causes.
+    pub skipped: Mutex<Vec<Skipped>>,
+}
+
+impl Hooks {
+    /// Of an installation, and of what its plan left out.
+    #[must_use]
+    pub const fn of(installed: Installed, skipped: Vec<Skipped>) -> Self {
+        Self { installed: Mutex::new(Some(installed)), skipped: Mutex::new(skipped) }
+    }
+
+    /// Hooks interfaces that appear, unhooks those that must not be hooked any more, until `stop` turns true. After each
+    /// change `changed` is called.
+    pub async fn follow(
+        &self,
+        wishes: &Wishes,
+        mut devices: Devices,
+        mut stop: watch::Receiver<bool>,
+        changed: impl Fn(),
+    ) {
+        loop {
+            let event = tokio::select! {
+                event = devices.next() => event,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            match event {
+                Ok(event) => {
+                    let known: Vec<Interface> = devices.known().cloned().collect();
+                    tokio::task::block_in_place(|| self.apply(wishes, &known, &event));
+                    changed();
+                }
+                Err(error) => {
+                    tracing::error!(%error, "interfaces can no longer be watched");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+
+    fn apply(&self, wishes: &Wishes, known: &[Interface], event: &DeviceEvent) {
+        let (DeviceEvent::Added(interface)
+        | DeviceEvent::Changed(interface)
+        | DeviceEvent::Removed(interface)) = event;
+        let mut skipped = Vec::new();
+        let result = {
+            let mut installed = lock(&self.installed);
+            let Some(installed) = &mut *installed else { return };
+            let device = plan::device(interface, known, wishes);
+            match (event, device) {
+                (DeviceEvent::Removed(_), _) => installed.unhook(interface.index).map(drop),
+                (_, Ok(device)) => installed.hook(&device).map(|new| {
+                    if new {
+                        tracing::info!(interface = interface.name, "hooked");
+                    }
+                }),
+                (_, Err(cause)) => {
+                    skipped.push(plan::skip(interface, cause));
+                    installed.unhook(interface.index).map(drop)
+                }
+            }
+        };
+        if let Err(error) = result {
+            tracing::warn!(interface = interface.name, %error, "not hooked");
+            let cause = Cause::InstallFailed { reason: error.to_string() };
+            if !matches!(event, DeviceEvent::Removed(_)) {
+                skipped = vec![plan::skip(interface, cause)];
+            }
+        }
+        let mut all = lock(&self.skipped);
+        all.retain(|other| other.ifindex != interface.index);
+        all.append(&mut skipped);
+    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use xps_core::flow::FlowKey;
+use xps_core::splice::flag;
 
-use crate::sockets::{self, SocketState};
+use crate::flow_table::FlowTable;
+use crate::sockets::{self, Socket, SocketState};
 
 /// For how long a socket must be absent: between a SYN and its socket there is a moment without one.
 const ABSENCE_MIN: Duration = Duration::from_secs(1);
@@ -79,6 +81,40 @@ pub fn flow_key(local: SocketAddr, remote: SocketAddr) -> FlowKey {
     }
 }
 
+/// The client's address of a flow.
+#[must_use]
+pub fn client_address(key: &FlowKey) -> SocketAddr {
+    let ip = std::net::Ipv6Addr::from(key.client);
+    let ip = ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4);
+    SocketAddr::new(ip, key.client_port)
+}
+
+/// Resets the connections through the accelerated port that are still open, on both sides: without the programs neither
+/// would hear of the other again, and the server's half would look like a connection older than the next agent's hooks.
+pub fn reset_accelerated<S: Copy + 'static>(table: &FlowTable<S>, plain_port: u16) {
+    let mut flows = HashSet::new();
+    let looked = table.for_each(|key, flow| {
+        if flow.splice.has(flag::ACCELERATED) {
+            flows.insert(*key);
+        }
+    });
+    let sockets = match (looked, sockets::of_port(plain_port)) {
+        (Ok(()), Ok(sockets)) => sockets,
+        (looked, sockets) => {
+            tracing::warn!(flows = ?looked.err(), sockets = ?sockets.err(), "open connections cannot be reset");
+            return;
+        }
+    };
+    let open = |socket: &&Socket| !matches!(socket.state, SocketState::Listen | SocketState::TimeWait);
+    for socket in sockets.iter().filter(open) {
+        if flows.contains(&flow_key(socket.local, socket.remote))
+            && let Err(error) = sockets::destroy(socket)
+        {
+            tracing::warn!(client = %socket.remote, %error, "an open connection cannot be reset");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,5 +138,9 @@ mod tests {
         let key = flow_key("10.0.0.1:6379".parse().unwrap(), "10.0.0.2:4000".parse().unwrap());
         assert_eq!((key.client[12..].to_vec(), key.client_port), (vec![10, 0, 0, 2], 4000));
         assert_eq!((key.server[10..].to_vec(), key.plain_port), (vec![255, 255, 10, 0, 0, 1], 6379));
+        for (local, remote) in [("10.0.0.1:6379", "10.0.0.2:4000"), ("[fd00::1]:6379", "[fd00::2]:4000")] {
+            let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
+            assert_eq!(client_address(&flow_key(local, remote)), remote);
+        }
     }
 }

@@ -4,13 +4,14 @@
 //!
 //! In the order of a start:
 //!
-//! - [`config`]: TOML, environment and flags, all mistakes reported at once.
+//! - [`config`]: TOML, environment and flags, all mistakes reported at once; [`logging`].
 //! - [`probe`]: what this kernel, these privileges and these interfaces allow ([`probe::Facts`]).
 //! - [`plan`]: which path to take and why; a pure function of the facts and the wishes.
 //! - [`install`]: the plan made real: maps, programs and links, all of them or none, pinned so that they outlive the agent.
 //! - [`pins`]: what an agent leaves behind for the next, and whether the next can use it.
 //! - `table`: the small tables that are written once.
 //! - [`hook`]: the links of one interface.
+//! - [`start`]: all of these as a transaction.
 //!
 //! While it runs:
 //!
@@ -24,13 +25,17 @@
 //! - [`ended`]: flows whose connection is gone.
 //! - [`relay`]: the user path; [`session`]: a connection of it with the handler in between; [`link`]: the two connections
 //!   that it consists of; [`endpoint`]: where the server is.
+//!   [`relay_thread`]: where it runs.
 //! - [`metrics`]: counters for Prometheus; [`latency`]: how long the user path takes.
+//! - [`admin`]: status and commands by HTTP; [`reloads`]: what became of reading the configuration again.
+//! - [`lease`]: the thread that vouches for the tables. [`lock`].
 //!
 //! - [`netlink`], [`interface`]: the messages from which interfaces and sockets are read.
 //!
 //! What is deliberately absent: knowledge of any protocol above TCP, which is the services', and any code that runs in
 //! the kernel, which is in `xps-core` and `xps-ebpf`.
 
+pub mod admin;
 mod blind;
 pub mod config;
 pub mod control;
@@ -44,7 +49,10 @@ pub mod hook;
 pub mod install;
 pub mod interface;
 pub mod latency;
+pub mod lease;
 pub mod link;
+pub mod lock;
+pub mod logging;
 pub mod mapping;
 pub mod metrics;
 pub mod netlink;
@@ -52,8 +60,11 @@ pub mod pins;
 pub mod plan;
 pub mod probe;
 pub mod relay;
+pub mod relay_thread;
+pub mod reloads;
 mod segments;
 pub mod session;
 pub mod sockets;
+pub mod start;
 mod stream;
 mod table;

@@ -155,6 +155,11 @@ pub enum Cause {
         /// The port.
         port: u16,
     },
+    /// The configuration asks for something that only the user path does.
+    NotInStack {
+        /// What, and who asks for it.
+        what: String,
+    },
     /// The kernel path was tried and failed.
     InstallFailed {
         /// The error.
@@ -194,6 +199,7 @@ impl Cause {
             Self::ServerUnresolved { .. } => "server_unresolved",
             Self::Encrypted => "encrypted",
             Self::SamePort { .. } => "same_port",
+            Self::NotInStack { .. } => "not_in_stack",
             Self::InstallFailed { .. } => "install_failed",
             Self::NoEthernetHeader { .. } => "no_ethernet_header",
             Self::Enslaved { .. } => "enslaved",
@@ -232,6 +238,7 @@ impl fmt::Display for Cause {
             Self::SamePort { port } => {
                 write!(f, "the server listens on the accelerated port {port} itself: choose another one")
             }
+            Self::NotInStack { what } => write!(f, "only the user path can do this: {what}"),
             Self::InstallFailed { reason } => write!(f, "installing in the kernel failed: {reason}"),
             Self::NoEthernetHeader { kind } => write!(f, "its packets have no Ethernet header ({kind})"),
             Self::Enslaved { master } => write!(f, "it belongs to {master}, where its packets are seen"),

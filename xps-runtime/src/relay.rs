@@ -325,7 +325,12 @@ fn reset(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
-fn listen_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, RelayError> {
+/// Listens on all of these addresses. `0.0.0.0` and `::` may be given together; where the machine has no IPv6, `::` is left out. Must
+/// be called within a tokio runtime.
+///
+/// # Errors
+/// If one of them cannot be listened on, or none is left.
+pub fn listen_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, RelayError> {
     let mut listeners = Vec::new();
     for &address in addresses {
         match listen(address) {

@@ -8,8 +8,8 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray};
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::btf_map;
 use http_fastpath::abi::{
-    ANSWERS_MAX, Answer, BLOCKS_MAX, CONNECTIONS_MAX, ClientKey, Conditions, Counts, Matcher, REFUSALS_MAX,
-    RULES_MAX, Refused, Rules, Settings, TABLES, event,
+    ANSWERS_MAX, Answer, BLOCKS_MAX, CLIENTS_MAX, CONNECTIONS_MAX, ClientKey, Conditions, Counts, Matcher,
+    REFUSALS_MAX, RULES_MAX, Refused, Rules, Settings, TABLES, event,
 };
 use http_fastpath::guard::{HttpGuard, Scratch, State, Tables};
 use http_fastpath::judge::{self, Status};
@@ -28,8 +28,6 @@ xps_ebpf::service! {
 
 const MAPPABLE: usize = 1 << 10;
 const NO_PREALLOC: usize = 1;
-/// Prefixes of addresses, of both sets of tables.
-const CLIENTS_MAX: usize = 1 << 17;
 /// Sets of buckets, unless the agent asks for another number: half a million keys.
 const LIMITS_LEN: usize = 1 << 16;
 
@@ -38,7 +36,7 @@ static MATCHERS: Array<Matcher, { TABLES as usize }, MAPPABLE> = Array::new();
 #[btf_map]
 static RULES: Array<Rules, { TABLES as usize }, MAPPABLE> = Array::new();
 #[btf_map]
-static CLIENTS: LpmTrie<[u32; 6], Conditions, CLIENTS_MAX> = LpmTrie::new();
+static CLIENTS: LpmTrie<[u32; 6], Conditions, { TABLES as usize * CLIENTS_MAX }> = LpmTrie::new();
 #[btf_map]
 static SETTINGS: Array<Settings, 1, MAPPABLE> = Array::new();
 #[btf_map]

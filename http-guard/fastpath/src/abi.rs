@@ -50,6 +50,8 @@ pub const TABLES: u32 = 2;
 pub const ANSWERS_MAX: u32 = 512;
 /// Numbers of refusals that have a counter.
 pub const REFUSALS_MAX: u32 = 64;
+/// Prefixes of clients' addresses in one set of tables.
+pub const CLIENTS_MAX: usize = 1 << 16;
 /// Clients that can be blocked at once.
 pub const BLOCKS_MAX: u32 = 65_536;
 /// Clients whose connections can be counted at once.

@@ -10,7 +10,7 @@ use crate::abi::{Answer, ClientKey, Conditions, Matcher, RULES_MAX, Rules, Setti
 use crate::head::Method;
 use crate::judge::{self, Judgement, Status, Verdict};
 use crate::limit::{Charge, Rate};
-use crate::matching::{Matching, Shown, flag};
+use crate::matching::{Matching, PathHash, Shown, flag};
 use crate::request::{self, Request};
 use crate::response::{self, Asked, Outstanding, Response};
 use crate::words::{self, WORDS_MAX, Words};
@@ -51,6 +51,11 @@ pub trait Tables: Sized {
     fn report(&self, client: &[u8; 16], cause: u32);
     /// `CLOCK_MONOTONIC` in nanoseconds.
     fn now_ns(&self) -> u64;
+    /// Where the paths of this connection are hashed: nowhere in the kernel, and limits that need it are not for it.
+    #[inline(always)]
+    fn path(&self) -> Option<&PathHash> {
+        None
+    }
     /// [`judge::decides`] for these tables. In the kernel a function of its own, which is verified once.
     #[inline(always)]
     fn decides(&self, rule: u32, state: &mut State, scratch: &mut Scratch) -> bool {
@@ -196,10 +201,14 @@ impl<T: Tables> HttpGuard<T> {
         }
         let now = if in_head { 0 } else { (self.tables.now_ns() >> BEGUN_SHIFT) as u32 };
         let State { request, matching, .. } = state;
-        let mut shown = Shown { matching, matcher, secret: settings.secret[0], tables, now };
+        let path = self.tables.path();
+        let mut shown = Shown { matching, matcher, secret: settings.secret[0], tables, now, path };
         let event = request.read(window, &settings.head, &mut shown);
         if event as u32 == request::Event::Head as u32 {
             state.matching.end();
+            if let Some(path) = path {
+                scratch.path = path.hash();
+            }
         }
         event
     }

@@ -3,6 +3,8 @@
 //! All of it lies in the flow, so a head may be cut anywhere. What depends on the tables is void when they have changed,
 //! which their generation tells.
 
+use core::cell::Cell;
+
 use xps_core::bound::masked;
 
 use crate::abi::{Matcher, SLOTS_MAX, subject};
@@ -122,6 +124,27 @@ impl Matching {
     }
 }
 
+/// Hash of a path, for limits whose keys have it, and what it was at each slash. A connection's, beside its [`Matching`]: flows in
+/// the kernel have no room for it.
+#[derive(Debug, Default)]
+pub struct PathHash {
+    hash: Cell<u64>,
+    levels: [Cell<u64>; DEPTH_MAX as usize],
+}
+
+impl PathHash {
+    /// The hash of what was shown of the path.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hash(&self) -> u64 {
+        self.hash.get()
+    }
+
+    fn level(&self, depth: u32) -> &Cell<u64> {
+        &self.levels[masked::<{ DEPTH_MAX - 1 }>(depth.wrapping_sub(1))]
+    }
+}
+
 /// Shows a head to the matcher.
 pub(crate) struct Shown<'a> {
     pub(crate) matching: &'a mut Matching,
@@ -132,6 +155,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) tables: u32,
     /// The time, for a head that begins.
     pub(crate) now: u32,
+    /// Where the path is hashed.
+    pub(crate) path: Option<&'a PathHash>,
 }
 
 impl Shown<'_> {
@@ -212,6 +237,9 @@ impl Sink for Shown<'_> {
     #[inline(always)]
     fn path_byte(&mut self, byte: u8) {
         self.step(byte);
+        if let Some(path) = self.path {
+            path.hash.set(mixed(path.hash.get(), byte));
+        }
     }
 
     #[inline(always)]
@@ -219,6 +247,9 @@ impl Sink for Shown<'_> {
         let level = masked::<{ DEPTH_MAX - 1 }>(depth.wrapping_sub(1));
         // SAFETY: masked to the number of levels.
         unsafe { *self.matching.levels.as_mut_ptr().add(level) = self.matching.state };
+        if let Some(path) = self.path {
+            path.level(depth).set(path.hash.get());
+        }
     }
 
     #[inline(always)]
@@ -226,6 +257,9 @@ impl Sink for Shown<'_> {
         let level = masked::<{ DEPTH_MAX - 1 }>(depth.wrapping_sub(1));
         // SAFETY: masked to the number of levels.
         self.matching.state = unsafe { *self.matching.levels.as_ptr().add(level) };
+        if let Some(path) = self.path {
+            path.hash.set(path.level(depth).get());
+        }
     }
 }
 
@@ -234,6 +268,9 @@ impl Visitor for Shown<'_> {
     fn method_byte(&mut self, byte: u8) {
         if !self.matching.has(flag::IN_HEAD) {
             self.matching.begin(self.tables, self.matcher, self.now);
+            if let Some(path) = self.path {
+                path.hash.set(self.secret | 1);
+            }
         }
         self.step(byte);
     }

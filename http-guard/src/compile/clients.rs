@@ -1,7 +1,7 @@
 //! Prefixes of clients' addresses, with all conditions that hold for each.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use http_fastpath::abi::{CONDITION_WORDS, ClientKey, Conditions};
 
@@ -86,17 +86,27 @@ impl Clients {
     /// What holds for an address.
     #[must_use]
     pub fn find(&self, address: IpAddr) -> Conditions {
-        let one = Prefix::of(address);
+        let address = match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
+        self.entry(address).copied().unwrap_or([0; CONDITION_WORDS])
+    }
+
+    /// What holds for an address, IPv4 as `::ffff:a.b.c.d`; `None` if no prefix fits.
+    #[must_use]
+    pub fn entry(&self, address: Ipv6Addr) -> Option<&Conditions> {
+        let one = Prefix::of(IpAddr::V6(address));
         // The last entry up to it is the longest prefix of it, or lies within all prefixes of it.
         let behind = self.entries.partition_point(|entry| entry.prefix.address <= one.address);
         let mut at = behind.checked_sub(1);
         while let Some(index) = at {
             let entry = &self.entries[index];
             if entry.prefix.spans(&one) {
-                return entry.conditions;
+                return Some(&entry.conditions);
             }
             at = entry.within;
         }
-        [0; CONDITION_WORDS]
+        None
     }
 }

@@ -36,6 +36,21 @@ pub enum Action {
     Count,
 }
 
+impl Action {
+    /// As it is written.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny { .. } => "deny",
+            Self::Limit(_) => "limit",
+            Self::Close => "close",
+            Self::Drop => "drop",
+            Self::Count => "count",
+        }
+    }
+}
+
 /// How often which key may ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {

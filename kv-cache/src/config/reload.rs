@@ -5,22 +5,17 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use prometheus::core::Collector;
-use prometheus::{Gauge, IntCounterVec, IntGauge, Opts};
+use xps_runtime::admin::Outcome;
+use xps_runtime::config::source::ConfigSource;
+use xps_runtime::logging::SetLevel;
 use xps_runtime::plan::Path;
+use xps_runtime::reloads::{Difference, Reloads};
 
-use crate::config::current::Current;
-use crate::config::source::ConfigSource;
-use crate::config::{Config, TlsListener};
+use crate::config::{Config, Current, TlsListener};
 use crate::server::credentials::Server;
 use crate::shared::{Shared, lock};
-use crate::telling::actions::Outcome;
 use crate::telling::status::Configuration;
-
-/// Changes what is logged; the text was checked before.
-pub type SetLogLevel = Box<dyn Fn(&str) + Send + Sync>;
 
 /// What a reload needs, and what became of those before.
 pub struct Reloader {
@@ -28,12 +23,10 @@ pub struct Reloader {
     current: Arc<Current>,
     path: Path,
     cache: Option<Arc<Shared>>,
-    set_log_level: SetLogLevel,
-    /// Keys whose new value waits for a restart. Its lock makes reloads come one at a time.
-    waiting: Mutex<Vec<&'static str>>,
-    reloads: IntCounterVec,
-    successful: IntGauge,
-    succeeded_at: Gauge,
+    set_log_level: SetLevel,
+    /// Reloads come one at a time.
+    turn: Mutex<()>,
+    reloads: Reloads,
 }
 
 impl fmt::Debug for Reloader {
@@ -41,9 +34,6 @@ impl fmt::Debug for Reloader {
         f.debug_struct("Reloader").field("source", &self.source).finish_non_exhaustive()
     }
 }
-
-const SUCCESS: &str = "success";
-const FAILURE: &str = "failure";
 
 impl Reloader {
     /// Reloads from `source` what `current` holds, on `path`; what is made invalid by a change is in `cache`.
@@ -55,79 +45,38 @@ impl Reloader {
         current: Arc<Current>,
         path: Path,
         cache: Option<Arc<Shared>>,
-        set_log_level: SetLogLevel,
+        set_log_level: SetLevel,
     ) -> prometheus::Result<Self> {
-        let reloads = IntCounterVec::new(
-            Opts::new("kv_cache_config_reloads_total", "Times the configuration was read again, by result."),
-            &["result"],
-        )?;
-        for result in [SUCCESS, FAILURE] {
-            reloads.with_label_values(&[result]);
-        }
-        let successful = IntGauge::new(
-            "kv_cache_config_last_reload_successful",
-            "Whether the last attempt to read the configuration succeeded.",
-        )?;
-        let succeeded_at = Gauge::new(
-            "kv_cache_config_last_reload_success_timestamp_seconds",
-            "When the configuration was last read with success, in seconds since 1970.",
-        )?;
-        successful.set(1);
-        succeeded_at.set(unix_seconds());
-        let waiting = Mutex::default();
-        Ok(Self { source, current, path, cache, set_log_level, waiting, reloads, successful, succeeded_at })
+        let (turn, reloads) = (Mutex::default(), Reloads::new("kv_cache")?);
+        Ok(Self { source, current, path, cache, set_log_level, turn, reloads })
     }
 
-    /// Its metrics.
+    /// What became of reloads so far.
     #[must_use]
-    pub fn collectors(&self) -> Vec<Box<dyn Collector>> {
-        vec![
-            Box::new(self.reloads.clone()),
-            Box::new(self.successful.clone()),
-            Box::new(self.succeeded_at.clone()),
-        ]
+    pub const fn reloads(&self) -> &Reloads {
+        &self.reloads
     }
 
     /// What the status shows.
     #[must_use]
     pub fn status(&self) -> Configuration {
         Configuration {
-            last_reload_successful: self.successful.get() == 1,
-            waiting_for_restart: lock(&self.waiting).iter().map(|&key| key.to_owned()).collect(),
+            last_reload_successful: self.reloads.last_successful(),
+            waiting_for_restart: self.reloads.waiting_for_restart(),
         }
     }
 
     /// Reads the configuration again, and makes it the one that holds if it has no mistake.
     pub fn reload(&self) -> Outcome {
-        let mut waiting = lock(&self.waiting);
-        let mut new = match self.source.read() {
+        let _turn = lock(&self.turn);
+        let mut new = match Config::from(&self.source) {
             Ok(config) => config,
-            Err(error) => {
-                let mistakes = error.to_string();
-                for mistake in mistakes.lines() {
-                    tracing::error!(mistake, "the configuration was not reloaded, the old one goes on");
-                }
-                self.reloads.with_label_values(&[FAILURE]).inc();
-                self.successful.set(0);
-                return Outcome::Refused(format!("not reloaded, the old configuration goes on:\n{mistakes}"));
-            }
+            Err(error) => return Outcome::Refused(self.reloads.failed(&error.to_string())),
         };
         let old = self.current.read();
         let difference = compare(&mut new, &old, self.path);
         self.apply(&old, new);
-        self.reloads.with_label_values(&[SUCCESS]).inc();
-        self.successful.set(1);
-        self.succeeded_at.set(unix_seconds());
-        let changed = difference.changed.join(", ");
-        let kept = difference.kept.join(", ");
-        *waiting = difference.kept;
-        tracing::info!(changed, waiting_for_restart = kept, "reloaded the configuration");
-        let mut text =
-            if changed.is_empty() { "nothing has changed".to_owned() } else { format!("changed: {changed}") };
-        if !kept.is_empty() {
-            text += &format!("\nonly after a restart: {kept}");
-        }
-        Outcome::Done(text)
+        Outcome::Done(self.reloads.succeeded(difference))
     }
 
     /// Makes `new` the configuration that holds, and what was made by the old one's rules invalid.
@@ -155,30 +104,6 @@ impl Reloader {
         if other_checks {
             shared.settings.ask_recheck();
             shared.recheck.notify_one();
-        }
-    }
-}
-
-/// What differs between two configurations.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Difference {
-    /// Keys that hold at once.
-    changed: Vec<&'static str>,
-    /// Keys that keep their old value until a restart.
-    kept: Vec<&'static str>,
-}
-
-impl Difference {
-    fn change<T: PartialEq>(&mut self, key: &'static str, new: &T, old: &T) {
-        if new != old {
-            self.changed.push(key);
-        }
-    }
-
-    fn keep<T: PartialEq + Clone>(&mut self, key: &'static str, new: &mut T, old: &T) {
-        if new != old {
-            self.kept.push(key);
-            new.clone_from(old);
         }
     }
 }
@@ -278,10 +203,6 @@ fn compare(new: &mut Config, old: &Config, path: Path) -> Difference {
     difference
 }
 
-fn unix_seconds() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -294,7 +215,7 @@ mod tests {
         std::fs::write(&file, "").expect("a file");
         let flags = vec![("cache.miss_sample".to_owned(), "8".to_owned())];
         let source = ConfigSource { file: Some(file.clone()), flags };
-        let current = Current::new(source.read().expect("a configuration"));
+        let current = Current::new(Config::from(&source).expect("a configuration"));
         let levels = Arc::clone(levels);
         let set = Box::new(move |_: &str| {
             levels.fetch_add(1, Ordering::Relaxed);
@@ -326,7 +247,7 @@ mod tests {
         let Outcome::Done(text) = reloader.reload() else { panic!("refused") };
         assert_eq!(text, "changed: cache.ttl_max, log.level");
         assert!(reloader.status().waiting_for_restart.is_empty());
-        assert_eq!(reloader.reloads.with_label_values(&[SUCCESS]).get(), 3);
+        assert_eq!(reloader.reloads.counts().0, 3);
     }
 
     #[test]
@@ -344,7 +265,7 @@ mod tests {
         assert!(text.contains("cannot read the configuration"), "{text}");
         assert_eq!(reloader.current.read(), before);
         assert!(!reloader.status().last_reload_successful);
-        assert_eq!(reloader.reloads.with_label_values(&[FAILURE]).get(), 2);
+        assert_eq!(reloader.reloads.counts().1, 2);
         std::fs::write(&file, "").expect("a file");
         reloader.reload();
         assert!(reloader.status().last_reload_successful);

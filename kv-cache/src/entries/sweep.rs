@@ -18,11 +18,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use xps_core::flow::FlowKey;
 use xps_core::splice::{Splice, flag};
 use xps_runtime::control::{tai_ns, thread_cpu_ns};
-use xps_runtime::ended::{Ended, flow_key};
+use xps_runtime::ended::{Ended, client_address};
 use xps_runtime::grace;
-use xps_runtime::sockets::{self, Socket, SocketState};
 
-use crate::path::kernel::{Kernel, client_address};
+use crate::path::kernel::Kernel;
 use crate::server::credentials::Server;
 use crate::server::redis::{Connection, RedisError};
 use crate::shared::{Cache, Shared, count, lock, now_ms};
@@ -160,32 +159,6 @@ async fn server_clients(shared: &Shared, redis: &Server) -> Result<HashSet<Strin
 /// Whether a flow has an offset that somebody must go on translating.
 pub fn some_flow_needs_translation(kernel: &Kernel) -> bool {
     lock(&kernel.flows).needs_translation()
-}
-
-/// Resets the connections through the accelerated port that are still open, on both sides: without the programs neither
-/// would hear of the other again, and the server's half would look like a connection older than the next agent's hooks.
-pub fn reset_accelerated(kernel: &Kernel, plain_port: u16) {
-    let mut flows = HashSet::new();
-    let looked = lock(&kernel.flows).for_each(|key, flow| {
-        if flow.splice.has(flag::ACCELERATED) {
-            flows.insert(*key);
-        }
-    });
-    let sockets = match (looked, sockets::of_port(plain_port)) {
-        (Ok(()), Ok(sockets)) => sockets,
-        (looked, sockets) => {
-            tracing::warn!(flows = ?looked.err(), sockets = ?sockets.err(), "open connections cannot be reset");
-            return;
-        }
-    };
-    let open = |socket: &&Socket| !matches!(socket.state, SocketState::Listen | SocketState::TimeWait);
-    for socket in sockets.iter().filter(open) {
-        if flows.contains(&flow_key(socket.local, socket.remote))
-            && let Err(error) = sockets::destroy(socket)
-        {
-            tracing::warn!(client = %socket.remote, %error, "an open connection cannot be reset");
-        }
-    }
 }
 
 /// What is in the flow table.

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use kv_fastpath::abi::map;
 use kv_fastpath::handler::State as HandlerState;
-use xps_core::flow::FlowKey;
 use xps_runtime::control::{Control, State};
+use xps_runtime::devices::Hooks;
 use xps_runtime::ended::flow_key;
 use xps_runtime::flow_table::FlowTable;
 use xps_runtime::grace;
@@ -17,7 +17,7 @@ use xps_runtime::plan::Skipped;
 use xps_runtime::sockets::{self, Socket, SocketState};
 
 use crate::coherence::Cause;
-use crate::config::current::Current;
+use crate::config::Current;
 use crate::entries::store::{Buckets, Entries, SettingsMap, store_commands, store_users};
 use crate::server::commands::Commands;
 use crate::server::pulse::Pulse;
@@ -28,8 +28,8 @@ use crate::shared::{Place, Shared, lock};
 pub struct Kernel {
     /// The cache in the programs' maps.
     pub shared: Arc<Shared>,
-    /// The installation itself: hooks for new interfaces, maps. `None` once it was taken out of the stack.
-    pub installed: Mutex<Option<Installed>>,
+    /// The installation itself: hooks for new interfaces, maps.
+    pub hooks: Hooks,
     /// Whether the server is alive.
     pub pulse: Arc<Pulse>,
     /// Switches and lease.
@@ -38,8 +38,6 @@ pub struct Kernel {
     pub state: State,
     /// The flow table.
     pub flows: Mutex<FlowTable<HandlerState>>,
-    /// Interfaces that are not hooked, with their causes.
-    pub skipped: Mutex<Vec<Skipped>>,
 }
 
 impl Kernel {
@@ -73,8 +71,7 @@ impl Kernel {
             control,
             state: installed.state(),
             flows: Mutex::new(flows),
-            skipped: Mutex::new(skipped),
-            installed: Mutex::new(Some(installed)),
+            hooks: Hooks::of(installed, skipped),
         }))
     }
 }
@@ -112,41 +109,17 @@ impl Place for Kernel {
     }
 
     fn causes(&self) -> Vec<Cause> {
-        let skipped = lock(&self.skipped);
+        let skipped = lock(&self.hooks.skipped);
         let blind = skipped.iter().filter(|skipped| skipped.blind);
         blind.map(|skipped| Cause::Interface(skipped.name.clone(), skipped.cause.to_string())).collect()
     }
 
     fn store_commands(&self, commands: &Commands) -> Result<(), InstallError> {
-        lock(&self.installed).as_ref().map_or(Ok(()), |installed| store_commands(installed, commands))
+        lock(&self.hooks.installed).as_ref().map_or(Ok(()), |installed| store_commands(installed, commands))
     }
 
     fn store_users(&self, users: &Users) -> Result<(), InstallError> {
         let numbers = users.numbers(self.shared.secret);
-        lock(&self.installed).as_ref().map_or(Ok(()), |installed| store_users(installed, &numbers))
-    }
-}
-
-/// The client's address of a flow, as `CLIENT LIST` shows it.
-#[must_use]
-pub fn client_address(key: &FlowKey) -> SocketAddr {
-    let ip = std::net::Ipv6Addr::from(key.client);
-    let ip = ip.to_ipv4_mapped().map_or(std::net::IpAddr::V6(ip), std::net::IpAddr::V4);
-    SocketAddr::new(ip, key.client_port)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use xps_runtime::ended::flow_key;
-
-    #[test]
-    fn a_socket_and_its_flow_have_the_same_client() {
-        for (local, remote) in [("10.0.0.1:6379", "10.0.0.2:4000"), ("[fd00::1]:6379", "[fd00::2]:4000")] {
-            let (local, remote) = (local.parse().expect("an address"), remote.parse().expect("an address"));
-            let key = flow_key(local, remote);
-            assert_eq!(client_address(&key), remote);
-            assert_eq!(key.plain_port, 6379);
-        }
+        lock(&self.hooks.installed).as_ref().map_or(Ok(()), |installed| store_users(installed, &numbers))
     }
 }

@@ -22,7 +22,7 @@ use xps_runtime::install::InstallError;
 use xps_runtime::session::InProcess;
 
 use crate::coherence::Cause;
-use crate::config::current::Current;
+use crate::config::Current;
 use crate::entries::reports::{Miss, QUEUE, Reports};
 use crate::entries::store::{Buckets, Entries, EntryReader, SettingsMap};
 use crate::server::commands::Commands;

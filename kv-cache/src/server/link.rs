@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 use xps_runtime::link::{Accept, Dial, Stream};
 
-use crate::config::current::Current;
+use crate::config::Current;
 use crate::server::credentials::Server;
 use crate::shared::Shared;
 

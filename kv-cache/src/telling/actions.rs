@@ -2,17 +2,10 @@
 
 use std::sync::Arc;
 
+use xps_runtime::admin::Outcome;
+
 use crate::config::reload::Reloader;
 use crate::shared::Shared;
-
-/// What became of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is done; what there is to know about it.
-    Done(String),
-    /// It was not done, and why.
-    Refused(String),
-}
 
 /// What can be done.
 #[derive(Debug)]

@@ -1,28 +1,23 @@
 //! Status, metrics and health by HTTP, and what operators may do.
-//!
-//! - `listener`: on an address or a unix socket.
-//! - `guard`: who may act.
-
-mod guard;
-mod listener;
 
 use std::sync::Arc;
 
-use anyhow::Result;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::watch;
+use xps_runtime::admin;
+use xps_runtime::admin::address::Address;
+use xps_runtime::admin::guard::Guard;
+use xps_runtime::admin::listener::Listener;
 
-use crate::telling::actions::{Actions, Outcome};
-use crate::telling::address::Address;
+use crate::telling::OWNER;
+use crate::telling::actions::Actions;
 use crate::telling::report::Report;
 
 pub use crate::telling::client::status as ask;
-pub use guard::{Guard, HEADER, Refusal};
-pub use listener::{Listener, SocketFile, listen};
 
 /// What requests are answered from.
 struct Served {
@@ -40,8 +35,8 @@ pub async fn serve(
     address: Address,
     report: Arc<Report>,
     actions: Arc<Actions>,
-    mut stop: watch::Receiver<bool>,
-) -> Result<()> {
+    stop: watch::Receiver<bool>,
+) -> std::io::Result<()> {
     let routes = Router::new()
         .route("/status", get(status))
         .route("/metrics", get(metrics))
@@ -52,34 +47,16 @@ pub async fn serve(
         .route("/disable", post(disable))
         .route("/reload", post(reload))
         .route("/top", get(top))
-        .with_state(Arc::new(Served { guard: Guard::of(&address), report, actions }));
-    let stopped = async move {
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
-    match listener {
-        Listener::Tcp(listener) => axum::serve(listener, routes).with_graceful_shutdown(stopped).await?,
-        Listener::Unix(listener, _file) => {
-            axum::serve(listener, routes).with_graceful_shutdown(stopped).await?;
-        }
-    }
-    Ok(())
+        .with_state(Arc::new(Served { guard: Guard::of(OWNER, &address), report, actions }));
+    admin::serve(listener, routes, stop).await
 }
 
 async fn status(State(served): State<Arc<Served>>) -> Response {
-    // Reads maps: not for a thread that others wait for.
-    let status = tokio::task::spawn_blocking(move || serde_json::to_string(&served.report.status())).await;
-    match status {
-        Ok(Ok(json)) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
-        _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    admin::show(admin::JSON, move || serde_json::to_string(&served.report.status())).await
 }
 
 async fn metrics(State(served): State<Arc<Served>>) -> Response {
-    let text = tokio::task::spawn_blocking(move || served.report.metrics()).await;
-    match text {
-        Ok(Ok(text)) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
-        _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    admin::show(admin::METRICS, move || served.report.metrics()).await
 }
 
 async fn ready(State(served): State<Arc<Served>>) -> Response {
@@ -89,20 +66,24 @@ async fn ready(State(served): State<Arc<Served>>) -> Response {
     }
 }
 
-async fn flush(served: State<Arc<Served>>, headers: HeaderMap) -> Response {
-    act(served, &headers, Actions::flush).await
+async fn flush(State(served): State<Arc<Served>>, headers: HeaderMap) -> Response {
+    let actions = Arc::clone(&served.actions);
+    admin::act(&served.guard, &headers, move || actions.flush()).await
 }
 
-async fn enable(served: State<Arc<Served>>, headers: HeaderMap) -> Response {
-    act(served, &headers, Actions::enable).await
+async fn enable(State(served): State<Arc<Served>>, headers: HeaderMap) -> Response {
+    let actions = Arc::clone(&served.actions);
+    admin::act(&served.guard, &headers, move || actions.enable()).await
 }
 
-async fn disable(served: State<Arc<Served>>, headers: HeaderMap) -> Response {
-    act(served, &headers, Actions::disable).await
+async fn disable(State(served): State<Arc<Served>>, headers: HeaderMap) -> Response {
+    let actions = Arc::clone(&served.actions);
+    admin::act(&served.guard, &headers, move || actions.disable()).await
 }
 
-async fn reload(served: State<Arc<Served>>, headers: HeaderMap) -> Response {
-    act(served, &headers, Actions::reload).await
+async fn reload(State(served): State<Arc<Served>>, headers: HeaderMap) -> Response {
+    let actions = Arc::clone(&served.actions);
+    admin::act(&served.guard, &headers, move || actions.reload()).await
 }
 
 /// Shows keys, so it asks for as much as what acts.
@@ -116,22 +97,5 @@ async fn top(State(served): State<Arc<Served>>, headers: HeaderMap) -> Response 
         None => {
             (StatusCode::SERVICE_UNAVAILABLE, "counting takes longer than usual; ask again\n").into_response()
         }
-    }
-}
-
-/// Acts, if the request may.
-async fn act(
-    State(served): State<Arc<Served>>,
-    headers: &HeaderMap,
-    action: impl FnOnce(&Actions) -> Outcome + Send + 'static,
-) -> Response {
-    if let Err(refusal) = served.guard.check(headers) {
-        return refusal.into_response();
-    }
-    // May wait for locks that are held while maps are changed.
-    match tokio::task::spawn_blocking(move || action(&served.actions)).await {
-        Ok(Outcome::Done(text)) => format!("{text}\n").into_response(),
-        Ok(Outcome::Refused(text)) => (StatusCode::CONFLICT, format!("{text}\n")).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

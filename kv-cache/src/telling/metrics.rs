@@ -6,49 +6,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use prometheus::{Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 use xps_core::verdict::Reason;
+use xps_runtime::metrics::Page;
 
 use crate::entries::sweep::Census;
 use crate::entries::touch;
 use crate::shared::{Shared, lock};
-
-/// Names and values of one label.
-type Labelled<'a> = &'a [(&'a str, u64)];
-
-/// One answer.
-struct Page(Registry);
-
-impl Page {
-    fn counter(&self, name: &str, help: &str, value: u64) -> prometheus::Result<()> {
-        let counter = IntCounter::new(name, help)?;
-        counter.inc_by(value);
-        self.0.register(Box::new(counter))
-    }
-
-    fn counters(&self, name: &str, help: &str, label: &str, values: Labelled<'_>) -> prometheus::Result<()> {
-        let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
-        for (text, value) in values {
-            counters.with_label_values(&[text]).inc_by(*value);
-        }
-        self.0.register(Box::new(counters))
-    }
-
-    fn gauge(&self, name: &str, help: &str, value: f64) -> prometheus::Result<()> {
-        let gauge = Gauge::new(name, help)?;
-        gauge.set(value);
-        self.0.register(Box::new(gauge))
-    }
-
-    /// 1 for each of `which`.
-    fn states(&self, name: &str, help: &str, label: &str, which: &[&str]) -> prometheus::Result<()> {
-        let gauges = GaugeVec::new(Opts::new(name, help), &[label])?;
-        for text in which {
-            gauges.with_label_values(&[text]).set(1.0);
-        }
-        self.0.register(Box::new(gauges))
-    }
-}
 
 fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
@@ -59,15 +22,13 @@ fn read(counter: &AtomicU64) -> u64 {
 /// # Errors
 /// If two metrics contradict each other, which is a mistake of this program.
 pub fn text(shared: &Shared, counted: &[u64; Reason::COUNT], census: &Census) -> prometheus::Result<String> {
-    let page = Page(Registry::new());
+    let page = Page::default();
     requests(&page, counted)?;
     entries(&page, shared)?;
     agent(&page, shared)?;
     coherence(&page, shared, census)?;
     operations(&page, shared)?;
-    let mut text = Vec::new();
-    TextEncoder::new().encode(&page.0.gather(), &mut text)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    page.text()
 }
 
 fn requests(page: &Page, counted: &[u64; Reason::COUNT]) -> prometheus::Result<()> {

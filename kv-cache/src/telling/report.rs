@@ -16,7 +16,7 @@ use xps_runtime::relay::RelayCounts;
 use xps_runtime::session::SegmentCounts;
 
 use crate::coherence::Cause;
-use crate::config::current::Current;
+use crate::config::Current;
 use crate::config::reload::Reloader;
 use crate::entries::sweep::{Census, census};
 use crate::path::kernel::Kernel;
@@ -119,7 +119,7 @@ impl Report {
     ) -> prometheus::Result<Self> {
         let metrics = Metrics::new(Registry::new(), "kv-cache", env!("CARGO_PKG_VERSION"))?;
         metrics.set_path(&plan);
-        for collector in reloader.collectors() {
+        for collector in reloader.reloads().collectors() {
             metrics.registry().register(collector)?;
         }
         if let Source::Process(_, counts) = &*source {
@@ -181,7 +181,7 @@ impl Report {
             touches: shared.touches.state().describe(),
         };
         let Source::Kernel(kernel, _) = &*self.source else { return status };
-        let installed = lock(&kernel.installed);
+        let installed = lock(&kernel.hooks.installed);
         let Some(installed) = &*installed else { return status };
         let hooked = installed.devices().map(|(_, name)| Interface {
             name: name.to_owned(),
@@ -189,7 +189,7 @@ impl Report {
             cause: String::new(),
         });
         status.interfaces = hooked.collect();
-        status.interfaces.extend(lock(&kernel.skipped).iter().map(|skipped| Interface {
+        status.interfaces.extend(lock(&kernel.hooks.skipped).iter().map(|skipped| Interface {
             name: skipped.name.clone(),
             path: Path::User.label().to_owned(),
             cause: skipped.cause.to_string(),
@@ -219,7 +219,7 @@ impl Report {
         let counted = self.source.counters();
         self.metrics.set_segments(&counted, self.source.flows());
         if let Source::Kernel(kernel, _) = &*self.source
-            && let Some(installed) = &*lock(&kernel.installed)
+            && let Some(installed) = &*lock(&kernel.hooks.installed)
         {
             self.metrics.set_programs(&installed.runs());
         }

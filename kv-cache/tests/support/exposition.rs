@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Labels that any metric may have. None of them can have many values.
 const LABELS: &[&str] = &[
-    "abi", "cause", "le", "path", "program", "reason", "result", "service", "source", "state", "to",
-    "version",
+    "abi", "action", "cause", "le", "path", "program", "reason", "result", "rule", "service", "source",
+    "state", "status", "to", "version",
 ];
 
 /// Units that are not base ones, and words that belong into the type.

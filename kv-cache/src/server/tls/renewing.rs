@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::TlsError;
-use crate::config::current::Current;
+use crate::config::Current;
 use crate::shared::lock;
 
 /// How often files are looked at.

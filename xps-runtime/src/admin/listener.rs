@@ -7,11 +7,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::telling::address::Address;
+use super::address::Address;
 
 /// Only for whom the sidecar runs as.
 const MODE: u32 = 0o600;
@@ -41,25 +40,33 @@ impl Drop for SocketFile {
     }
 }
 
+/// Why nothing listens.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} for status and metrics; stop what listens there or set listen.admin")]
+pub struct ListenError {
+    address: Address,
+    source: io::Error,
+}
+
 /// Listens for the admin interface.
 ///
 /// # Errors
 /// If the address is in use or not of this machine; the error says what to do.
-pub async fn listen(address: &Address) -> Result<Listener> {
-    let failed = || {
-        format!(
-            "cannot listen on {address} for status and metrics; stop what listens there or set listen.admin"
-        )
-    };
-    match address {
-        Address::Tcp(address) => Ok(Listener::Tcp(TcpListener::bind(address).await.with_context(failed)?)),
+pub async fn listen(address: &Address) -> Result<Listener, ListenError> {
+    let listening = match address {
+        Address::Tcp(address) => TcpListener::bind(address).await.map(Listener::Tcp),
         Address::Unix(path) => {
             remove_stale(path);
-            let listener = bind(path).with_context(failed)?;
-            let inode = fs::metadata(path).with_context(failed)?.ino();
-            Ok(Listener::Unix(listener, SocketFile { path: path.clone(), inode }))
+            listen_at(path)
         }
-    }
+    };
+    listening.map_err(|source| ListenError { address: address.clone(), source })
+}
+
+fn listen_at(path: &Path) -> io::Result<Listener> {
+    let listener = bind(path)?;
+    let inode = fs::metadata(path)?.ino();
+    Ok(Listener::Unix(listener, SocketFile { path: path.to_owned(), inode }))
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {

@@ -12,7 +12,7 @@ const UNIX: &str = "unix:";
 const PATH_BYTES_MAX: usize = 107;
 
 /// What an address looks like, for messages.
-pub const EXPECTED: &str = "an address with port, such as 127.0.0.1:9180, or a unix socket with its whole path, such as unix:/run/kv-cache.sock";
+pub const EXPECTED: &str = "an address with port, such as 127.0.0.1:9180, or a unix socket with its whole path, such as unix:/run/sidecar.sock";
 
 /// An address of the admin interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,12 +69,11 @@ mod tests {
 
     #[test]
     fn addresses_are_read_and_written() {
-        for text in ["127.0.0.1:9180", "[::1]:9180", "unix:/run/kv-cache.sock"] {
+        for text in ["127.0.0.1:9180", "[::1]:9180", "unix:/run/sidecar.sock"] {
             assert_eq!(text.parse::<Address>().expect("an address").to_string(), text);
         }
         let long = format!("unix:/{}", "x".repeat(PATH_BYTES_MAX));
-        for text in ["", "9180", "localhost:9180", "unix:", "unix:kv-cache.sock", "/run/kv-cache.sock", &long]
-        {
+        for text in ["", "9180", "localhost:9180", "unix:", "unix:sidecar.sock", "/run/sidecar.sock", &long] {
             assert_eq!(text.parse::<Address>(), Err(EXPECTED), "{text}");
         }
     }

@@ -1,10 +1,8 @@
-//! Where the configuration comes from: read at the start, and again whenever the operator asks.
+//! Where a configuration comes from: read at the start, and again whenever the operator asks.
 
 use std::path::PathBuf;
 
-use xps_runtime::config::Mistakes;
-
-use crate::config::Config;
+use super::Mistakes;
 
 /// A file, the environment, and flags, in this order of rising precedence.
 #[derive(Clone, Debug, Default)]
@@ -32,11 +30,18 @@ pub enum SourceError {
 }
 
 impl ConfigSource {
-    /// Reads the configuration as it is now.
+    /// Reads the configuration as it is now. `read` is given the file's name and text, the environment, and the flags.
     ///
     /// # Errors
     /// If the file cannot be read, or all mistakes at once.
-    pub fn read(&self) -> Result<Config, SourceError> {
+    pub fn read_by<C>(
+        &self,
+        read: impl FnOnce(
+            Option<(&str, &str)>,
+            Vec<(String, String)>,
+            Vec<(String, String)>,
+        ) -> Result<C, Mistakes>,
+    ) -> Result<C, SourceError> {
         let text = match &self.file {
             None => None,
             Some(path) => match std::fs::read_to_string(path) {
@@ -49,6 +54,15 @@ impl ConfigSource {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let file = text.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
-        Ok(Config::read(file, environment, self.flags.clone())?)
+        Ok(read(file, environment, self.flags.clone())?)
     }
+}
+
+/// What a flag `--set` gives: `section.key=value`.
+///
+/// # Errors
+/// What it must be.
+pub fn assignment(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("it must have the form section.key=value")?;
+    Ok((key.to_owned(), value.to_owned()))
 }

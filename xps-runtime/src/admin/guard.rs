@@ -8,17 +8,21 @@
 
 use std::net::IpAddr;
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{self, HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::telling::address::Address;
-
-/// The header that is demanded. Its value is `1`.
-pub const HEADER: &str = "x-kv-cache";
+use super::Owner;
+use super::address::Address;
 
 /// What is asked of a request that acts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Guard {
+pub struct Guard {
+    owner: Owner,
+    place: Place,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
     /// The header: who can connect may act.
     Unix,
     /// The header, and the name of this machine.
@@ -30,12 +34,13 @@ pub enum Guard {
 impl Guard {
     /// For what listens on `address`.
     #[must_use]
-    pub fn of(address: &Address) -> Self {
-        match address {
-            Address::Unix(_) => Self::Unix,
-            Address::Tcp(tcp) if tcp.ip().to_canonical().is_loopback() => Self::Loopback,
-            Address::Tcp(_) => Self::Exposed(address.clone()),
-        }
+    pub fn of(owner: Owner, address: &Address) -> Self {
+        let place = match address {
+            Address::Unix(_) => Place::Unix,
+            Address::Tcp(tcp) if tcp.ip().to_canonical().is_loopback() => Place::Loopback,
+            Address::Tcp(_) => Place::Exposed(address.clone()),
+        };
+        Self { owner, place }
     }
 
     /// Whether a request with these headers may act.
@@ -43,21 +48,21 @@ impl Guard {
     /// # Errors
     /// What to answer if not.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        if let Self::Exposed(address) = self {
+        let Owner { name, header, default } = self.owner;
+        if let Place::Exposed(address) = &self.place {
             return Err(Refusal(format!(
                 "refused: others can reach {address}, so it only shows status, metrics and health; set listen.admin to a \
-                 loopback address (127.0.0.1:9180) or a unix socket (unix:/run/kv-cache.sock)\n"
+                 loopback address ({default}) or a unix socket (unix:/run/{name}.sock)\n"
             )));
         }
-        if headers.get(HEADER).is_none_or(|value| value != "1") {
-            return Err(Refusal(
-                "refused: the header \"X-Kv-Cache: 1\" is missing, which shows that no web page sent this; with curl: \
-                 -H 'X-Kv-Cache: 1'\n"
-                    .to_owned(),
-            ));
+        if headers.get(header).is_none_or(|value| value != "1") {
+            return Err(Refusal(format!(
+                "refused: the header \"{header}: 1\" is missing, which shows that no web page sent this; with curl: \
+                 -H '{header}: 1'\n"
+            )));
         }
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        if *self == Self::Loopback && !names_a_machine(host) {
+        let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        if self.place == Place::Loopback && !names_a_machine(host) {
             return Err(Refusal(
                 "refused: the header \"Host\" must be an address or localhost, which shows that no web page sent this\n"
                     .to_owned(),
@@ -91,6 +96,9 @@ impl IntoResponse for Refusal {
 mod tests {
     use super::*;
 
+    const HEADER: &str = "x-sidecar";
+    const OWNER: Owner = Owner { name: "sidecar", header: "X-Sidecar", default: "127.0.0.1:9180" };
+
     fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
         list.iter()
             .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")))
@@ -98,7 +106,7 @@ mod tests {
     }
 
     fn guard(address: &str) -> Guard {
-        Guard::of(&address.parse().expect("an address"))
+        Guard::of(OWNER, &address.parse().expect("an address"))
     }
 
     #[test]
@@ -125,16 +133,16 @@ mod tests {
             assert!(!names_a_machine(host), "{host}");
         }
         for (list, word) in [
-            (&[("host", "localhost")][..], "X-Kv-Cache"),
-            (&[("host", "localhost"), (HEADER, "yes")], "X-Kv-Cache"),
+            (&[("host", "localhost")][..], "X-Sidecar"),
+            (&[("host", "localhost"), (HEADER, "yes")], "X-Sidecar"),
             (&[("host", "evil.example:9180"), (HEADER, "1")], "Host"),
             (&[(HEADER, "1")], "Host"),
         ] {
             let Refusal(text) = loopback.check(&headers(list)).expect_err("refused");
             assert!(text.contains(word), "{list:?}: {text}");
         }
-        let unix = guard("unix:/run/kv-cache.sock");
-        assert_eq!(unix.check(&headers(&[("host", "kv-cache"), (HEADER, "1")])), Ok(()));
+        let unix = guard("unix:/run/sidecar.sock");
+        assert_eq!(unix.check(&headers(&[("host", "sidecar"), (HEADER, "1")])), Ok(()));
         assert!(unix.check(&headers(&[("host", "localhost")])).is_err());
     }
 }

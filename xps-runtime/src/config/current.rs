@@ -2,27 +2,25 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::config::Config;
-
 /// The configuration, for all tasks.
 #[derive(Debug)]
-pub struct Current(RwLock<Arc<Config>>);
+pub struct Current<C>(RwLock<Arc<C>>);
 
-impl Current {
+impl<C> Current<C> {
     /// Starts with a configuration.
     #[must_use]
-    pub fn new(config: Config) -> Arc<Self> {
+    pub fn new(config: C) -> Arc<Self> {
         Arc::new(Self(RwLock::new(Arc::new(config))))
     }
 
     /// What holds now. Whoever needs several values that belong together takes them from one reading.
     #[must_use]
-    pub fn read(&self) -> Arc<Config> {
+    pub fn read(&self) -> Arc<C> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// From now on another one holds.
-    pub fn swap(&self, config: Config) {
+    pub fn swap(&self, config: C) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 }

@@ -1,0 +1,122 @@
+//! The kernel path as the agent's tasks share it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
+
+use http_fastpath::abi::map;
+use http_fastpath::guard::State as HandlerState;
+use xps_core::abi::map::FLOWS;
+use xps_core::handler::REPLY_MAX;
+use xps_core::predicate::Predicate;
+use xps_runtime::control::{Control, State};
+use xps_runtime::devices::Hooks;
+use xps_runtime::flow_table::FlowTable;
+use xps_runtime::install::{InstallError, Installed, Service, Stats};
+use xps_runtime::plan::Plan;
+use xps_runtime::probe::chain;
+
+use crate::config::Config;
+use crate::config::reload::Judges;
+use crate::date;
+use crate::path::maps::Maps;
+use crate::policy::Policy;
+
+/// The kernel programs, as built with this agent.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("XPS_OBJECT"));
+
+/// Handles to an installation.
+pub struct Kernel {
+    /// The installation itself: hooks for new interfaces, maps.
+    pub hooks: Hooks,
+    /// Switches and lease.
+    pub control: Control,
+    /// What the programs count for the agent.
+    pub state: State,
+    /// Counters by reason.
+    pub stats: Mutex<Stats>,
+    /// The flow table.
+    pub flows: Mutex<FlowTable<HandlerState>>,
+    /// The handler's tables.
+    pub maps: Maps,
+    /// What the agent counts.
+    pub counts: Counts,
+    /// The operator lets everything pass.
+    pub disabled: AtomicBool,
+}
+
+/// What the agent counts.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Connections that were closed since a head took too long.
+    pub slow_heads: AtomicU64,
+    /// Connections that were closed since a body did not go on.
+    pub slow_bodies: AtomicU64,
+    /// Flows that were removed since their sockets were gone.
+    pub flows_collected: AtomicU64,
+    /// Clients that are blocked, as it was seen last.
+    pub blocked: AtomicU64,
+}
+
+/// Installs the programs with a policy. Nothing is accepted nor answered yet. Buckets, and all else that the programs know, are
+/// taken over from an agent that was killed.
+///
+/// # Errors
+/// What failed and what to do about it.
+pub fn install(config: &Config, policy: &Policy, plan: &Plan) -> Result<Arc<Kernel>, InstallError> {
+    let service = Service {
+        object: OBJECT,
+        pin_directory: config.pin_directory.clone(),
+        map_entries: vec![(FLOWS, config.flows_max), (map::LIMITS, config.limit_sets)],
+        // All tables are kept: heads that are half read know them, and the secret belongs to the buckets.
+        fresh_maps: Vec::new(),
+        predicates: vec![Predicate {
+            address: [0; 16],
+            prefix_bits: 0,
+            accelerated_port: config.accelerated_port,
+            plain_port: config.nginx.port(),
+        }],
+        flows_max: config.flows_max,
+        reply_bytes_max: REPLY_MAX as u32,
+    };
+    let mut maps = None;
+    let installed = Installed::install_with(plan, &service, |installed| {
+        let own = Maps::of(installed)?;
+        own.set_date(&date::of(date::now_s()));
+        own.set_sample(1);
+        own.publish(policy, config)?;
+        maps = Some(own);
+        Ok(())
+    })?;
+    if installed.taken_over() {
+        tracing::info!("took over the connections of an agent that was killed");
+    }
+    let entries = installed.shape(map::LIMITS)?.entries;
+    if entries != config.limit_sets {
+        tracing::warn!(
+            sets = entries,
+            "the table of buckets that was taken over has not the configured size; an orderly stop and a start change it"
+        );
+    }
+    // SAFETY: the object is built from the same source as this program, so the states are the same type; it consists of
+    // integers and arrays of them only.
+    let flows = unsafe { installed.flow_table::<HandlerState>()? };
+    let Some(maps) = maps else {
+        return Err(InstallError::Object("the tables were not prepared".to_owned()));
+    };
+    Ok(Arc::new(Kernel {
+        control: installed.control(),
+        state: installed.state(),
+        stats: Mutex::new(installed.stats()?),
+        flows: Mutex::new(flows),
+        maps,
+        counts: Counts::default(),
+        disabled: AtomicBool::new(false),
+        hooks: Hooks::of(installed, plan.skipped.clone()),
+    }))
+}
+
+impl Judges for Kernel {
+    fn replace(&self, policy: &Policy, config: &Config) -> Result<(), String> {
+        self.maps.publish(policy, config).map_err(|error| chain(&error))
+    }
+}

@@ -1,0 +1,182 @@
+//! Connections that have ended without a word leave the table (S10); those whose requests take too long are closed; blocks
+//! that are over are forgotten.
+//!
+//! Who sends a request byte by byte holds a connection of the server for as long as it likes. The programs see each segment but
+//! no time that passes, so it is the agent that looks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use http_fastpath::guard::{BEGUN_SHIFT, State as HandlerState};
+use http_fastpath::matching::flag as matching;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use xps_core::flow::{Flow, FlowKey};
+use xps_core::splice::flag;
+use xps_runtime::control::{monotonic_ns, thread_cpu_ns};
+use xps_runtime::ended::{Ended, flow_key};
+use xps_runtime::lock::lock;
+use xps_runtime::sockets::{self, Socket, SocketState};
+
+use crate::config::{Connections, Current};
+use crate::path::kernel::Kernel;
+
+/// Time between two looks, at least.
+const PERIOD: Duration = Duration::from_secs(1);
+/// How much longer than the CPU time of a look the time between two is.
+const SHARE: u32 = 50;
+/// How long a flow stays that the stack has closed: what the client still sends is answered from it.
+const CLOSED_STAYS: Duration = Duration::from_secs(10);
+
+/// Sweeps until `stop` turns true.
+pub async fn run(kernel: Arc<Kernel>, config: Arc<Current>, mut stop: watch::Receiver<bool>) {
+    let mut sweep = Sweep::default();
+    let mut ticks = interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut due = Instant::now();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        let start = Instant::now();
+        if start < due {
+            continue;
+        }
+        let config = config.read();
+        let cost = tokio::task::block_in_place(|| {
+            let before = thread_cpu_ns();
+            if let Err(error) = sweep.look(&kernel, &config.connections, config.nginx.port()) {
+                tracing::debug!(%error, "connections cannot be looked at now");
+            }
+            Duration::from_nanos(thread_cpu_ns().saturating_sub(before))
+        });
+        due = start + cost * SHARE;
+    }
+}
+
+/// Why connections were not looked at.
+#[derive(Debug, thiserror::Error)]
+enum SweepError {
+    #[error("the sockets cannot be listed: {0}")]
+    Sockets(std::io::Error),
+    #[error("a table cannot be read: {0}")]
+    Tables(#[from] aya::maps::MapError),
+}
+
+/// What a request is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    /// The rest of its head, which began then ([`http_fastpath::matching::Matching::begun`]).
+    Head { begun: u32 },
+    /// More of its body; the next byte has this number.
+    Body { next: u32 },
+}
+
+/// What was seen of a flow.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    waiting: Option<Waiting>,
+    closed: bool,
+    /// Since when it is so.
+    since: Instant,
+}
+
+/// What earlier looks have seen.
+#[derive(Debug, Default)]
+struct Sweep {
+    ended: Ended,
+    seen: HashMap<FlowKey, Seen>,
+}
+
+impl Sweep {
+    fn look(&mut self, kernel: &Kernel, limits: &Connections, plain_port: u16) -> Result<(), SweepError> {
+        let now_ns = monotonic_ns();
+        kernel.counts.blocked.store(kernel.maps.sweep_blocks(now_ns)?, Ordering::Relaxed);
+        // The flows first: one that is opened in between has a socket when these are listed.
+        let mut keys = Vec::new();
+        let mut slow = Vec::new();
+        let now = Instant::now();
+        let mut seen = HashMap::new();
+        lock(&kernel.flows).for_each(|key, flow| {
+            keys.push(*key);
+            let one = self.judge(key, flow, now);
+            if let Some(waiting) = one.waiting.filter(|waiting| one.is_slow(*waiting, limits, now, now_ns)) {
+                slow.push((*key, waiting));
+            }
+            seen.insert(*key, one);
+        })?;
+        self.seen = seen;
+        close(kernel, &slow, plain_port).map_err(SweepError::Sockets)?;
+        let gone = self.ended.look(&keys, plain_port).map_err(SweepError::Sockets)?;
+        for key in gone {
+            let stays = self
+                .seen
+                .get(&key)
+                .is_some_and(|seen| seen.closed && now.duration_since(seen.since) < CLOSED_STAYS);
+            if !stays && !self.ended.waits(&key) && lock(&kernel.flows).remove(&key)? {
+                kernel.counts.flows_collected.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&self, key: &FlowKey, flow: &Flow<HandlerState>, now: Instant) -> Seen {
+        let (waiting, closed) = (waiting(flow), flow.splice.has(flag::CLOSED));
+        let before = self.seen.get(key).filter(|seen| seen.waiting == waiting && seen.closed == closed);
+        Seen { waiting, closed, since: before.map_or(now, |seen| seen.since) }
+    }
+}
+
+impl Seen {
+    /// Whether it has taken too long. A flow's state may have been changed while it was copied, so one look is not enough.
+    fn is_slow(&self, waiting: Waiting, limits: &Connections, now: Instant, now_ns: u64) -> bool {
+        let seen = now.duration_since(self.since);
+        match waiting {
+            Waiting::Head { begun } => {
+                let age = ((now_ns >> BEGUN_SHIFT) as u32).wrapping_sub(begun);
+                let age = Duration::from_nanos(u64::from(age) << BEGUN_SHIFT);
+                seen >= PERIOD / 2 && age > limits.header_timeout
+            }
+            Waiting::Body { .. } => seen > limits.body_timeout,
+        }
+    }
+}
+
+/// What the client of a flow lets its server wait for.
+fn waiting(flow: &Flow<HandlerState>) -> Option<Waiting> {
+    let over = flag::CLOSED | flag::RESET | flag::CLIENT_FIN | flag::SERVER_FIN;
+    let unread = flag::CLIENT_OPAQUE | flag::SERVER_OPAQUE;
+    let splice = &flow.splice;
+    if splice.flags & (over | unread) != 0 || !splice.has(flag::ACCELERATED) {
+        return None;
+    }
+    if flow.handler.matching.has(matching::IN_HEAD) {
+        return Some(Waiting::Head { begun: flow.handler.matching.begun });
+    }
+    // Where the server takes nothing now, it is not the client that is slow.
+    let in_body = !flow.handler.request.at_boundary() && flow.handler.request.refusal().is_none();
+    (in_body && splice.server_window != 0).then_some(Waiting::Body { next: splice.client_next })
+}
+
+/// Closes the server's sockets of flows: both sides see a reset.
+fn close(kernel: &Kernel, slow: &[(FlowKey, Waiting)], plain_port: u16) -> std::io::Result<()> {
+    if slow.is_empty() {
+        return Ok(());
+    }
+    let slow: HashMap<_, _> = slow.iter().copied().collect();
+    let open = |socket: &&Socket| !matches!(socket.state, SocketState::Listen | SocketState::TimeWait);
+    for socket in sockets::of_port(plain_port)?.iter().filter(open) {
+        let Some(waiting) = slow.get(&flow_key(socket.local, socket.remote)) else { continue };
+        if sockets::destroy(socket)? {
+            let counter = match waiting {
+                Waiting::Head { .. } => &kernel.counts.slow_heads,
+                Waiting::Body { .. } => &kernel.counts.slow_bodies,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    Ok(())
+}

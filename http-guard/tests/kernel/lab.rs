@@ -1,0 +1,232 @@
+//! The network, Nginx and http-guard of one test. All of it is removed when it is dropped, also on a panic.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use http_guard::telling::OWNER;
+use http_guard::telling::offenders::View;
+use http_guard::telling::status::Status;
+use xps_runtime::admin::address::Address;
+
+use crate::client::Client;
+use crate::namespace::{BpfMount, Namespace, Place, remove_leftovers};
+use crate::process::Process;
+use crate::{PATIENCE, kernel_tests};
+
+/// Nginx's own port.
+pub(crate) const PLAIN: u16 = 80;
+/// The port through XPS.
+pub(crate) const ACCELERATED: u16 = 8080;
+/// The server's address.
+pub(crate) const SERVER_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 79, 0, 1));
+/// The client's address.
+pub(crate) const CLIENT_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 79, 0, 2));
+/// The server's address.
+pub(crate) const SERVER_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x79, 0, 0, 0, 0, 0, 1));
+/// The client's address.
+pub(crate) const CLIENT_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x79, 0, 0, 0, 0, 0, 2));
+
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9181);
+
+/// What Nginx serves.
+pub(crate) const PAGE: &str = "served by Nginx\n";
+
+/// Tests of one program share two processors: one at a time.
+static SERIAL: Mutex<()> = Mutex::new(());
+
+/// All that a test needs. Fields are dropped in order: programs, namespaces, mount, folder.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    sidecar: Option<Process>,
+    _nginx: Process,
+    server: Namespace,
+    client: Namespace,
+    bpf: BpfMount,
+    folder: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Lab {
+    /// Makes everything, with http-guard's configuration file, runs `test` in it, and checks that an orderly stop leaves
+    /// nothing. Does nothing if kernel tests are not wanted.
+    pub(crate) fn run(file: &str, test: impl FnOnce(&mut Self) -> Result<()>) {
+        if !kernel_tests() {
+            return;
+        }
+        let mut lab = Self::create(file).expect("the test network");
+        if let Err(error) = test(&mut lab) {
+            let status = lab.status().map_or_else(|error| format!("{error:#}"), |status| status.to_string());
+            let words = lab.sidecar.as_ref().map(Process::words).unwrap_or_default();
+            panic!("{error:?}\n\nstatus:\n{status}\nhttp-guard's words:\n{words}\n{}", lab._nginx.words());
+        }
+        lab.finish().expect("an end without remains");
+    }
+
+    fn create(file: &str) -> Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let turn = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
+        remove_leftovers();
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = tempfile::tempdir()?;
+        let bpf = BpfMount::create(folder.path().join("bpf"))?;
+        let server = Namespace::create(&format!("{number}-server"))?;
+        let client = Namespace::create(&format!("{number}-client"))?;
+        server.ip(&[
+            "link",
+            "add",
+            "veth0",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "veth0",
+            "netns",
+            client.name(),
+        ])?;
+        for (end, v4, v6) in [(&server, SERVER_V4, SERVER_V6), (&client, CLIENT_V4, CLIENT_V6)] {
+            end.ip(&["address", "add", &format!("{v4}/30"), "dev", "veth0"])?;
+            // Without "nodad" the address is not usable for the first second.
+            end.ip(&["address", "add", &format!("{v6}/64"), "dev", "veth0", "nodad"])?;
+            end.ip(&["link", "set", "veth0", "up"])?;
+        }
+        let nginx = start_nginx(&folder, server.place())?;
+        let mut lab = Self { sidecar: None, _nginx: nginx, server, client, bpf, folder, _turn: turn };
+        lab.write_file(file)?;
+        lab.start_sidecar()?;
+        Ok(lab)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("http-guard.toml")
+    }
+
+    /// Changes http-guard's configuration file.
+    pub(crate) fn write_file(&self, text: &str) -> Result<()> {
+        Ok(std::fs::write(self.file(), text)?)
+    }
+
+    /// Writes another file beside it.
+    pub(crate) fn write_beside(&self, name: &str, text: &str) -> Result<()> {
+        Ok(std::fs::write(self.folder.path().join(name), text)?)
+    }
+
+    /// Starts http-guard and waits until it serves on the kernel path.
+    pub(crate) fn start_sidecar(&mut self) -> Result<()> {
+        let pins = format!("path.pin_directory={}", self.pins().display());
+        let mut command = self.server.place().command(env!("CARGO_BIN_EXE_http-guard"));
+        command.arg("run").arg("--config").arg(self.file());
+        for setting in ["path.mode=kernel", "lease.drain_timeout=5s", &pins] {
+            command.args(["--set", setting]);
+        }
+        let mut sidecar = Process::start(&mut command, self.folder.path(), "http-guard")?;
+        let place = self.server.place();
+        sidecar.until(PATIENCE, || place.run(ask).ok().filter(|status| status.path == "kernel"))?;
+        self.sidecar = Some(sidecar);
+        Ok(())
+    }
+
+    /// Kills http-guard (SIGKILL).
+    pub(crate) fn kill_sidecar(&mut self) -> Result<()> {
+        self.sidecar.take().context("no http-guard runs")?.kill()
+    }
+
+    /// Asks http-guard to stop (SIGTERM), waits for that, and checks that it took everything out of the stack.
+    pub(crate) fn stop_sidecar(&mut self) -> Result<()> {
+        let mut sidecar = self.sidecar.take().context("no http-guard runs")?;
+        sidecar.terminate();
+        let status = sidecar.wait(Duration::from_secs(9))?;
+        ensure!(status.success(), "http-guard ended with {status}:\n{}", sidecar.words());
+        let pins: Vec<_> = std::fs::read_dir(self.pins()).into_iter().flatten().flatten().collect();
+        ensure!(pins.is_empty(), "still pinned: {pins:?}");
+        Ok(())
+    }
+
+    fn pins(&self) -> PathBuf {
+        self.bpf.path().join("http-guard")
+    }
+
+    /// Stops everything in order and checks that nothing is left.
+    fn finish(mut self) -> Result<()> {
+        if self.sidecar.is_some() {
+            self.stop_sidecar().context("the stop at the test's end")?;
+        }
+        // Nginx goes on without it.
+        let response = self.connect(SERVER_V4, PLAIN)?.get("/index.html")?;
+        ensure!(response.body == PAGE, "{response:?}");
+        let names = [&self.server, &self.client].map(|namespace| namespace.name().to_owned());
+        drop(self);
+        for name in names {
+            ensure!(Namespace::is_gone(&name), "the namespace {name} is still there");
+        }
+        Ok(())
+    }
+
+    /// A connection from the client's namespace.
+    pub(crate) fn connect(&self, server: IpAddr, port: u16) -> Result<Client> {
+        Client::connect(self.client.place(), SocketAddr::new(server, port))
+    }
+
+    /// A connection from the client's namespace through XPS, by IPv4.
+    pub(crate) fn client(&self) -> Result<Client> {
+        self.connect(SERVER_V4, ACCELERATED)
+    }
+
+    /// What http-guard says of itself.
+    pub(crate) fn status(&self) -> Result<Status> {
+        self.server.place().run(ask)
+    }
+
+    /// Who was refused most.
+    pub(crate) fn top(&self) -> Result<View> {
+        let address = Address::from(ADMIN);
+        self.server.place().run(|| Ok(OWNER.get_as(&address, "/top", |text| serde_json::from_str(text))?))
+    }
+
+    /// Asks http-guard to do something, as `http-guard reload` and the like do.
+    pub(crate) fn act(&self, action: &str) -> Result<String> {
+        self.server.place().run(|| Ok(OWNER.act(&ADMIN.into(), action)?))
+    }
+
+    /// What http-guard tells Prometheus.
+    pub(crate) fn metrics(&self) -> Result<String> {
+        self.server.place().run(|| Ok(OWNER.get(&ADMIN.into(), "/metrics")?))
+    }
+
+    /// Nginx's access log: the client's address and the request line of each.
+    pub(crate) fn access_log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.folder.path().join("access.log"))?)
+    }
+}
+
+fn ask() -> Result<Status> {
+    Ok(OWNER.get_as(&ADMIN.into(), "/status", |text| serde_json::from_str(text))?)
+}
+
+fn start_nginx(folder: &tempfile::TempDir, place: &Place) -> Result<Process> {
+    let path = folder.path().display();
+    let www = folder.path().join("www");
+    std::fs::create_dir(&www)?;
+    std::fs::write(www.join("index.html"), PAGE)?;
+    let configuration = format!(
+        "daemon off; master_process off; pid {path}/nginx.pid; error_log stderr;\n\
+         events {{ worker_connections 256; }}\n\
+         http {{\n\
+         log_format own '$remote_addr $request $status'; access_log {path}/access.log own;\n\
+         client_body_temp_path {path}/body; proxy_temp_path {path}/proxy; fastcgi_temp_path {path}/fastcgi;\n\
+         uwsgi_temp_path {path}/uwsgi; scgi_temp_path {path}/scgi;\n\
+         server {{ listen {PLAIN}; listen [::]:{PLAIN}; root {path}/www; }}\n\
+         }}\n"
+    );
+    let file = folder.path().join("nginx.conf");
+    std::fs::write(&file, configuration)?;
+    let mut command = place.command("/usr/sbin/nginx");
+    command.arg("-p").arg(folder.path()).arg("-c").arg(&file);
+    let mut nginx = Process::start(&mut command, folder.path(), "nginx")?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PLAIN));
+    nginx.until(PATIENCE, || Client::connect(place, address).ok())?;
+    Ok(nginx)
+}

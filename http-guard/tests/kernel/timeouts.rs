@@ -1,0 +1,67 @@
+//! Clients that are slow, too many, or do not heed their refusals.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+
+use crate::lab::{Lab, SERVER_V4};
+use crate::until;
+
+#[test]
+fn slow_heads_and_bodies_are_closed() {
+    let file = "[connections]\nheader_timeout = \"1s\"\nbody_timeout = \"1s\"\n";
+    Lab::run(file, |lab| {
+        for (start, counter) in [
+            ("GET /index.html HT", "slow_heads"),
+            ("POST /index.html HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhello", "slow_bodies"),
+        ] {
+            let begun = Instant::now();
+            let mut slow = lab.client()?;
+            slow.send(start)?;
+            // Nginx may answer a request whose body is still to come.
+            let _ = slow.last_response(Duration::from_secs(10));
+            ensure!(begun.elapsed() > Duration::from_millis(900), "{counter}: closed too early");
+            until(counter, || Ok((lab.status()?.agent[counter] == 1).then_some(())))?;
+        }
+        let mut fast = lab.client()?;
+        ensure!(fast.get("/index.html")?.status == 200, "others go on");
+        std::thread::sleep(Duration::from_secs(3));
+        ensure!(fast.get("/index.html")?.status == 200, "who asks for nothing is not slow");
+        Ok(())
+    });
+}
+
+#[test]
+fn who_does_not_heed_refusals_is_blocked_for_a_time() {
+    let file = r#"
+        [[rule]]
+        name = "limited"
+        action = "limit"
+        rate = "1/min"
+        block_after = "2/min"
+        block_time = "3s"
+    "#;
+    Lab::run(file, |lab| {
+        let mut fast = lab.client()?;
+        ensure!(fast.get("/index.html")?.status == 200, "the first one passes");
+        for _ in 0..2 {
+            ensure!(fast.get("/index.html")?.status == 429, "refused");
+        }
+        ensure!(fast.get("/index.html").is_err(), "blocked: the connection ends");
+        until("a block", || Ok((lab.status()?.blocked_clients == 1).then_some(())))?;
+        until("its end", || Ok((lab.status()?.blocked_clients == 0).then_some(())))?;
+        lab.client().map(drop)
+    });
+}
+
+#[test]
+fn flows_leave_the_table() {
+    let file = "[[rule]]\nname = \"closed\"\npath = \"/closed\"\naction = \"close\"\n";
+    Lab::run(file, |lab| {
+        for path in ["/index.html", "/closed", "/index.html", "/closed"] {
+            let mut fast = lab.connect(SERVER_V4, 8080)?;
+            let _ = fast.get(path);
+        }
+        until("an empty table", || Ok((lab.status()?.connections == 0).then_some(())))
+    });
+}
