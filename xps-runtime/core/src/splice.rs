@@ -722,8 +722,21 @@ impl Splice {
     #[inline(always)]
     #[must_use]
     pub const fn finished(&self) -> bool {
+        !self.has(flag::SERVER_FIRST) && self.done()
+    }
+
+    /// The same where the server was the first. Its socket goes through TIME_WAIT, and acknowledges the client's FIN again if
+    /// that comes again; but if both sides count alike, that needs the ports only, which the handshake's mark tells.
+    #[inline(always)]
+    #[must_use]
+    pub const fn finished_by_server(&self) -> bool {
+        self.has(flag::SERVER_FIRST) && !self.has_offset() && self.done()
+    }
+
+    #[inline(always)]
+    const fn done(&self) -> bool {
         self.flags & (flag::CLIENT_FIN | flag::SERVER_FIN) == (flag::CLIENT_FIN | flag::SERVER_FIN)
-            && !self.has(flag::SERVER_FIRST)
+            && self.has(flag::COMPLETE)
             && self.server_ack == self.client_next.wrapping_sub(self.consumed)
             && self.client_ack == self.server_next.wrapping_add(self.injected)
     }

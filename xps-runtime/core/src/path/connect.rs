@@ -281,6 +281,27 @@ pub(crate) fn refused<H: Handler, K: Stack<H>>(
     mark.tag == tag && mark.flags & handshake::ACCELERATED != 0 && tcp.segment.seq == expected
 }
 
+/// Whether a client's FIN without a flow is one that has come before: the server closed first, and the acknowledgement with
+/// which its flow went was lost. The server's socket in TIME_WAIT has it again.
+#[inline(always)]
+pub(crate) fn late<H: Handler, K: Stack<H>>(
+    stack: &K,
+    tcp: &Tcp,
+    control: &Control,
+    scratch: *mut Scratch<H::Scratch>,
+) -> bool {
+    let expected = tcp_flag::FIN | tcp_flag::ACK;
+    if tcp.segment.flags & (expected | tcp_flag::RST) != expected {
+        return false;
+    }
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let tag = handshake::tag(control.secret, unsafe { &(*scratch).key });
+    let Some(mark) = stack.mark(handshake::slot(tag)) else { return false };
+    // SAFETY: copied once, then only the copy is used.
+    let mark = unsafe { *mark };
+    mark.tag == tag && mark.flags & handshake::ACCELERATED != 0
+}
+
 /// Forgets a flow whose connection has ended. Whether it is gone: not while another CPU reads it or the handler holds
 /// something.
 #[inline(always)]

@@ -73,7 +73,10 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
         None => match connect::first_ack(stack, handler, tcp, layout.v6, role, control, scratch) {
             Some(flow) => flow,
             None => {
-                if role == Role::Accelerated && connect::refused(stack, tcp, control, scratch) {
+                if role == Role::Accelerated
+                    && (connect::refused(stack, tcp, control, scratch)
+                        || connect::late(stack, tcp, control, scratch))
+                {
                     return Some(connect::rewrite(stack, layout, tcp, predicate));
                 }
                 if role == Role::Plain && tcp.segment.payload != 0 {
