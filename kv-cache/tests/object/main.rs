@@ -134,7 +134,7 @@ fn layouts() -> Vec<(&'static str, (usize, Fields))> {
         (
             "Mark",
             layout!(Mark: tag, client_isn, server_isn, mss, client_shift, server_shift, flags, server_tsval,
-            server_window, padding),
+            server_window, born),
         ),
         (
             "Settings",

@@ -8,7 +8,7 @@ use crate::flow::FlowKey;
 use crate::siphash;
 
 /// Number of marks; a power of two.
-pub const MARKS: u32 = 1 << 14;
+pub const MARKS: u32 = 1 << 16;
 
 /// A connection being opened.
 #[repr(C)]
@@ -32,8 +32,34 @@ pub struct Mark {
     pub server_tsval: u32,
     /// The server's window in its SYN-ACK, as it will stand in the header of its next segments.
     pub server_window: u16,
-    /// Zero.
-    pub padding: u16,
+    /// When its SYN came: `CLOCK_MONOTONIC` in units of 2^[`BORN_SHIFT`] ns, about a minute before it wraps.
+    pub born: u16,
+}
+
+/// Units of [`Mark::born`] in nanoseconds, as a power of two.
+pub const BORN_SHIFT: u32 = 20;
+
+impl Mark {
+    /// No connection.
+    pub const NONE: Self = Self {
+        tag: 0,
+        client_isn: 0,
+        server_isn: 0,
+        mss: 0,
+        client_shift: 0,
+        server_shift: 0,
+        flags: 0,
+        server_tsval: 0,
+        server_window: 0,
+        born: 0,
+    };
+
+    /// How old it is; one that was never used is older than all.
+    #[inline(always)]
+    #[must_use]
+    pub const fn age(&self, now: u16) -> u32 {
+        if self.tag == 0 { u32::MAX } else { now.wrapping_sub(self.born) as u32 }
+    }
 }
 
 /// The connection goes through the accelerated port.
@@ -56,9 +82,17 @@ pub fn tag(secret: [u64; 2], key: &FlowKey) -> u64 {
     siphash::of_words(secret, key.words()) | 1 << 63
 }
 
-/// The mark's place in the table.
+/// The mark's first place in the table.
 #[inline(always)]
 #[must_use]
 pub const fn slot(tag: u64) -> u32 {
     tag as u32 & (MARKS - 1)
+}
+
+/// Its second one. Of the two it takes the older one's: so a mark is lost only if two others of the same places come before the
+/// handshake is over.
+#[inline(always)]
+#[must_use]
+pub const fn other_slot(tag: u64) -> u32 {
+    slot(tag) ^ 1
 }

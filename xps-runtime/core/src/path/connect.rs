@@ -74,7 +74,8 @@ pub(crate) fn syn<H: Handler, K: Stack<H>>(
         return left(Reason::NotSpliceable);
     }
     let tag = handshake::tag(control.secret, key);
-    if let Some(mark) = stack.mark(handshake::slot(tag)) {
+    let born = (stack.now_ns() >> handshake::BORN_SHIFT) as u16;
+    if let Some(mark) = place(stack, tag, born) {
         let mut flags = if accelerated { handshake::ACCELERATED } else { 0 };
         if options.timestamps {
             flags |= handshake::CLIENT_TIMESTAMPS;
@@ -104,11 +105,40 @@ pub(crate) fn syn<H: Handler, K: Stack<H>>(
                 flags,
                 server_tsval: 0,
                 server_window: 0,
-                padding: 0,
+                born,
             };
         }
     }
     if accelerated { rewrite(stack, layout, tcp, predicate) } else { Action::Next }
+}
+
+/// The mark of a connection.
+#[inline(always)]
+fn find<H: Handler, K: Stack<H>>(stack: &K, tag: u64) -> Option<*mut Mark> {
+    let first = stack.mark(handshake::slot(tag))?;
+    // SAFETY: plain data that any CPU may overwrite: who reads more looks at the tag again.
+    if unsafe { (*first).tag } == tag {
+        return Some(first);
+    }
+    let second = stack.mark(handshake::other_slot(tag))?;
+    // SAFETY: likewise.
+    if unsafe { (*second).tag } == tag { Some(second) } else { None }
+}
+
+/// Where the mark of a connection that is opened at `born` goes: where it is, or else in the older one of its two places.
+#[inline(always)]
+fn place<H: Handler, K: Stack<H>>(stack: &K, tag: u64, born: u16) -> Option<*mut Mark> {
+    let first = stack.mark(handshake::slot(tag))?;
+    let second = stack.mark(handshake::other_slot(tag))?;
+    // SAFETY: as in `find`.
+    let (one, two) = unsafe { (&*first, &*second) };
+    if one.tag == tag {
+        return Some(first);
+    }
+    if two.tag == tag {
+        return Some(second);
+    }
+    Some(if one.age(born) >= two.age(born) { first } else { second })
 }
 
 /// To the plain port, with the numbers as they are.
@@ -138,12 +168,9 @@ pub(crate) fn answered<H: Handler, K: Stack<H>>(
     // SAFETY: the scratch value is this CPU's own while the program runs.
     let key = unsafe { &(*scratch).key };
     let tag = handshake::tag(control.secret, key);
-    let Some(mark) = stack.mark(handshake::slot(tag)) else { return Action::Next };
+    let Some(mark) = find(stack, tag) else { return Action::Next };
     // SAFETY: plain data; what is read is checked at the first ACK.
     let mark = unsafe { &mut *mark };
-    if mark.tag != tag {
-        return Action::Next;
-    }
     if tcp.segment.flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN | tcp_flag::ACK {
         mark.flags &= !handshake::TIMESTAMPS;
         let found = options(stack, layout, tcp, scratch);
@@ -193,9 +220,11 @@ pub(crate) fn first_ack<H: Handler, K: Stack<H>>(
     }
     let accelerated = role == Role::Accelerated;
     let tag = handshake::tag(control.secret, key);
-    let mark = stack.mark(handshake::slot(tag))?;
-    // SAFETY: copied once, then only the copy is used.
-    let mark = unsafe { *mark };
+    let mark = match find(stack, tag) {
+        // SAFETY: copied once, then only the copy is used.
+        Some(mark) => unsafe { *mark },
+        None => Mark::NONE,
+    };
     let seen = mark.tag == tag
         && mark.flags & handshake::ANSWERED != 0
         && (mark.flags & handshake::ACCELERATED != 0) == accelerated
@@ -248,7 +277,7 @@ pub(crate) fn early<H: Handler, K: Stack<H>>(
     let segment = &tcp.segment;
     // SAFETY: the scratch value is this CPU's own while the program runs.
     let tag = handshake::tag(control.secret, unsafe { &(*scratch).key });
-    let Some(mark) = stack.mark(handshake::slot(tag)) else { return false };
+    let Some(mark) = find(stack, tag) else { return false };
     // SAFETY: copied once, then only the copy is used.
     let mark = unsafe { *mark };
     let answered = handshake::ACCELERATED | handshake::ANSWERED;
@@ -273,7 +302,7 @@ pub(crate) fn refused<H: Handler, K: Stack<H>>(
     }
     // SAFETY: the scratch value is this CPU's own while the program runs.
     let tag = handshake::tag(control.secret, unsafe { &(*scratch).key });
-    let Some(mark) = stack.mark(handshake::slot(tag)) else { return false };
+    let Some(mark) = find(stack, tag) else { return false };
     // SAFETY: copied once, then only the copy is used.
     let mark = unsafe { *mark };
     let expected =
@@ -296,7 +325,7 @@ pub(crate) fn late<H: Handler, K: Stack<H>>(
     }
     // SAFETY: the scratch value is this CPU's own while the program runs.
     let tag = handshake::tag(control.secret, unsafe { &(*scratch).key });
-    let Some(mark) = stack.mark(handshake::slot(tag)) else { return false };
+    let Some(mark) = find(stack, tag) else { return false };
     // SAFETY: copied once, then only the copy is used.
     let mark = unsafe { *mark };
     mark.tag == tag && mark.flags & handshake::ACCELERATED != 0
