@@ -37,6 +37,8 @@ use std::process::Command;
 use std::time::Duration;
 
 const SERVER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// The server's second one.
+const OTHER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 4);
 /// The first is the one that connections have unless they ask for the other.
 const CLIENT_ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 77, 0, 2), Ipv4Addr::new(10, 77, 0, 3)];
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -107,6 +109,14 @@ impl<S> Lab<S> {
         SocketAddr::new(IpAddr::V4(address), port)
     }
 
+    /// The same under another address of the server. A client that uses one of its ports for both, the plain and the accelerated
+    /// port, uses it for two connections to the same socket of the server (the stack translates one to the other), which
+    /// refuses the second for a minute after the first (RFC 7323, section 5.3). Of two addresses that cannot happen.
+    pub(crate) fn other_address(&self, port: u16) -> SocketAddr {
+        let address = if self.has_namespaces() { OTHER_ADDRESS } else { Ipv4Addr::LOCALHOST };
+        SocketAddr::new(IpAddr::V4(address), port)
+    }
+
     /// Addresses that clients can have. The first is the one they have unless they ask for the other.
     pub(crate) fn client_addresses(&self) -> [Ipv4Addr; 2] {
         if self.has_namespaces() {
@@ -148,9 +158,10 @@ impl Network {
             "netns",
             client.name(),
         ])?;
-        for (namespace, v4, v6) in
-            [(&server, &[SERVER_ADDRESS][..], "fd00:77::1/64"), (&client, &CLIENT_ADDRESSES, "fd00:77::2/64")]
-        {
+        for (namespace, v4, v6) in [
+            (&server, &[SERVER_ADDRESS, OTHER_ADDRESS][..], "fd00:77::1/64"),
+            (&client, &CLIENT_ADDRESSES, "fd00:77::2/64"),
+        ] {
             for v4 in v4 {
                 namespace.ip(&["address", "add", &format!("{v4}/29"), "dev", "veth0"])?;
             }

@@ -32,7 +32,7 @@ pub(crate) fn measure(run: &Run<'_>) -> Result<Report> {
         "Nginx on {} (plain) and {} (with rules), http-guard on {} (accelerated)",
         lab.address(lab.ports().plain),
         lab.address(lab.guarded_port()),
-        lab.address(lab.ports().accelerated)
+        lab.other_address(lab.ports().accelerated)
     );
     let start = |mode| Sidecar::http_guard(&lab, run.program, mode, &rules);
     let mut rows: Vec<Row> = run.workloads.iter().map(|workload| Row::new(workload.name)).collect();

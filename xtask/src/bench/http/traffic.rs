@@ -78,12 +78,12 @@ impl Requests<'_> {
 
     fn address(&self) -> SocketAddr {
         let ports = self.lab.ports();
-        self.lab.address(match self.server {
-            Server::Nginx if self.workload.guarded => self.lab.guarded_port(),
-            Server::Nginx => ports.plain,
-            Server::Haproxy => ports.relay,
-            Server::HttpGuard(_) => ports.accelerated,
-        })
+        match self.server {
+            Server::Nginx if self.workload.guarded => self.lab.address(self.lab.guarded_port()),
+            Server::Nginx => self.lab.address(ports.plain),
+            Server::Haproxy => self.lab.address(ports.relay),
+            Server::HttpGuard(_) => self.lab.other_address(ports.accelerated),
+        }
     }
 
     /// Sends, and looks at what clients, Nginx and http-guard have counted.
