@@ -1,4 +1,6 @@
-//! The parsers over streams in a process's memory, cut as one likes: for tests.
+//! The parsers over streams in a process's memory, cut as one likes, and the handler over tables there: for tests.
+
+pub mod world;
 
 use std::vec;
 use std::vec::Vec;

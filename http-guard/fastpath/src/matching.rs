@@ -29,6 +29,8 @@ pub mod flag {
     pub const COOKIE_SPACE: u8 = 1 << 5;
     /// The connection is counted as one of its client's.
     pub const COUNTED: u8 = 1 << 6;
+    /// White space in a value, which is a part of it only if something follows.
+    pub const VALUE_SPACE: u8 = 1 << 7;
 }
 
 /// State of the matching; all zero at a connection's start.
@@ -346,7 +348,13 @@ impl Visitor for Shown<'_> {
         self.step(byte);
         self.matching.ended = self.matching.state;
         self.matcher.hit(self.matching.state, &mut self.matching.matched);
-        self.hash(self.matcher.slot(subject), byte);
+        let slot = self.matcher.slot(subject);
+        if self.matching.has(flag::VALUE_SPACE) {
+            // However much there was of it.
+            self.matching.flags &= !flag::VALUE_SPACE;
+            self.hash(slot, b' ');
+        }
+        self.hash(slot, byte);
         if self.is_cookie() {
             self.cookie_byte(byte);
         }
@@ -361,6 +369,7 @@ impl Visitor for Shown<'_> {
             return;
         }
         self.step(byte);
+        self.matching.flags |= flag::VALUE_SPACE;
         self.matcher.hit(self.matching.state, &mut self.matching.matched);
         if self.is_cookie() && !self.matching.has(flag::COOKIE_SPACE) {
             self.cookie_byte(byte);
@@ -372,6 +381,7 @@ impl Visitor for Shown<'_> {
         if u32::from(self.matching.subject) != subject::NONE {
             self.matcher.end(self.matching.ended, &mut self.matching.matched);
         }
+        self.matching.flags &= !flag::VALUE_SPACE;
         self.start(subject::NONE);
     }
 }

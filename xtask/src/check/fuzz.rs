@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const SECONDS: u32 = 20;
+const SECONDS: u32 = 10;
 
 /// Runs every target of every `fuzz` folder.
 pub(super) fn run() -> Vec<Outcome> {

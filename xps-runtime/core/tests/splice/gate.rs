@@ -4,8 +4,10 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use xps_core::flow::FlowKey;
 use xps_core::host::{Frame, INTERNAL_MARK, Machine, Outcome};
 use xps_core::path::{Action, Target};
+use xps_core::splice::flag;
 
 use crate::handler::{Service, Values};
 use crate::random::Random;
@@ -33,6 +35,8 @@ pub struct Gate<const GUARDS: bool> {
     /// How often, of 1000 packets, a helper fails.
     failures: u64,
     pub trace: bool,
+    /// The flow that the ends have.
+    pub key: Cell<Option<FlowKey>>,
     /// Whether the ends talk to each other without the programs: to tell what is theirs alone.
     alone: bool,
 }
@@ -49,6 +53,7 @@ impl<const GUARDS: bool> Gate<GUARDS> {
             preemption,
             failures,
             trace,
+            key: Cell::new(None),
             alone: alone(),
         });
         let weak = Rc::downgrade(&gate);
@@ -102,12 +107,14 @@ impl<const GUARDS: bool> Gate<GUARDS> {
             return self.leave(if from == Side::Client { Side::Server } else { Side::Client }, frame);
         }
         let own = frame.mark == INTERNAL_MARK;
+        let ended = from == Side::Server && self.has_ended(&frame);
         let Outcome { action, frame, target, copies } =
             if from == Side::Client { self.machine.ingress(frame) } else { self.machine.egress(frame) };
         assert!(
             !own || action == Action::Next && copies.is_empty(),
             "the programs' own packets are left alone"
         );
+        assert!(!ended || action != Action::Next, "the server goes on behind the end: {}", show(&frame));
         if self.trace && action == Action::Drop {
             println!("{:w$}dropped", "", w = self.depth.get() as usize * 4);
         }
@@ -125,6 +132,14 @@ impl<const GUARDS: bool> Gate<GUARDS> {
             (Action::Redirected(_), Some(target)) => self.send(target, frame),
             (Action::Redirected(_), None) => unreachable!("a redirect without a target"),
         }
+    }
+
+    /// Whether the stack has ended the connection of a server's packet; one that opens it passes all the same.
+    fn has_ended(&self, frame: &Frame) -> bool {
+        let ip = frame.ip();
+        let tcp = if ip[0] >> 4 == 6 { &ip[40..] } else { &ip[20..] };
+        let flow = self.key.get().and_then(|key| self.machine.flow_state(&key));
+        tcp[13] & 2 == 0 && flow.is_some_and(|(splice, _)| splice.has(flag::CLOSED))
     }
 
     fn send(&self, target: Target, frame: Frame) {

@@ -227,6 +227,7 @@ fn run_as<const GUARDS: bool>(seed: u64, trace: bool) -> Result<Totals, String> 
         stalled: 0,
         told: 0,
     };
+    simulation.gate.key.set(Some(simulation.key));
     simulation.gate.machine.set_linear(simulation.random.pick(&[0, 14, 54, 2000]));
     if trace {
         println!(

@@ -170,7 +170,7 @@ fn behind_last_words() -> Vec<Case> {
 }
 
 fn without_words() -> Vec<Case> {
-    let abort = client(c(2), s(2), b"ABRT\n");
+    let (part, abort) = (client(c(2), s(2), b"AB"), client(c(2), s(2), b"ABRT\n"));
     let both = |v6: bool| {
         let client = told(s(2), c(7), b"", RST | ACK, 0).over(v6);
         ended(&abort.clone().over(v6), &client, &reset(c(2), s(2), 0).over(v6), &WAS_RESET)
@@ -190,6 +190,16 @@ fn without_words() -> Vec<Case> {
     std::vec![
         case("a reset on both sides", after(false, [both(false), packet(&abort, told_again, &AFTER)])),
         case("a reset on both sides over IPv6", after(true, [both(true)])),
+        case(
+            "a reset where the server has a part that comes once more",
+            after(
+                false,
+                [
+                    packet(&part, passed(&part), &[(Reason::Incomplete, 1)]),
+                    ended(&abort, &told(s(2), c(7), b"", RST | ACK, 0), &reset(c(4), s(2), 0), &WAS_RESET),
+                ]
+            )
+        ),
         case(
             "silence",
             after(
