@@ -144,6 +144,8 @@ fn start_kernel(
         })
         .context("no thread for the lease")?
     };
+    // The thread may not have come to it yet.
+    kernel.control.renew_lease(current.read().lease, u64::MAX);
     kernel.control.set_answer(true);
     kernel.control.set_accept(true);
     Ok(lease)

@@ -234,7 +234,7 @@ mod tests {
             ("[[rule]]\nname = \"y\"\n".to_owned(), "rule \"y\" has no action"),
             (format!("{RULE}nodelay = false\n"), "rule \"x\" ("),
         ] {
-            std::fs::write(&file, text).expect("a file");
+            std::fs::write(&file, &text).expect("a file");
             let Outcome::Refused(said) = reloader.reload() else { panic!("reloaded {text}") };
             assert!(said.contains(part), "{said}");
         }
