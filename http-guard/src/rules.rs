@@ -68,10 +68,13 @@ pub struct Rule {
 impl Rule {
     /// Why the kernel path cannot do what the rule asks for, if it cannot (G6).
     #[must_use]
-    pub const fn needs_user_path(&self) -> Option<&'static str> {
+    pub fn needs_user_path(&self) -> Option<&'static str> {
         match &self.action {
             Action::Limit(limit) if !limit.nodelay => {
                 Some("requests that are delayed must be held somewhere")
+            }
+            Action::Limit(limit) if limit.key.contains(&KeyPart::Path) => {
+                Some("the path is part of its key, and the stack has no room for its hash at every slash")
             }
             _ => None,
         }
