@@ -32,7 +32,7 @@ impl Handler for Blind {
 
     fn opaque(&self, (): &mut ()) {}
 
-    fn ended(&self, (): &mut ()) -> bool {
+    fn ended(&self, _: &FlowKey, (): &mut ()) -> bool {
         true
     }
 

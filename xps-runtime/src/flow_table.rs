@@ -85,8 +85,10 @@ impl<S: Copy + 'static> FlowTable<S> {
         let mut needed = false;
         let looked = self.for_each(|_, flow| {
             let ended = flow.splice.has(flag::CLIENT_FIN) && flow.splice.has(flag::SERVER_FIN);
-            // What the stack has closed has no server's side any more.
-            let over = ended || flow.splice.has(flag::RESET) || flow.splice.has(flag::CLOSED);
+            // Of a connection that the stack has ended the client must get the last words; then its own stack resets it.
+            let closed = flow.splice.has(flag::CLOSED)
+                && !(flow.splice.has(flag::FIN_SENT) && flow.splice.outstanding());
+            let over = ended || closed || flow.splice.has(flag::RESET);
             needed |= flow.splice.has(flag::ACCELERATED) && !over;
         });
         // What cannot be read may be needed.

@@ -87,7 +87,7 @@ impl Handler for Lines {
         self.opaque.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn ended(&self, _: &mut Talk) -> bool {
+    fn ended(&self, _: &FlowKey, _: &mut Talk) -> bool {
         true
     }
 

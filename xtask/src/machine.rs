@@ -1,5 +1,6 @@
 //! What this machine is, and what it spends.
 
+use crate::workspace;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::fs;
@@ -13,6 +14,8 @@ pub(crate) struct Machine {
     pub(crate) memory_bytes: u64,
     pub(crate) kernel: String,
     pub(crate) redis: String,
+    pub(crate) nginx: String,
+    pub(crate) haproxy: String,
     pub(crate) xps: &'static str,
     /// Load average over the last minute when the run began; much above 0, something else was running.
     pub(crate) load_before: f64,
@@ -28,20 +31,15 @@ pub(crate) fn describe() -> Machine {
             .map_or_else(String::new, |(_, value)| value.trim().to_owned())
     };
     let memory_kib = field(&read("/proc/meminfo"), "MemTotal");
-    let redis = Command::new("redis-server").arg("--version").output();
     Machine {
         cpu: field(&read("/proc/cpuinfo"), "model name"),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         memory_bytes: memory_kib.split(' ').next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0)
             * 1024,
         kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
-        redis: redis.map_or_else(
-            |_| String::new(),
-            |output| {
-                let text = String::from_utf8_lossy(&output.stdout).into_owned();
-                text.split(' ').find_map(|word| word.strip_prefix("v=")).unwrap_or_default().to_owned()
-            },
-        ),
+        redis: version("redis-server", "--version", " v="),
+        nginx: version("nginx", "-v", "nginx/"),
+        haproxy: version("haproxy", "-v", "version "),
         xps: env!("CARGO_PKG_VERSION"),
         load_before: read("/proc/loadavg")
             .split(' ')
@@ -49,6 +47,19 @@ pub(crate) fn describe() -> Machine {
             .and_then(|load| load.parse().ok())
             .unwrap_or(0.0),
     }
+}
+
+/// What a program calls its version behind `mark`; empty if it does not run.
+fn version(program: &str, argument: &str, mark: &str) -> String {
+    let Some(output) =
+        workspace::find(program).and_then(|path| Command::new(path).arg(argument).output().ok())
+    else {
+        return String::new();
+    };
+    // Nginx says it on standard error.
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let version = text.split_once(mark).and_then(|(_, rest)| rest.split_whitespace().next());
+    version.unwrap_or_default().to_owned()
 }
 
 /// CPU time that the whole machine has spent busy since it started, µs. Client, server, kernel and sidecar are all

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - [`setup`]: installs what the other commands need, and does nothing the second time.
-//! - [`lab`]: the test network: two namespaces, Redis, the sidecar, removed whatever happens.
+//! - [`lab`]: the test network: two namespaces, Redis or Nginx, the sidecar, removed whatever happens.
 //! - [`demo`], [`bench`](mod@bench): plain and accelerated measured in one run, by turns.
 //! - [`linearizability`], [`soak`]: long tests of kv-cache, run by [`trial`].
 //! - [`conformance`]: Redis's own test suite through kv-cache.
@@ -39,15 +39,16 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Install what building and measuring need (Debian 12, root): Debian's BPF-capable rustc, bpf-linker,
-    /// redis-server, redis-benchmark, tclsh, haproxy, iproute2, nftables.
+    /// redis-server, redis-benchmark, tclsh, nginx, wrk, haproxy, iproute2, nftables.
     ///
     /// Says what it installs. Starts no service. Does nothing when everything is there. Without root it lists
     /// what is missing and the commands that install it. The other commands call it themselves.
     Setup(setup::Options),
     /// Show what XPS does: Redis in a network namespace, kv-cache beside it, redis-benchmark from another
-    /// namespace on the plain and the accelerated port by turns, one table at the end.
+    /// namespace on the plain and the accelerated port by turns, one table at the end; then the same with Nginx,
+    /// http-guard and wrk.
     ///
-    /// Takes about a minute after the build and removes all it made, also on Ctrl-C. Without root or BPF it
+    /// Takes about two minutes after the build and removes all it made, also on Ctrl-C. Without root or BPF it
     /// runs on the user path and says so.
     Demo(demo::Options),
     /// Measure a service in full: every workload on both ports by turns, medians and ratios.
@@ -77,8 +78,10 @@ enum Command {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// kv-cache in front of Redis.
-    Kv(bench::Options),
+    /// kv-cache in front of Redis (about twenty minutes).
+    Kv(bench::kv::Options),
+    /// http-guard in front of Nginx, against Nginx's own rules and HAProxy's (about twelve minutes).
+    Http(bench::http::Options),
 }
 
 fn main() -> ExitCode {
@@ -90,7 +93,8 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Setup(options) => setup::run(&options).map(|_| true),
         Command::Demo(options) => demo::run(&options).map(|()| true),
-        Command::Bench(Bench::Kv(options)) => bench::run(&options).map(|()| true),
+        Command::Bench(Bench::Kv(options)) => bench::kv::run(&options).map(|()| true),
+        Command::Bench(Bench::Http(options)) => bench::http::run(&options).map(|()| true),
         Command::Linearizability(options) => linearizability::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Conformance(options) => conformance::run(&options),
@@ -103,5 +107,16 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_do_not_contradict_each_other() {
+        Arguments::command().debug_assert();
     }
 }

@@ -8,8 +8,8 @@ use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray};
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::btf_map;
 use http_fastpath::abi::{
-    ANSWERS_MAX, Answer, BLOCKS_MAX, CLIENTS_MAX, ClientKey, Conditions, Counts, Matcher, REFUSALS_MAX,
-    RULES_MAX, Refused, Rules, Settings, TABLES, event,
+    ANSWERS_MAX, Answer, BLOCKS_MAX, CLIENTS_MAX, CONNECTIONS_MAX, ClientKey, Conditions, Counts, Matcher,
+    REFUSALS_MAX, RULES_MAX, Refused, Rules, Settings, TABLES, event,
 };
 use http_fastpath::guard::{HttpGuard, Scratch, State, Tables};
 use http_fastpath::judge::{self, Status};
@@ -18,6 +18,7 @@ use http_fastpath::words::{self, Words};
 use xps_core::abi::Event;
 use xps_core::handler::Reply;
 use xps_core::verdict::Reason;
+use xps_ebpf::atomic;
 use xps_ebpf::maps::Maps;
 
 xps_ebpf::service! {
@@ -26,6 +27,7 @@ xps_ebpf::service! {
 }
 
 const MAPPABLE: usize = 1 << 10;
+const NO_PREALLOC: usize = 1;
 /// Sets of buckets, unless the agent asks for another number: half a million keys.
 const LIMITS_LEN: usize = 1 << 16;
 
@@ -47,6 +49,8 @@ static COUNTS: PerCpuArray<Counts, { TABLES as usize * RULES_MAX }> = PerCpuArra
 static REFUSALS: PerCpuArray<u64, { REFUSALS_MAX as usize }> = PerCpuArray::new();
 #[btf_map]
 static BLOCKS: HashMap<[u64; 2], u64, { BLOCKS_MAX as usize }> = HashMap::new();
+#[btf_map]
+static CONNECTIONS: HashMap<[u64; 2], u64, { CONNECTIONS_MAX as usize }, NO_PREALLOC> = HashMap::new();
 
 /// The handler's tables.
 #[derive(Clone, Copy)]
@@ -133,9 +137,36 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn is_blocked(&self, client: [u64; 2]) -> bool {
+    fn is_blocked(&self, client: &[u64; 2]) -> bool {
         // SAFETY: a word of the map, aligned.
         BLOCKS.get_ptr(client).is_some_and(|until_ns| unsafe { until_ns.read_volatile() } > self.now_ns())
+    }
+
+    #[inline(always)]
+    fn connections(&self, client: [u64; 2]) -> u64 {
+        // SAFETY: a word of the map, aligned.
+        CONNECTIONS.get_ptr(client).map_or(0, |count| unsafe { count.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn connected(&self, client: [u64; 2]) {
+        const NO_EXIST: u64 = 1;
+        // Another CPU may have made it meanwhile.
+        if CONNECTIONS.get_ptr(client).is_none() {
+            let _ = CONNECTIONS.insert(client, 0, NO_EXIST);
+        }
+        if let Some(count) = CONNECTIONS.get_ptr_mut(client) {
+            // SAFETY: a word of the map, aligned.
+            unsafe { atomic::add(count, 1) };
+        }
+    }
+
+    #[inline(always)]
+    fn disconnected(&self, client: [u64; 2]) {
+        if let Some(count) = CONNECTIONS.get_ptr_mut(client) {
+            // SAFETY: a word of the map, aligned.
+            unsafe { atomic::add(count, u64::MAX) };
+        }
     }
 
     #[inline(always)]

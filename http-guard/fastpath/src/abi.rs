@@ -34,6 +34,8 @@ pub mod map {
     pub const REFUSALS: &str = "REFUSALS";
     /// Until when a client is blocked, `CLOCK_MONOTONIC` in nanoseconds, by its address or prefix.
     pub const BLOCKS: &str = "BLOCKS";
+    /// How many connections a client has, likewise.
+    pub const CONNECTIONS: &str = "CONNECTIONS";
 }
 
 /// Kinds of records in the ring of events.
@@ -52,6 +54,8 @@ pub const REFUSALS_MAX: u32 = 64;
 pub const CLIENTS_MAX: usize = 1 << 16;
 /// Clients that can be blocked at once.
 pub const BLOCKS_MAX: u32 = 65_536;
+/// Clients whose connections can be counted at once.
+pub const CONNECTIONS_MAX: u32 = 65_536;
 /// Longest answer, in bytes: the longest that the stack sends.
 pub const ANSWER_BYTES_MAX: usize = REPLY_MAX;
 /// Bytes of a date (RFC 9110 section 5.6.7).
@@ -206,9 +210,9 @@ pub struct Settings {
     pub ipv6_prefix: u32,
     /// Not 0: there may be clients in the table of blocks. The handler sets it, the agent takes it back.
     pub blocking: u32,
-    /// Zero.
-    pub padding: u32,
-    /// How many connections a client may open, and how often; no interval: any number.
+    /// How many connections a client may have at once; 0: any number.
+    pub connections_max: u32,
+    /// How often a client may open a connection; no interval: any time.
     pub connections: Rate,
     /// Dates for answers, the rest of each zero. The one that is not in use is written.
     pub dates: [[u8; 32]; 2],

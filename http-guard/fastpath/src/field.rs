@@ -187,6 +187,13 @@ impl Fields {
         self.space = 0;
     }
 
+    /// Whether the value that is being read matters for no framing.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_free(&self) -> bool {
+        self.is(Field::Other) || self.is(Field::Upgrade) || self.is(Field::Trailer)
+    }
+
     /// Another byte of a value, no white space.
     #[inline(always)]
     pub fn value(&mut self, byte: u8) -> Result<(), Refusal> {

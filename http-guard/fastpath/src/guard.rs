@@ -39,7 +39,13 @@ pub trait Tables: Sized {
     /// Blocks a client for a time in nanoseconds. False if the table of blocks is full.
     fn block(&self, client: [u64; 2], time_ns: u64) -> bool;
     /// Whether a client is blocked now.
-    fn is_blocked(&self, client: [u64; 2]) -> bool;
+    fn is_blocked(&self, client: &[u64; 2]) -> bool;
+    /// How many connections a client has.
+    fn connections(&self, client: [u64; 2]) -> u64;
+    /// A client has one more. Where the table has no place for it, it is not counted.
+    fn connected(&self, client: [u64; 2]);
+    /// A client has one less.
+    fn disconnected(&self, client: [u64; 2]);
     /// Tells the agent of a refusal, or not, as [`Settings::refused_sample`] says. `cause` is a rule, or [`RULES_MAX`] and more:
     /// the number of a refusal behind it.
     fn report(&self, client: &[u8; 16], cause: u32);
@@ -72,6 +78,8 @@ pub struct Scratch {
     pub client: [u8; 16],
     /// Hash of the path, where it is known: not in the kernel.
     pub path: u64,
+    /// By what the client would be blocked. In memory, since the stack has no room for it.
+    pub blocked: [u64; 2],
     /// Requests that may pass.
     pub asked: Asked,
     /// Answers to those that may not; only `..refused` are valid.
@@ -97,6 +105,7 @@ impl Scratch {
         judgement: Judgement::NONE,
         client: [0; 16],
         path: 0,
+        blocked: [0; 2],
         asked: Asked::NONE,
         words: [Words::NONE; WORDS_MAX],
         refused: 0,
@@ -173,6 +182,14 @@ impl<T: Tables> HttpGuard<T> {
         // SAFETY: maps' values stay while the program runs.
         let settings = unsafe { &*settings };
         let in_head = state.matching.has(flag::IN_HEAD);
+        if !in_head && settings.blocking != 0 {
+            scratch.blocked = judge::prefix(&scratch.client, settings.ipv6_prefix);
+            if self.tables.is_blocked(&scratch.blocked) {
+                // It was blocked on another connection.
+                scratch.decide(Verdict::Close);
+                return request::Event::Refused;
+            }
+        }
         let tables = if in_head { state.matching.tables() } else { settings.tables & 1 };
         let Some(matcher) = self.tables.matcher(tables) else { return request::Event::Refused };
         // SAFETY: likewise; see `judge` on its generation.
@@ -287,11 +304,16 @@ impl<T: Tables> Handler for HttpGuard<T> {
         let Some(settings) = self.tables.settings() else { return true };
         // SAFETY: maps' values stay while the program runs.
         let settings = unsafe { &*settings };
-        if settings.blocking == 0 && settings.connections.interval_ns == 0 {
+        if settings.blocking == 0 && settings.connections.interval_ns == 0 && settings.connections_max == 0 {
             return true;
         }
         let [high, low] = judge::prefix(&key.client, settings.ipv6_prefix);
-        if settings.blocking != 0 && self.tables.is_blocked([high, low]) {
+        if settings.blocking != 0 && self.tables.is_blocked(&[high, low]) {
+            return false;
+        }
+        if settings.connections_max != 0
+            && self.tables.connections([high, low]) >= u64::from(settings.connections_max)
+        {
             return false;
         }
         if settings.connections.interval_ns == 0 {
@@ -358,6 +380,11 @@ impl<T: Tables> Handler for HttpGuard<T> {
     }
 
     #[inline(always)]
+    fn silences(&self, scratch: &Scratch) -> bool {
+        scratch.verdict as u8 == Verdict::Drop as u8
+    }
+
+    #[inline(always)]
     fn answer(&self, state: &mut State, scratch: &mut Scratch, reply: &mut Reply, room: u32) -> Stack {
         if scratch.verdict as u8 == Verdict::Pass as u8 {
             return Stack::Pass(Reason::NotServed);
@@ -411,7 +438,25 @@ impl<T: Tables> Handler for HttpGuard<T> {
     fn opaque(&self, _: &mut State) {}
 
     #[inline(always)]
-    fn ended(&self, _: &mut State) -> bool {
+    fn opened(&self, key: &FlowKey, state: &mut State) {
+        let Some(settings) = self.tables.settings() else { return };
+        // SAFETY: maps' values stay while the program runs.
+        let settings = unsafe { &*settings };
+        if settings.connections_max != 0 {
+            state.matching.flags |= flag::COUNTED;
+            self.tables.connected(judge::prefix(&key.client, settings.ipv6_prefix));
+        }
+    }
+
+    #[inline(always)]
+    fn ended(&self, key: &FlowKey, state: &mut State) -> bool {
+        if state.matching.has(flag::COUNTED) {
+            let Some(settings) = self.tables.settings() else { return false };
+            // SAFETY: maps' values stay while the program runs.
+            let settings = unsafe { &*settings };
+            state.matching.flags &= !flag::COUNTED;
+            self.tables.disconnected(judge::prefix(&key.client, settings.ipv6_prefix));
+        }
         true
     }
 

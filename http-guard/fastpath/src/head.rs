@@ -24,9 +24,11 @@ use xps_core::handler::Window;
 
 use crate::Step;
 use crate::authority::Authority;
-use crate::field::{Fields, flag};
+use crate::field::{Field, Fields, flag};
 use crate::path::{Path, Sink};
 use crate::refusal::Refusal;
+use crate::request_line::VERSION;
+use crate::text::{self, Known};
 use crate::word::Word;
 
 /// Takes what a head consists of, in the order of the stream. What a refused head has told so far is void.
@@ -43,6 +45,11 @@ pub trait Visitor: Sink {
     fn host_end(&mut self);
     /// A field's name, in lower case; [`Word::TOO_LONG`] if it is longer than is kept. The Host field is not told.
     fn name_end(&mut self, name: &Word);
+    /// Whether the value that was just begun is to be told; its end is told anyway.
+    #[inline(always)]
+    fn wants_value(&self) -> bool {
+        true
+    }
     /// A byte of the value.
     fn value_byte(&mut self, byte: u8);
     /// White space, which belongs to the value only if a [`value_byte`](Self::value_byte) follows.
@@ -237,6 +244,11 @@ impl Head {
     pub fn read<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) -> Event {
         for _ in 0..STEPS {
             keep_in_memory();
+            let skipped = self.skip(window, settings, visitor);
+            if skipped != 0 {
+                self.bytes += skipped;
+                continue;
+            }
             let Some(byte) = window.next() else { return Event::None };
             let in_line = self.phase <= phase::VERSION_LF;
             let mut step = self.step(byte, settings, visitor);
@@ -261,6 +273,51 @@ impl Head {
             }
         }
         Event::None
+    }
+
+    /// Goes over bytes that nobody looks at, or that are known as a whole. How many. Limits are looked at with the next byte.
+    #[inline(always)]
+    fn skip<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) -> u32 {
+        const HOST: Known = Known::new("host: ");
+        let word = window.word(window.at);
+        match self.phase {
+            phase::VERSION if self.fields.word.is_empty() && window.left() >= 10 => {
+                let end = window.word(window.at + 8) & 0xffff;
+                let fits = self.bytes + 10 <= settings.line_bytes_max;
+                if word != VERSION[0] || end != text::LINE_END || !fits {
+                    return 0;
+                }
+                self.phase = phase::LINE;
+                window.at += 10;
+                10
+            }
+            // Where a line is too long already, its next byte is to say so.
+            phase::REST if self.bytes < settings.line_bytes_max => text::skip(window, false),
+            phase::LINE if self.trailers == 0 && window.left() >= 6 => {
+                if !HOST.begins(word) || self.fields.begin_value(Field::Host).is_err() {
+                    return 0;
+                }
+                self.authority = Authority::start(settings.seed);
+                self.phase = phase::BEFORE_VALUE;
+                window.at += 6;
+                6
+            }
+            phase::VALUE if self.fields.is_free() && self.bytes < settings.head_bytes_max => {
+                let told = self.trailers == 0;
+                if told && visitor.wants_value() {
+                    return 0;
+                }
+                let mut skipped = 0;
+                if text::skip_line(window, &mut skipped) {
+                    self.phase = phase::LINE;
+                    if told {
+                        visitor.value_end();
+                    }
+                }
+                skipped
+            }
+            _ => 0,
+        }
     }
 
     #[inline(always)]

@@ -14,6 +14,7 @@
 //! - [`body`]: bodies of a known length and chunked ones; strict.
 //! - [`response`]: framing of the server's responses: which request is answered when (S1).
 //! - [`refusal`]: why a request is refused, and with which status.
+//! - `text`: eight bytes at once, where only the end of a line matters.
 //! - [`word`]: a short word of the stream that is compared as a whole.
 //! - [`matcher`]: one step of a DFA, and the conditions that hold for a request.
 //! - [`rules`]: which rule decides.
@@ -41,6 +42,7 @@ pub mod request;
 mod request_line;
 pub mod response;
 pub mod rules;
+mod text;
 pub mod word;
 pub mod words;
 

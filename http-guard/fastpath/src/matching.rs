@@ -27,6 +27,8 @@ pub mod flag {
     pub const COOKIE_VALUE: u8 = 1 << 4;
     /// Behind a cookie, before the next one's name.
     pub const COOKIE_SPACE: u8 = 1 << 5;
+    /// The connection is counted as one of its client's.
+    pub const COUNTED: u8 = 1 << 6;
 }
 
 /// State of the matching; all zero at a connection's start.
@@ -102,7 +104,9 @@ impl Matching {
         self.state = matcher.start(subject::METHOD);
         self.subject = subject::METHOD as u8;
         self.cookie_slot = 0;
-        self.flags = flag::IN_HEAD | if tables == 0 { 0 } else { flag::TABLES } | self.flags & flag::CROWDED;
+        self.flags = flag::IN_HEAD
+            | if tables == 0 { 0 } else { flag::TABLES }
+            | self.flags & (flag::CROWDED | flag::COUNTED);
     }
 
     /// The head has ended.
@@ -158,7 +162,10 @@ pub(crate) struct Shown<'a> {
 impl Shown<'_> {
     #[inline(always)]
     fn step(&mut self, byte: u8) {
-        self.matching.state = self.matcher.step(self.matching.state, byte);
+        // Three loads, one waiting for the other, are worth a branch.
+        if self.matching.state != DEAD {
+            self.matching.state = self.matcher.step(self.matching.state, byte);
+        }
     }
 
     #[inline(always)]
@@ -323,6 +330,11 @@ impl Visitor for Shown<'_> {
                 self.begin_cookie();
             }
         }
+    }
+
+    #[inline(always)]
+    fn wants_value(&self) -> bool {
+        u32::from(self.matching.subject) != subject::NONE
     }
 
     #[inline(always)]

@@ -13,7 +13,7 @@ const PREFACE: Letters = letters("PRI");
 const HTTP: Letters = letters("http");
 const HTTPS: Letters = letters("https");
 const VERSION_OLD: Letters = letters("HTTP/1.0");
-const VERSION: Letters = letters("HTTP/1.1");
+pub(crate) const VERSION: Letters = letters("HTTP/1.1");
 
 impl Head {
     /// Before a request's first byte.

@@ -9,6 +9,7 @@ use xps_core::handler::Window;
 use crate::body::{self, Body};
 use crate::field::{Field, Fields, flag};
 use crate::refusal::{is_control, is_token};
+use crate::text::{self, Known};
 use crate::word::letters;
 
 /// Most requests that may wait for their responses.
@@ -235,6 +236,9 @@ impl Response {
         }
         for _ in 0..STEPS {
             keep_in_memory();
+            if self.skips(window) {
+                continue;
+            }
             let Some(byte) = window.next() else { return Event::None };
             match self.byte(byte) {
                 Read::Taken => {}
@@ -245,6 +249,66 @@ impl Response {
             }
         }
         Event::None
+    }
+
+    /// Goes over bytes that say nothing of where the response ends. Whether there are such.
+    #[inline(always)]
+    fn skips(&mut self, window: &mut Window) -> bool {
+        const VERSION: u64 = letters("HTTP/1.1")[0];
+        let mut skipped = 0;
+        match self.phase {
+            phase::VALUE if !self.fields.is_free() => false,
+            phase::REASON | phase::VALUE => {
+                if text::skip_line(window, &mut skipped) {
+                    self.phase = phase::LINE;
+                }
+                skipped != 0
+            }
+            phase::LINE => self.skips_name(window),
+            // A version as a whole.
+            phase::STATUS if self.fields.word.is_empty() && window.left() >= 8 => {
+                if window.word(window.at) != VERSION {
+                    return false;
+                }
+                self.fields = Fields::START;
+                self.trailers = 0;
+                self.fields.word.push_eight(VERSION);
+                window.at += 8;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Goes over the name of a field. Whether it is known as a whole.
+    #[inline(always)]
+    fn skips_name(&mut self, window: &mut Window) -> bool {
+        const CONTENT: Known = Known::new("content-");
+        const LENGTH: Known = Known::new("length: ");
+        if window.left() < 16 {
+            return false;
+        }
+        let first = window.word(window.at);
+        let rest = window.word(window.at + 8);
+        let content = CONTENT.begins(first);
+        if content && LENGTH.begins(rest) && self.trailers == 0 {
+            if self.fields.begin_value(Field::Length).is_err() {
+                return false;
+            }
+            self.phase = phase::BEFORE_VALUE;
+            window.at += 16;
+            return true;
+        }
+        let known = first as u8 | 0x20;
+        // Neither Content-Length nor Transfer-Encoding. Whatever the line says, it is one.
+        let other = known != b't' && (known != b'c' || content && rest as u8 | 0x20 != b'l');
+        if other && is_token(first as u8) {
+            self.fields.ignore();
+            self.phase = phase::VALUE;
+            window.at += 1;
+            return true;
+        }
+        false
     }
 
     #[inline(always)]

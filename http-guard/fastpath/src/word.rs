@@ -59,6 +59,13 @@ impl Word {
         self.len = at + 1;
     }
 
+    /// Begins with eight bytes, of which none is NUL.
+    #[inline(always)]
+    pub fn push_eight(&mut self, letters: u64) {
+        self.letters[0] = letters;
+        self.len = 8;
+    }
+
     /// Makes it a word that no constant is like.
     #[inline(always)]
     pub fn spoil(&mut self) {

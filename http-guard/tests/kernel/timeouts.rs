@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 
 use crate::lab::{Lab, SERVER_V4};
 use crate::until;

@@ -382,7 +382,7 @@ impl<T: Tables> Handler for KvCache<T> {
     }
 
     #[inline(always)]
-    fn ended(&self, state: &mut State) -> bool {
+    fn ended(&self, _: &FlowKey, state: &mut State) -> bool {
         state.connection.holds_nothing()
     }
 

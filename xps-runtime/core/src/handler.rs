@@ -231,6 +231,12 @@ pub trait Handler {
         false
     }
 
+    /// Whether the client is not told of the end, not even by a reset, whatever is still on its way to it.
+    #[inline(always)]
+    fn silences(&self, _scratch: &Self::Scratch) -> bool {
+        false
+    }
+
     /// The connection ends with this segment, which the server does not get. Writes what the client is told before, if that
     /// can be said: the client has all that the server has sent, but the handler knows whether that was an answer to each
     /// request. Otherwise the connection is reset. As with [`answer`](Self::answer), the reply is at most `room` bytes.
@@ -255,9 +261,13 @@ pub trait Handler {
     /// Called at most once.
     fn opaque(&self, state: &mut Self::State);
 
+    /// A connection was opened: its flow is new.
+    #[inline(always)]
+    fn opened(&self, _key: &FlowKey, _state: &mut Self::State) {}
+
     /// The connection has ended in order. Whether nothing is held, so the flow may be forgotten at once; otherwise the
     /// agent forgets it when the server has.
-    fn ended(&self, state: &mut Self::State) -> bool;
+    fn ended(&self, key: &FlowKey, state: &mut Self::State) -> bool;
 
     /// How many requests the segment held; for the counters.
     fn requests(&self, scratch: &Self::Scratch) -> u32;

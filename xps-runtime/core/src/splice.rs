@@ -129,10 +129,13 @@ pub enum ClientStep {
     },
     /// The same answered request again: the kept reply is sent again (S3).
     Resend(Injection),
-    /// The stack has closed the connection with a reply, and acknowledges what still comes.
-    Acknowledge(Injection),
-    /// The stack has closed the connection, and says so by a reset with these numbers.
-    Reset(Translated),
+    /// The stack has ended the connection, and answers what still comes by a segment without payload.
+    AfterClose {
+        /// Its [`tcp_flag`]s; 0: the client is told nothing.
+        flags: u8,
+        /// Its numbers.
+        told: Injection,
+    },
     /// Not to be passed; TCP sends it again.
     Drop(Reason),
 }
@@ -163,7 +166,7 @@ pub enum ServerStep {
 pub struct Injection {
     /// Sequence number.
     pub seq: u32,
-    /// Acknowledgement number: behind the answered request.
+    /// Acknowledgement number: behind the answered request, or all that came behind the connection's end.
     pub ack: u32,
     /// Window field.
     pub window: u16,
@@ -409,34 +412,39 @@ impl Splice {
     /// Takes a segment of the client behind the end that the stack has made.
     #[inline(always)]
     fn client_after_close(&mut self, segment: &Segment) -> ClientStep {
-        let fin = segment.has(tcp_flag::FIN);
+        let told = self.injection(false, Translated { seq: 0, ack: 0 });
+        let nothing = ClientStep::AfterClose { flags: 0, told };
         if segment.has(tcp_flag::RST) {
-            self.flags |= flag::RESET;
-            return ClientStep::Drop(Reason::AfterClose);
+            if segment.seq == self.client_next {
+                self.flags |= flag::RESET;
+            }
+            return nothing;
         }
         if self.has(flag::SILENT) {
-            return ClientStep::Drop(Reason::AfterClose);
+            return nothing;
         }
         if !self.has(flag::FIN_SENT) {
-            return ClientStep::Reset(Translated { seq: segment.ack, ack: segment.end() });
+            let told = Injection { seq: segment.ack, ack: segment.end(), window: 0, tsval: 0, ..told };
+            return ClientStep::AfterClose { flags: tcp_flag::RST | tcp_flag::ACK, told };
         }
+        let fin = segment.has(tcp_flag::FIN);
         if segment.payload == 0 && !fin {
-            return ClientStep::Drop(Reason::AfterClose);
-        }
-        if self.outstanding() && before(segment.seq, self.request_end()) {
-            return ClientStep::Resend(self.injection(false, Translated { seq: 0, ack: 0 }));
-        }
-        if !after(segment.seq, self.client_next) && after(segment.end(), self.client_next) {
+            // Nothing to acknowledge, unless it is a probe.
+            if self.outstanding() || !before(segment.seq, self.client_next) {
+                return nothing;
+            }
+        } else if !after(segment.seq, self.client_next) && after(segment.end(), self.client_next) {
             self.client_next = segment.end();
             if fin {
                 self.flags |= flag::CLIENT_FIN;
             }
         }
-        ClientStep::Acknowledge(Injection {
-            seq: self.injection_end(),
-            ack: self.client_next,
-            ..self.injection(false, Translated { seq: 0, ack: 0 })
-        })
+        let told = self.injection(false, Translated { seq: 0, ack: 0 });
+        if self.outstanding() {
+            // The reply and no bare acknowledgement, which would cover the request, too (S15).
+            return ClientStep::Resend(told);
+        }
+        ClientStep::AfterClose { flags: tcp_flag::ACK, told: Injection { seq: self.injection_end(), ..told } }
     }
 
     /// Whether both sides are done with a connection that the stack has ended.
@@ -473,10 +481,6 @@ impl Splice {
             return Err(Reason::Raced);
         }
         let start = segment.seq.wrapping_add(skip);
-        let owed = Translated {
-            seq: start.wrapping_sub(self.consumed),
-            ack: segment.ack.wrapping_sub(self.injected),
-        };
         self.injection_start = segment.ack;
         self.injection_len = reply.wrapping_add(1);
         self.request_start = start;
@@ -485,20 +489,28 @@ impl Splice {
         self.injected = self.injected.wrapping_add(self.injection_len);
         self.flags |= flag::CLOSED | flag::FIN_SENT;
         self.flags &= !flag::CLIENT_CLAIMED;
-        Ok(self.injection(true, owed))
+        Ok(self.injection(true, self.server_reset()))
     }
 
     /// Ends the connection with a reset on both sides, or on the server's only if it is to be `silent`. Releases the claim.
-    /// The numbers of the server's reset, which has the segment's first `skip` bytes already, and of the client's.
+    /// The numbers of the client's reset; the server has the segment's first `skip` bytes already, and its reset is
+    /// [`Self::server_reset`].
     #[inline(always)]
-    pub fn abort(&mut self, segment: &Segment, skip: u32, silent: bool) -> (Translated, Translated) {
+    pub fn abort(&mut self, segment: &Segment, skip: u32, silent: bool) -> Translated {
+        self.request_start = segment.seq.wrapping_add(skip);
+        self.request_len = 0;
         self.flags |= flag::CLOSED | if silent { flag::SILENT } else { 0 };
         self.flags &= !flag::CLIENT_CLAIMED;
-        let to_server = Translated {
-            seq: segment.seq.wrapping_add(skip).wrapping_sub(self.consumed),
-            ack: self.ack_to_server(segment.ack),
-        };
-        (to_server, Translated { seq: segment.ack, ack: segment.end() })
+        Translated { seq: segment.ack, ack: segment.end() }
+    }
+
+    /// Numbers of the reset that the server is owed once the stack has ended the connection: right behind the bytes that it
+    /// was given. If some of these were lost, it asks back, and then its own acknowledgement tells where it stands.
+    #[inline(always)]
+    #[must_use]
+    pub const fn server_reset(&self) -> Translated {
+        let consumed_before = self.consumed.wrapping_sub(self.request_len);
+        Translated { seq: self.request_start.wrapping_sub(consumed_before), ack: self.server_next }
     }
 
     /// S1 as far as TCP knows it.
@@ -529,11 +541,12 @@ impl Splice {
         None
     }
 
-    /// Most bytes that a reply to `segment` may have: the client's window and segment size.
+    /// Most bytes that a reply to `segment` may have: the client's window and segment size. The `last` one has a FIN behind
+    /// it, which must be within the window, too: nothing would bring it again, since the request is acknowledged.
     #[inline(always)]
     #[must_use]
-    pub fn room(&self, segment: &Segment) -> u32 {
-        let window = u32::from(segment.window) << (self.client_shift & 15);
+    pub fn room(&self, segment: &Segment, last: bool) -> u32 {
+        let window = (u32::from(segment.window) << (self.client_shift & 15)).saturating_sub(u32::from(last));
         let options = if self.has(flag::TIMESTAMPS) { 12 } else { 0 };
         let size = u32::from(self.mss).saturating_sub(options);
         if window < size { window } else { size }
@@ -566,14 +579,16 @@ impl Splice {
 
     #[inline(always)]
     const fn injection(&self, owes: bool, owed: Translated) -> Injection {
+        let last = self.has(flag::FIN_SENT);
         Injection {
             seq: self.injection_start,
-            ack: self.request_end(),
-            window: self.server_window,
+            // What comes behind the end is the stack's to take: all of it, whatever room the server had.
+            ack: if last { self.client_next } else { self.request_end() },
+            window: if last { u16::MAX } else { self.server_window },
             tsval: self.server_tsval,
             owes,
             owed,
-            last: self.has(flag::FIN_SENT),
+            last,
         }
     }
 
@@ -707,8 +722,21 @@ impl Splice {
     #[inline(always)]
     #[must_use]
     pub const fn finished(&self) -> bool {
+        !self.has(flag::SERVER_FIRST) && self.done()
+    }
+
+    /// The same where the server was the first. Its socket goes through TIME_WAIT, and acknowledges the client's FIN again if
+    /// that comes again; but if both sides count alike, that needs the ports only, which the handshake's mark tells.
+    #[inline(always)]
+    #[must_use]
+    pub const fn finished_by_server(&self) -> bool {
+        self.has(flag::SERVER_FIRST) && !self.has_offset() && self.done()
+    }
+
+    #[inline(always)]
+    const fn done(&self) -> bool {
         self.flags & (flag::CLIENT_FIN | flag::SERVER_FIN) == (flag::CLIENT_FIN | flag::SERVER_FIN)
-            && !self.has(flag::SERVER_FIRST)
+            && self.has(flag::COMPLETE)
             && self.server_ack == self.client_next.wrapping_sub(self.consumed)
             && self.client_ack == self.server_next.wrapping_add(self.injected)
     }

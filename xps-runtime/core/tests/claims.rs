@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use xps_core::handshake::{ACCELERATED, ANSWERED, Mark};
-use xps_core::splice::tcp_flag::ACK;
-use xps_core::splice::{ClientStep, Segment, ServerStep, Splice};
+use xps_core::splice::tcp_flag::{ACK, RST};
+use xps_core::splice::{ClientStep, Injection, Segment, ServerStep, Splice};
 
 /// What happens between a claim and its end.
 #[derive(Clone, Copy, Debug)]
@@ -137,9 +137,58 @@ impl Model {
             }
         }
     }
+
+    /// The stack ends the connection with this segment, if the server does not move before: with a reply if there is one.
+    fn end(&mut self, last: &Round) {
+        let segment = self.client_segment(last.request, self.client_expects);
+        let ClientStep::Read { skip: 0, .. } = self.splice.client(&segment) else {
+            panic!("new bytes in order are read")
+        };
+        for what in &last.between {
+            self.happen(*what, &segment);
+        }
+        self.client_seq = segment.end();
+        let ended = last.reply.and_then(|len| Some((self.splice.end(&segment, 0, len).ok()?, len)));
+        if let Some((words, len)) = ended {
+            assert!(words.last && words.owes && words.owed.seq == self.server_expects);
+            assert_eq!(words.ack, segment.end());
+            // Its FIN has a number, too.
+            for i in 0..=len {
+                self.give(words.seq.wrapping_add(i), Byte::Reply(usize::MAX, i));
+            }
+            let more = self.client_segment(7, segment.ack);
+            for (again, ack) in [(&segment, segment.end()), (&more, more.end()), (&segment, more.end())] {
+                let step = self.splice.client(again);
+                let same = |told: Injection| told.seq == words.seq && told.ack == ack && told.last;
+                assert!(matches!(step, ClientStep::Resend(told) if same(told)), "{step:?}");
+            }
+            self.client_seq = more.end();
+            assert!(matches!(self.client_after_end(0), ClientStep::AfterClose { flags: 0, .. }));
+            let step = self.client_after_end(9);
+            let (seq, ack) = (self.client_expects, self.client_seq.wrapping_add(9));
+            let ClientStep::AfterClose { flags: ACK, told } = step else { panic!("{step:?}") };
+            assert_eq!((told.seq, told.ack), (seq, ack));
+        } else {
+            let told = self.splice.abort(&segment, 0, false);
+            assert_eq!((told.seq, told.ack), (segment.ack, segment.end()));
+            let step = self.splice.client(&segment);
+            const RESET: u8 = RST | ACK;
+            assert!(matches!(step, ClientStep::AfterClose { flags: RESET, .. }), "{step:?}");
+        }
+        assert_eq!(self.splice.server_reset().seq, self.server_expects);
+        let (seq, ack) = (self.server_seq, self.server_expects);
+        let late = Segment { seq, ack, flags: ACK, window: 9, payload: 3, ..Segment::default() };
+        let step = self.splice.server(&late);
+        assert!(matches!(step, ServerStep::Reset(to) if to.seq == ack), "{step:?}");
+    }
+
+    fn client_after_end(&mut self, payload: u32) -> ClientStep {
+        let segment = self.client_segment(payload, self.client_expects);
+        self.splice.client(&segment)
+    }
 }
 
-fn run(client_isn: u32, server_isn: u32, rounds: &[Round]) {
+fn run(client_isn: u32, server_isn: u32, rounds: &[Round], last: Option<&Round>) {
     let mut splice = Splice::default();
     let flags = ACCELERATED | ANSWERED;
     splice.open(&Mark { client_isn, server_isn, mss: 1460, flags, ..Mark::default() });
@@ -189,6 +238,9 @@ fn run(client_isn: u32, server_isn: u32, rounds: &[Round]) {
             unsent = 0;
         }
     }
+    if let Some(last) = last {
+        model.end(last);
+    }
     // Every byte that the server sent has one place, in order.
     let mut places: Vec<_> = model
         .given
@@ -210,7 +262,8 @@ proptest! {
         client_isn in prop_oneof![Just(u32::MAX - 30), any::<u32>()],
         server_isn in prop_oneof![Just(u32::MAX - 30), Just(i32::MAX as u32 - 30), any::<u32>()],
         rounds in proptest::collection::vec(round(), 1..12),
+        last in proptest::option::of(round()),
     ) {
-        run(client_isn, server_isn, &rounds);
+        run(client_isn, server_isn, &rounds, last.as_ref());
     }
 }

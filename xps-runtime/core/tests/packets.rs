@@ -1,18 +1,25 @@
 //! The table of packets on the host.
 
+use std::cell::Cell;
+
 use xps_core::flow::FlowKey;
 use xps_core::handler::{Handler, Reply, Scan, Window};
-use xps_core::host::segment::{ACCELERATED_PORT, PLAIN_PORT, client, server};
+use xps_core::host::segment::{ACCELERATED_PORT, PLAIN_PORT, Text, client, server};
 use xps_core::host::table::{Becomes, Step, cases};
 use xps_core::host::{Checksum, Frame, Machine, Outcome};
 use xps_core::path::{Action, Socket, Target};
 use xps_core::verdict::{Reason, Verdict};
 
-/// `PING\n` is answered with `PONG\n`, anything else goes to the server.
-struct Line;
+/// `PING\n` is answered with `PONG\n`; `QUIT\n`, `ABRT\n` and `HUSH\n` end the connection; anything else goes to the server.
+/// `GUARDS`: it wants to see all through the accelerated port and nothing else, and admits no client while it is shut.
+#[derive(Default)]
+struct Line<const GUARDS: bool> {
+    shut: Cell<bool>,
+}
 
-/// The answer, readable up to a whole word.
+/// The answers, readable up to a whole word.
 const PONG: [u8; 8] = *b"PONG\n\0\0\0";
+const BYE: [u8; 8] = *b"BYE\n\0\0\0\0";
 
 #[derive(Clone, Copy)]
 struct Connection {
@@ -27,24 +34,40 @@ struct Connection {
 struct Lines {
     all: u32,
     pings: u32,
+    /// The first byte of the line that ends the connection.
+    ends: u8,
 }
 
-impl Handler for Line {
+impl<const GUARDS: bool> Handler for Line<GUARDS> {
     type State = Connection;
     type Scratch = Lines;
 
+    const READS_ALL: bool = GUARDS;
+    const OBSERVES: bool = !GUARDS;
+
+    fn admits(&self, _: &FlowKey) -> bool {
+        !self.shut.get()
+    }
+
     fn begin(&self, _: &FlowKey, lines: &mut Lines) {
-        *lines = Lines { all: 0, pings: 0 };
+        *lines = Lines { all: 0, pings: 0, ends: 0 };
     }
 
     fn request(&self, window: &mut Window, state: &mut Connection, lines: &mut Lines) -> Scan {
         while let Some(byte) = window.next() {
+            if lines.ends != 0 {
+                continue;
+            }
             if let Some(at) = state.line.get_mut(state.column as usize) {
                 *at = byte;
             }
             state.column += 1;
             if byte == b'\n' {
                 lines.all += 1;
+                let ends = [*b"QUIT\n", *b"ABRT\n", *b"HUSH\n"].contains(&state.line);
+                if state.column == 5 && ends {
+                    lines.ends = state.line[0];
+                }
                 lines.pings += u32::from(state.column == 5 && state.line == *b"PING\n");
                 state.column = 0;
             }
@@ -52,7 +75,18 @@ impl Handler for Line {
         Scan::More
     }
 
+    fn holds(&self, lines: &Lines) -> bool {
+        lines.ends != 0
+    }
+
+    fn silences(&self, lines: &Lines) -> bool {
+        lines.ends == b'H'
+    }
+
     fn answer(&self, state: &mut Connection, lines: &mut Lines, reply: &mut Reply, room: u32) -> Verdict {
+        if lines.ends != 0 {
+            return Verdict::Close(Reason::Closed);
+        }
         if state.column != 0 {
             return Verdict::Pass(Reason::Incomplete);
         }
@@ -72,6 +106,12 @@ impl Handler for Line {
         Verdict::Reply
     }
 
+    fn last_words(&self, state: &mut Connection, lines: &mut Lines, reply: &mut Reply, room: u32) -> bool {
+        let idle = state.asked == state.answered && lines.all == 1;
+        // SAFETY: eight bytes are readable.
+        lines.ends == b'Q' && idle && room >= 4 && unsafe { reply.append(BYE.as_ptr(), 4) }
+    }
+
     fn passed(&self, state: &mut Connection, lines: &mut Lines) {
         state.asked += lines.all;
         state.begun = state.column != 0;
@@ -86,7 +126,7 @@ impl Handler for Line {
 
     fn opaque(&self, _: &mut Connection) {}
 
-    fn ended(&self, _: &mut Connection) -> bool {
+    fn ended(&self, _: &FlowKey, _: &mut Connection) -> bool {
         true
     }
 
@@ -103,7 +143,7 @@ fn run(checksum: Checksum, linear: u32) {
         frame
     };
     for case in cases() {
-        let machine = Machine::new(Line, ACCELERATED_PORT, PLAIN_PORT);
+        let machine = Machine::new(Line::<false>::default(), ACCELERATED_PORT, PLAIN_PORT);
         machine.set_linear(linear);
         for (nth, step) in case.steps.iter().enumerate() {
             let at = format!("{}, step {nth}", case.name);
@@ -118,7 +158,7 @@ fn run(checksum: Checksum, linear: u32) {
                 Step::Packet { from_server, frame, becomes, mut counts } => {
                     machine.reset_counters();
                     let frame = form(frame);
-                    let Outcome { action, frame, target, .. } =
+                    let Outcome { action, frame, target, copies } =
                         if from_server { machine.egress(frame) } else { machine.ingress(frame) };
                     let (frame, expected) = match (becomes, action, target) {
                         (Becomes::Dropped, Action::Drop, _) => (None, None),
@@ -126,6 +166,11 @@ fn run(checksum: Checksum, linear: u32) {
                         | (Becomes::Reply(expected), Action::Redirected(_), Some(Target::Client))
                         | (Becomes::Acknowledgement(expected), Action::Redirected(_), Some(Target::Server)) => {
                             (Some(frame.bytes), Some(form(expected).bytes))
+                        }
+                        (Becomes::Ended { client, server }, Action::Redirected(_), Some(Target::Client)) => {
+                            let [(Target::Server, copy)] = &copies[..] else { panic!("{at}: {copies:?}") };
+                            assert!(copy.bytes == form(server).bytes, "{at}: {copy:02x?}");
+                            (Some(frame.bytes), Some(form(client).bytes))
                         }
                         (becomes, ..) => panic!("{at}: {action:?} to {target:?}, not {becomes:?}"),
                     };
@@ -149,11 +194,107 @@ fn partial_checksums() {
     run(Checksum::Partial, 66);
 }
 
+fn guard() -> Machine<Line<true>> {
+    Machine::new(Line::default(), ACCELERATED_PORT, PLAIN_PORT)
+}
+
+/// What a packet of the client becomes at a guard, and what is counted.
+fn at_guard(machine: &Machine<Line<true>>, text: &Text) -> (Action, Frame, Vec<(Reason, u64)>) {
+    machine.reset_counters();
+    let outcome = machine.ingress(text.frame());
+    (outcome.action, outcome.frame, machine.counters())
+}
+
+#[test]
+fn a_guard_lets_nothing_pass_whose_handshake_it_has_not_seen() {
+    let machine = guard();
+    let key = client(0, 0, b"").key();
+    let data = client(1000, 2000, b"A\n");
+    // The user path's connections are none of the stack's.
+    machine.set_socket(key, Socket::Free);
+    assert_eq!(at_guard(&machine, &data), (Action::Next, data.frame(), vec![]));
+    machine.set_socket(key, Socket::Live);
+    let unseen = vec![(Reason::HandshakeUnseen, 1)];
+    assert_eq!(at_guard(&machine, &data), (Action::Next, data.frame(), unseen));
+    assert_eq!(machine.flows_len(), 0);
+}
+
+#[test]
+fn a_guard_waits_for_the_segment_that_opens_a_connection() {
+    let machine = guard();
+    let key = client(0, 0, b"").key();
+    machine.set_socket(key, Socket::Free);
+    machine.ingress(client(999, 0, b"").opening().frame());
+    machine.egress(server(1999, 1000, b"").opening().frame());
+    machine.set_socket(key, Socket::Opening);
+    let (first, second) = (client(1000, 2000, b"A\n"), client(1002, 2000, b"B\n"));
+    let (action, _, counts) = at_guard(&machine, &second);
+    assert_eq!((action, counts), (Action::Drop, vec![(Reason::OutOfOrder, 1)]));
+    for text in [first, second] {
+        let (action, frame, _) = at_guard(&machine, &text);
+        assert_eq!((action, frame), (Action::Next, text.port(PLAIN_PORT).frame()));
+    }
+}
+
+#[test]
+fn a_guard_does_not_look_at_the_plain_port() {
+    let machine = guard();
+    let key = client(0, 0, b"").key();
+    let plain = |text: Text| text.port(PLAIN_PORT);
+    machine.set_socket(key, Socket::Free);
+    let syn = plain(client(999, 0, b"").opening());
+    assert_eq!(at_guard(&machine, &syn), (Action::Next, syn.frame(), vec![]));
+    let answer = server(1999, 1000, b"").opening();
+    assert_eq!(machine.egress(answer.frame()).frame, answer.frame());
+    machine.set_socket(key, Socket::Live);
+    for text in [client(1000, 2000, b""), client(1000, 2000, b"QUIT\n"), client(1005, 2000, b"A\n")] {
+        let text = plain(text);
+        assert_eq!(at_guard(&machine, &text), (Action::Next, text.frame(), vec![]));
+    }
+    assert_eq!((machine.flows_len(), machine.foreign_len()), (0, 0));
+}
+
+#[test]
+fn a_client_that_is_not_admitted_cannot_connect() {
+    let machine = guard();
+    machine.set_socket(client(0, 0, b"").key(), Socket::Free);
+    machine.handler.shut.set(true);
+    let syn = client(999, 0, b"").opening();
+    let (action, _, counts) = at_guard(&machine, &syn);
+    assert_eq!((action, counts), (Action::Drop, vec![(Reason::NotAdmitted, 1)]));
+    // It asks again, and is let in; then the same SYN is not asked about any more.
+    machine.handler.shut.set(false);
+    let to_server = syn.clone().port(PLAIN_PORT).frame();
+    assert_eq!(at_guard(&machine, &syn), (Action::Next, to_server.clone(), vec![]));
+    machine.handler.shut.set(true);
+    assert_eq!(at_guard(&machine, &syn), (Action::Next, to_server, vec![]));
+}
+
+/// What is written anew has its checksum completed where the old header was.
+#[test]
+fn no_answer_to_options_where_the_device_completes_the_checksum() {
+    let machine = guard();
+    let key = client(0, 0, b"").key();
+    machine.set_socket(key, Socket::Free);
+    machine.ingress(client(999, 0, b"").opening().frame());
+    machine.egress(server(1999, 1000, b"").opening().frame());
+    machine.set_socket(key, Socket::Live);
+    machine.ingress(client(1000, 2000, b"").frame());
+    let mut quit = client(1000, 2000, b"QUIT\n");
+    quit.ip_options = vec![1, 1, 1, 0];
+    let mut partial = quit.frame();
+    partial.make_partial();
+    assert_eq!(machine.ingress(partial).action, Action::Drop);
+    assert_eq!(machine.counted(Reason::WriteFailed), 1);
+    // The same with a whole checksum gets the words.
+    assert_eq!(machine.ingress(quit.frame()).target, Some(Target::Client));
+}
+
 /// Not in the table: the kernel runs no test with a packet of that size.
 #[test]
 fn a_packet_longer_than_its_length_field_can_tell() {
     for v6 in [false, true] {
-        let machine = Machine::new(Line, ACCELERATED_PORT, PLAIN_PORT);
+        let machine = Machine::new(Line::<false>::default(), ACCELERATED_PORT, PLAIN_PORT);
         let key = client(0, 0, b"").over(v6).key();
         machine.set_socket(key, Socket::Free);
         machine.ingress(client(999, 0, b"").over(v6).opening().frame());

@@ -1,12 +1,8 @@
 //! One round, several rounds by turns, and what comes out.
 
-use super::redis_benchmark;
-use super::workload::Client;
-use crate::lab::Place;
 use crate::machine;
 use anyhow::{Result, bail};
 use serde::Serialize;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// redis-benchmark looks whether it is done only at these intervals when it has threads, so its clock stops up to one
@@ -21,13 +17,31 @@ pub(crate) struct Effort {
     pub(crate) duration: Duration,
 }
 
+/// A client, what it sends and to whom.
+pub(super) trait Traffic {
+    /// Finds the rate to expect, requests per second. What this measures is thrown away: it also warms up.
+    fn try_out(&self) -> Result<f64>;
+
+    /// Sends about so many requests, or for about so long, whichever the client can be told.
+    fn send(&self, requests: u64, duration: Duration) -> Result<Outcome>;
+}
+
+/// What a client reports of one round.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Outcome {
+    pub(super) requests: u64,
+    pub(super) rps: f64,
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
+    /// Responses that the client has waited for so long that their latencies are not counted.
+    pub(super) late: u64,
+    /// Rate of a flood beside, if there was one.
+    pub(super) flood_rps: Option<f64>,
+}
+
 /// One round of one side.
-#[derive(Clone, Copy)]
-pub(crate) struct Sample {
-    pub(crate) requests: u64,
-    rps: f64,
-    p50_us: f64,
-    p99_us: f64,
+struct Sample {
+    outcome: Outcome,
     cpu_us_per_request: f64,
 }
 
@@ -42,96 +56,80 @@ pub(crate) struct Figures {
     /// Highest less lowest rate, by the median.
     pub(crate) spread: f64,
     pub(crate) rounds: usize,
+    /// Responses of all rounds that came so late that they are missing in the latencies.
+    #[serde(skip_serializing_if = "is_none")]
+    pub(crate) late: u64,
+    /// Rate of a flood beside, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) flood_rps: Option<f64>,
 }
 
-/// One side of a comparison: a client that sends to an address, and the rate to expect.
-pub(crate) struct Side<'a> {
-    client: &'a Client,
-    place: Place,
-    server: SocketAddr,
+/// One side of a comparison: its traffic, and the rate to expect.
+pub(super) struct Side<T> {
+    traffic: T,
     /// Requests per second, found by trying; 0 before.
     rate: f64,
     samples: Vec<Sample>,
 }
 
-impl<'a> Side<'a> {
+impl<T: Traffic> Side<T> {
     /// Nothing measured yet.
-    pub(crate) fn new(client: &'a Client, place: Place, server: SocketAddr) -> Self {
-        Self { client, place, server, rate: 0.0, samples: Vec::new() }
+    pub(super) fn new(traffic: T) -> Self {
+        Self { traffic, rate: 0.0, samples: Vec::new() }
     }
 
-    /// Finds about how many requests make a round. What it measures is thrown away: it also warms up.
-    pub(crate) fn calibrate(&mut self) -> Result<()> {
-        let mut requests = 2000;
-        loop {
-            let sample = self.send(requests, Duration::from_millis(300))?;
-            self.rate = sample.rps;
-            // A rate is known well enough when the run took a second; pipelines and single connections differ by 100.
-            if requests as f64 / sample.rps >= 0.8 || matches!(self.client, Client::Generator(_)) {
-                return Ok(());
-            }
-            requests = ((sample.rps * 1.1) as u64).max(requests * 2);
-        }
+    /// Finds about how many requests make a round.
+    pub(super) fn calibrate(&mut self) -> Result<()> {
+        self.rate = self.traffic.try_out()?;
+        Ok(())
     }
 
     /// Measures one round.
-    pub(crate) fn round(&mut self, effort: Effort) -> Result<()> {
+    pub(super) fn round(&mut self, effort: Effort) -> Result<()> {
         let phase = self.samples.len() as f64 / effort.rounds as f64 - 0.5;
         let duration = effort.duration.as_secs_f64() + phase * CLOCK.as_secs_f64();
         let requests = ((self.rate * duration) as u64).max(1000);
-        let sample = self.send(requests, effort.duration)?;
-        self.samples.push(sample);
+        let busy_before_us = machine::busy_us()?;
+        let outcome = self.traffic.send(requests, effort.duration)?;
+        if outcome.requests == 0 || outcome.rps <= 0.0 {
+            bail!("no request was answered");
+        }
+        let cpu_us_per_request = (machine::busy_us()? - busy_before_us) as f64 / outcome.requests as f64;
+        self.samples.push(Sample { outcome, cpu_us_per_request });
         Ok(())
     }
 
     /// Requests of the rounds so far.
-    pub(crate) fn requests(&self) -> u64 {
-        self.samples.iter().map(|sample| sample.requests).sum()
+    pub(super) fn requests(&self) -> u64 {
+        self.samples.iter().map(|sample| sample.outcome.requests).sum()
     }
 
     /// Medians of the rounds so far.
-    pub(crate) fn figures(&self) -> Figures {
+    pub(super) fn figures(&self) -> Figures {
         let sorted = |field: fn(&Sample) -> f64| {
             let mut values: Vec<f64> = self.samples.iter().map(field).collect();
             values.sort_by(f64::total_cmp);
             values
         };
-        let rates = sorted(|sample| sample.rps);
+        let rates = sorted(|sample| sample.outcome.rps);
         let rps = median(&rates);
+        let has_flood = self.samples.iter().any(|sample| sample.outcome.flood_rps.is_some());
+        let flood = || rounded(median(&sorted(|sample| sample.outcome.flood_rps.unwrap_or(0.0))));
         Figures {
             rps: rounded(rps),
-            p50_us: rounded(median(&sorted(|sample| sample.p50_us))),
-            p99_us: rounded(median(&sorted(|sample| sample.p99_us))),
+            p50_us: rounded(median(&sorted(|sample| sample.outcome.p50_us))),
+            p99_us: rounded(median(&sorted(|sample| sample.outcome.p99_us))),
             cpu_us_per_request: rounded(median(&sorted(|sample| sample.cpu_us_per_request))),
             spread: rounded((rates[rates.len() - 1] - rates[0]) / rps),
             rounds: rates.len(),
+            late: self.samples.iter().map(|sample| sample.outcome.late).sum(),
+            flood_rps: has_flood.then(flood),
         }
-    }
-
-    fn send(&self, requests: u64, duration: Duration) -> Result<Sample> {
-        let busy_before_us = machine::busy_us()?;
-        let (requests, rps, p50_us, p99_us) = match self.client {
-            Client::RedisBenchmark(arguments) => {
-                let report = redis_benchmark::run(&self.place, self.server, arguments, requests)?;
-                (requests, report.rps, report.p50_us, report.p99_us)
-            }
-            Client::Generator(load) => {
-                let outcome = load.run(&self.place, self.server, duration)?;
-                let requests = outcome.latencies.total();
-                let rps = requests as f64 / outcome.elapsed.as_secs_f64();
-                (requests, rps, outcome.latencies.quantile_us(0.5), outcome.latencies.quantile_us(0.99))
-            }
-        };
-        if requests == 0 || rps <= 0.0 {
-            bail!("no request was answered by {}", self.server);
-        }
-        let cpu_us_per_request = (machine::busy_us()? - busy_before_us) as f64 / requests as f64;
-        Ok(Sample { requests, rps, p50_us, p99_us, cpu_us_per_request })
     }
 }
 
 /// Measures sides by turns; who begins changes with each round.
-pub(crate) fn alternate(sides: &mut [&mut Side<'_>], effort: Effort) -> Result<()> {
+pub(super) fn alternate<T: Traffic>(sides: &mut [&mut Side<T>], effort: Effort) -> Result<()> {
     for side in &mut *sides {
         side.calibrate()?;
     }
@@ -142,6 +140,10 @@ pub(crate) fn alternate(sides: &mut [&mut Side<'_>], effort: Effort) -> Result<(
         sides.rotate_left(1);
     }
     Ok(())
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The middle of sorted values.

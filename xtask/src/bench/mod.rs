@@ -1,38 +1,28 @@
-//! `cargo xtask bench kv`: plain and accelerated measured by turns in one run.
+//! `cargo xtask bench`: plain and accelerated measured by turns in one run.
 //!
 //! # Layout
-//! - [`workload`]: what is measured, by name.
-//! - [`keys`]: the keys that are read, loaded and warmed up.
-//! - [`redis_benchmark`], [`load`]: the clients; [`request`] and [`histogram`] belong to the second.
-//! - [`measure`](mod@measure): rounds, medians. [`run`](mod@run): which side is measured when. [`report`]: the result.
+//! - [`kv`], [`http`]: what is measured of each service, and how its result is shown.
+//! - [`measure`](mod@measure): rounds by turns, medians. [`note`]: remarks on them.
+//! - [`closed_loop`], [`histogram`]: a load generator for what the well-known ones cannot do.
 
+mod closed_loop;
 mod histogram;
-mod keys;
-mod load;
+pub(crate) mod http;
+pub(crate) mod kv;
 mod measure;
-mod redis_benchmark;
-mod report;
-mod request;
-mod run;
-mod workload;
+mod note;
 
 pub(crate) use measure::Effort;
-pub(crate) use report::Report;
-pub(crate) use run::{Run, measure};
-pub(crate) use workload::all as workloads;
 
-use crate::lab::Lab;
-use crate::{setup, workspace};
 use anyhow::{Result, bail};
 use clap::Args;
-use std::path::PathBuf;
+use serde::Serialize;
 use std::time::Duration;
-use workload::{Kind, Workload};
 
-/// How to measure.
+/// How to measure, whatever it is.
 #[derive(Args)]
-pub(crate) struct Options {
-    /// Fewer and shorter rounds: about five minutes instead of twenty.
+pub(crate) struct Common {
+    /// Fewer and shorter rounds: a quarter of the time.
     #[arg(long)]
     quick: bool,
     /// Print JSON, and nothing else, on standard output; progress goes to standard error.
@@ -44,64 +34,49 @@ pub(crate) struct Options {
     /// Leave the user path out where the kernel path is to be had.
     #[arg(long)]
     kernel_only: bool,
-    /// Measure this kv-cache binary instead of building one.
-    #[arg(long, value_name = "PATH", env = "XPS_KV_CACHE")]
-    kv_cache: Option<PathBuf>,
 }
 
-/// Measures and prints.
-pub(crate) fn run(options: &Options) -> Result<()> {
-    let chosen = choose(workloads(), &options.only)?;
-    // With --json, whatever the steps before print must not stand in the result.
-    let report = if options.json {
+/// A result for readers, beside the one for programs.
+pub(crate) trait Report: Serialize {
+    /// A table of one line for each side that was measured.
+    fn print(&self);
+}
+
+impl Common {
+    /// Measures and prints.
+    fn report<R: Report>(&self, measure: impl FnOnce() -> Result<R>) -> Result<()> {
+        if !self.json {
+            measure()?.print();
+            return Ok(());
+        }
+        // Whatever the steps before print must not stand in the result.
         let stdout = Redirected::to_stderr()?;
-        let report = prepare_and_measure(options, &chosen);
+        let report = measure();
         drop(stdout);
-        report?
-    } else {
-        prepare_and_measure(options, &chosen)?
-    };
-    if options.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        report.print();
+        println!("{}", serde_json::to_string_pretty(&report?)?);
+        Ok(())
     }
-    Ok(())
-}
 
-fn prepare_and_measure(options: &Options, chosen: &[Workload]) -> Result<Report> {
-    setup::run(&setup::Options::default())?;
-    let program = match &options.kv_cache {
-        Some(path) => path.clone(),
-        None => workspace::build_release("kv-cache")?,
-    };
-    let reflected = chosen.iter().any(|workload| workload.kind == Kind::Reflector) && workspace::is_root();
-    let reflector = reflected.then(|| workspace::build_release("xps-reflector")).transpose()?;
-    let effort = if options.quick {
-        Effort { rounds: 3, duration: Duration::from_millis(1500) }
-    } else {
-        Effort { rounds: 7, duration: Duration::from_secs(3) }
-    };
-    let lab = Lab::create()?;
-    measure(&Run {
-        lab: &lab,
-        program: &program,
-        reflector: reflector.as_deref(),
-        workloads: chosen,
-        effort,
-        user_path: !options.kernel_only,
-    })
-}
-
-fn choose(all: Vec<Workload>, names: &[String]) -> Result<Vec<Workload>> {
-    if let Some(unknown) = names.iter().find(|name| all.iter().all(|workload| workload.name != **name)) {
-        let known: Vec<&str> = all.iter().map(|workload| workload.name).collect();
-        bail!("no workload is named {unknown:?}; there are: {}", known.join(", "));
+    fn effort(&self) -> Effort {
+        if self.quick {
+            Effort { rounds: 3, duration: Duration::from_millis(1500) }
+        } else {
+            Effort { rounds: 7, duration: Duration::from_secs(3) }
+        }
     }
-    Ok(all
-        .into_iter()
-        .filter(|workload| names.is_empty() || names.iter().any(|name| name == workload.name))
-        .collect())
+
+    /// The workloads that were asked for.
+    fn choose<W>(&self, all: Vec<W>, name: fn(&W) -> &str) -> Result<Vec<W>> {
+        if let Some(unknown) =
+            self.only.iter().find(|asked| all.iter().all(|workload| name(workload) != **asked))
+        {
+            let known: Vec<&str> = all.iter().map(name).collect();
+            bail!("no workload is named {unknown:?}; there are: {}", known.join(", "));
+        }
+        let is_chosen =
+            |workload: &W| self.only.is_empty() || self.only.iter().any(|asked| asked == name(workload));
+        Ok(all.into_iter().filter(is_chosen).collect())
+    }
 }
 
 /// Standard output goes to standard error, also that of child processes, until this is dropped.
@@ -133,9 +108,15 @@ mod tests {
 
     #[test]
     fn unknown_names_are_errors_that_list_the_known() {
-        let error = choose(workloads(), &["nonsense".to_owned()]).err().unwrap().to_string();
-        assert!(error.contains("nonsense") && error.contains("haproxy-tcp"), "{error}");
-        let one = choose(workloads(), &["set-16KB".to_owned()]).unwrap();
-        assert_eq!(one.len(), 1);
+        let all = || vec!["one", "another"];
+        let options = |only: &str| Common {
+            quick: false,
+            json: false,
+            only: vec![only.to_owned()],
+            kernel_only: false,
+        };
+        let error = options("nonsense").choose(all(), |name| name).err().unwrap().to_string();
+        assert!(error.contains("nonsense") && error.contains("another"), "{error}");
+        assert_eq!(options("one").choose(all(), |name| name).unwrap(), ["one"]);
     }
 }

@@ -68,11 +68,8 @@ pub(super) fn text(groups: &[Vec<Row>]) -> String {
     }
     for row in groups.iter().flatten().filter(|row| !row.repeated.is_empty()) {
         let units = row.repeated.join(", ");
-        let _ = write!(
-            text,
-            "\n{}: ran again, since MONITOR or SLOWLOG showed requests of kv-cache's own: {units}",
-            row.name
-        );
+        let _ =
+            write!(text, "\n{}: ran again, since they had met kv-cache's own connections: {units}", row.name);
     }
     for (row, complaints) in complaints(groups) {
         for complaint in complaints {
@@ -138,7 +135,7 @@ mod tests {
         let repeated = vec!["u".to_owned()];
         let groups = [vec![row("directly", &GOOD), Row { repeated, ..row("kernel", &GOOD) }]];
         let text = text(&groups);
-        assert!(text.contains("kernel: ran again") && text.contains("own: u"), "{text}");
+        assert!(text.contains("kernel: ran again") && text.contains("connections: u"), "{text}");
         assert!(complaints(&groups).all(|(_, complaints)| complaints.is_empty()));
     }
 

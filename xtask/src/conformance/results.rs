@@ -19,14 +19,16 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    /// Whether it shows a request of the agent: in a line of `MONITOR` (`… [0 127.0.0.1:4711] "INFO"`), or in the slow log,
-    /// whose tests log everything (`… to be equal to 'ACL WHOAMI'`).
+    /// Whether it shows the agent: a request in a line of `MONITOR` (`… [0 127.0.0.1:4711] "INFO"`), or in the slow log, whose
+    /// tests log everything (`… to be equal to 'ACL WHOAMI'`), or its tracking connection where those of the server are counted.
     fn shows_agent(&self) -> bool {
         let asked = |name: &str| ASKED_BY_AGENT.contains(&name);
         let monitored = self.text.split("] \"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0));
         let logged = self.text.split("to be equal to '").skip(1);
         let logged = logged.filter_map(|rest| rest.split([' ', '\'']).next());
-        monitored.into_iter().any(asked) || self.text.contains("SLOWLOG") && logged.into_iter().any(asked)
+        monitored.into_iter().any(asked)
+            || self.text.contains("SLOWLOG") && logged.into_iter().any(|name| name == "CONFIG" || asked(name))
+            || self.text.contains("Tracking info is correct") && self.text.contains("{$total_prefixes == 1}")
     }
 }
 
@@ -93,7 +95,7 @@ impl Results {
         self.passed.values().sum()
     }
 
-    /// Units in which a test of `MONITOR` or `SLOWLOG` met the agent.
+    /// Units in which a test met the agent.
     pub(super) fn met_agent(&self) -> Vec<String> {
         let units: BTreeSet<_> = self
             .failures
@@ -204,6 +206,25 @@ mod tests {
         assert!(met(r#"Expected '1.5 [0 127.0.0.1:4711] "info"' to match '*"multi"*'"#).is_empty());
         assert!(met(r#"Expected '1.5 [0 127.0.0.1:4711] "set" "INFO"' to match '*"multi"*'"#).is_empty());
         assert!(met("Expected 'INFO' to be equal to '2'").is_empty());
+    }
+
+    #[test]
+    fn the_count_of_tracking_connections_shows_the_agent_too() {
+        let met = |explanation: &str| {
+            of(&[
+                "Testing unit/tracking",
+                "[err]: Tracking info is correct in tests/unit/tracking.tcl",
+                explanation,
+            ])
+            .met_agent()
+        };
+        assert_eq!(
+            met("Expected 2 == 1 (context: type eval line 19 cmd {assert {$total_prefixes == 1}})"),
+            ["unit/tracking"]
+        );
+        assert!(
+            met("Expected 3 == 2 (context: type eval line 17 cmd {assert {$total_items == 2}})").is_empty()
+        );
     }
 
     #[test]

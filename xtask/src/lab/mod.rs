@@ -1,36 +1,50 @@
-//! The test network: a server's and a client's network namespace with a veth pair between, Redis and the sidecar in
-//! the server's. Traffic goes nowhere else. Without root: all on loopback, on free ports.
+//! The test network: a server's and a client's network namespace with a veth pair between, Redis or Nginx and the sidecar
+//! in the server's. Traffic goes nowhere else. Without root: all on loopback, on free ports.
 //!
 //! Everything that is made is removed when its value is dropped, also on a panic or Ctrl-C; what a killed run left
 //! behind is removed by the next.
+//!
+//! # Layout
+//! - `namespace`, `process`: what a lab is made of.
+//! - [`redis`], [`nginx`]: what it is made for: the server that a service stands before.
+//! - `haproxy`, `reflector`: what the service is compared with.
+//! - `sidecar`: a service and its status, which it is asked for by `get`; `kv_cache` and `http_guard` start one each.
 
+mod get;
+mod haproxy;
+mod http_guard;
+mod kv_cache;
 mod namespace;
+pub(crate) mod nginx;
 mod process;
+pub(crate) mod redis;
+mod reflector;
 mod sidecar;
 
 pub(crate) use namespace::Place;
-pub(crate) use process::{pidfd, signal};
+pub(crate) use nginx::Nginx;
+pub(crate) use process::{Process, pidfd, signal};
+pub(crate) use redis::Redis;
 pub(crate) use sidecar::{Mode, Sidecar};
 
 use crate::{cleanup, workspace};
 use anyhow::{Context, Result};
 use namespace::Namespace;
-use process::Process;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 const SERVER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+/// The first is the one that connections have unless they ask for the other.
+const CLIENT_ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 77, 0, 2), Ipv4Addr::new(10, 77, 0, 3)];
 const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// Where the servers listen.
 #[derive(Clone, Copy)]
 pub(crate) struct Ports {
-    /// Redis itself.
+    /// The server itself.
     pub(crate) plain: u16,
     /// Through XPS.
     pub(crate) accelerated: u16,
@@ -40,12 +54,11 @@ pub(crate) struct Ports {
     pub(crate) relay: u16,
 }
 
-/// The network and Redis. Fields are dropped in order: servers, then namespaces, then the folder.
-pub(crate) struct Lab {
-    _redis: Process,
+/// The network and a server. Fields are dropped in order: the server, then namespaces, then the folder.
+pub(crate) struct Lab<S> {
+    server: S,
     network: Option<Network>,
     folder: Folder,
-    ports: Ports,
 }
 
 struct Network {
@@ -53,30 +66,26 @@ struct Network {
     client: Namespace,
 }
 
-impl Lab {
-    /// Makes the network (root) or takes loopback (anybody else) and starts Redis.
-    pub(crate) fn create() -> Result<Self> {
-        Self::create_with(&[])
-    }
-
-    /// The same with arguments for Redis.
-    pub(crate) fn create_with(redis_arguments: &[&str]) -> Result<Self> {
-        let (network, ports) = if workspace::is_root() {
+impl Lab<()> {
+    /// Makes the network (root) or takes loopback (anybody else). No server yet.
+    pub(crate) fn empty() -> Result<Self> {
+        let network = if workspace::is_root() {
             namespace::remove_leftovers();
-            let ports = Ports { plain: 6379, accelerated: 6380, admin: 9180, relay: 6390 };
-            (Some(Network::create().context("cannot make the test network")?), ports)
+            Some(Network::create().context("cannot make the test network")?)
         } else {
             println!("not root: no network namespaces and no kernel path; everything runs on loopback");
-            let [plain, accelerated, admin, relay] = free_ports()?;
-            (None, Ports { plain, accelerated, admin, relay })
+            None
         };
-        let folder = Folder::create()?;
-        let place = network.as_ref().map_or_else(Place::here, |network| network.server.place().clone());
-        let open = network.is_some();
-        let redis = start_redis(&place, &folder.path, "redis", ports.plain, open, redis_arguments)?;
-        Ok(Self { _redis: redis, network, folder, ports })
+        Ok(Self { server: (), network, folder: Folder::create()? })
     }
 
+    /// The same lab with a server.
+    fn with<S>(self, server: S) -> Lab<S> {
+        Lab { server, network: self.network, folder: self.folder }
+    }
+}
+
+impl<S> Lab<S> {
     /// Where servers run.
     pub(crate) fn server(&self) -> Place {
         self.network.as_ref().map_or_else(Place::here, |network| network.server.place().clone())
@@ -98,9 +107,13 @@ impl Lab {
         SocketAddr::new(IpAddr::V4(address), port)
     }
 
-    /// Where the servers listen.
-    pub(crate) fn ports(&self) -> Ports {
-        self.ports
+    /// Addresses that clients can have. The first is the one they have unless they ask for the other.
+    pub(crate) fn client_addresses(&self) -> [Ipv4Addr; 2] {
+        if self.has_namespaces() {
+            CLIENT_ADDRESSES
+        } else {
+            [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)]
+        }
     }
 
     /// A folder for configuration and logs, removed with the lab.
@@ -113,55 +126,11 @@ impl Lab {
         self.folder.path.join("bpf")
     }
 
-    /// Starts the reflector on the relay port, with a Redis there for the handshakes. Both end when it is dropped.
-    pub(crate) fn start_reflector(&self, program: &Path, value_bytes: usize) -> Result<Reflector> {
-        let place = self.server();
-        let open = self.has_namespaces();
-        let redis = start_redis(&place, self.folder(), "redis-relay", self.ports.relay, open, &[])?;
-        let arguments = [self.ports.relay.to_string(), value_bytes.to_string()];
-        let mut agent = Process::start(&place, self.folder(), "reflector", program, &arguments)?;
-        let server = self.address(self.ports.relay);
-        // Redis itself has no such key.
-        let answered = || {
-            let mut stream = TcpStream::connect(server)?;
-            stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-            stream.write_all(b"*2\r\n$3\r\nGET\r\n$7\r\nmissing\r\n")?;
-            let mut reply = vec![0; format!("${value_bytes}\r\n\r\n").len() + value_bytes];
-            stream.read_exact(&mut reply)?;
-            anyhow::ensure!(reply.starts_with(format!("${value_bytes}\r\n").as_bytes()), "not reflected");
-            Ok(())
-        };
-        agent.wait_until(START_LIMIT, || self.client().run(answered).is_ok())?;
-        Ok(Reflector { _agent: agent, _redis: redis })
-    }
-
-    /// Starts HAProxy as a TCP relay from the relay port to Redis, in Redis's place. It ends when dropped.
-    pub(crate) fn start_haproxy(&self) -> Result<Haproxy> {
-        let program = workspace::find("haproxy").context("haproxy is missing; run `cargo xtask setup`")?;
-        let path = self.folder().join("haproxy.cfg");
-        let configuration = format!(
-            "global\n  maxconn 4096\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1m\n  timeout server 1m\n\
-             listen redis\n  bind :{}\n  server redis 127.0.0.1:{}\n",
-            self.ports.relay, self.ports.plain
-        );
-        fs::write(&path, configuration)?;
-        let place = self.server();
-        let arguments = ["-db".as_ref(), "-f".as_ref(), path.as_os_str()];
-        let mut process = Process::start(&place, self.folder(), "haproxy", program, &arguments)?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.relay));
-        process.wait_until(START_LIMIT, || place.run(|| Ok(TcpStream::connect(address)?)).is_ok())?;
-        Ok(Haproxy(process))
+    /// Ports to listen on: these in a namespace of the lab, free ones elsewhere.
+    fn choose_ports<const N: usize>(&self, wanted: [u16; N]) -> Result<[u16; N]> {
+        if self.has_namespaces() { Ok(wanted) } else { free_ports() }
     }
 }
-
-/// A running reflector, and the Redis that its connections are made to.
-pub(crate) struct Reflector {
-    _agent: Process,
-    _redis: Process,
-}
-
-/// A running HAProxy.
-pub(crate) struct Haproxy(#[expect(dead_code, reason = "held so that it is killed when dropped")] Process);
 
 impl Network {
     fn create() -> Result<Self> {
@@ -180,9 +149,11 @@ impl Network {
             client.name(),
         ])?;
         for (namespace, v4, v6) in
-            [(&server, SERVER_ADDRESS, "fd00:77::1/64"), (&client, CLIENT_ADDRESS, "fd00:77::2/64")]
+            [(&server, &[SERVER_ADDRESS][..], "fd00:77::1/64"), (&client, &CLIENT_ADDRESSES, "fd00:77::2/64")]
         {
-            namespace.ip(&["address", "add", &format!("{v4}/30"), "dev", "veth0"])?;
+            for v4 in v4 {
+                namespace.ip(&["address", "add", &format!("{v4}/29"), "dev", "veth0"])?;
+            }
             // Without "nodad" the address is not usable for the first second.
             namespace.ip(&["address", "add", v6, "dev", "veth0", "nodad"])?;
             namespace.ip(&["link", "set", "veth0", "up"])?;
@@ -246,50 +217,11 @@ fn remove_leftovers(parent: &Path) {
     }
 }
 
-fn start_redis(
-    place: &Place,
-    folder: &Path,
-    name: &str,
-    port: u16,
-    open: bool,
-    more: &[&str],
-) -> Result<Process> {
-    let program =
-        workspace::find("redis-server").context("redis-server is missing; run `cargo xtask setup`")?;
-    let port_text = port.to_string();
-    let folder_text =
-        folder.to_str().context("the checkout's path is not UTF-8, which Redis's options must be")?;
-    let mut arguments = vec!["--port", &port_text, "--save", "", "--appendonly", "no", "--daemonize", "no"];
-    // Where it saves what a client asks it to save.
-    arguments.extend(["--dir", folder_text]);
-    // Only inside a namespace of the lab, which nobody else reaches, may anybody connect.
-    arguments.extend(if open {
-        ["--protected-mode", "no", "--bind", "* -::*"]
-    } else {
-        ["--protected-mode", "yes", "--bind", "127.0.0.1"]
-    });
-    arguments.extend(more);
-    let mut process = Process::start(place, folder, name, program, &arguments)?;
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    process.wait_until(START_LIMIT, || place.run(|| ping(address)).is_ok())?;
-    Ok(process)
-}
-
-fn ping(address: SocketAddr) -> Result<()> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-    stream.write_all(b"PING\r\n")?;
-    let mut reply = [0; 7];
-    stream.read_exact(&mut reply)?;
-    anyhow::ensure!(&reply == b"+PONG\r\n", "no PONG from Redis");
-    Ok(())
-}
-
-fn free_ports() -> Result<[u16; 4]> {
+fn free_ports<const N: usize>() -> Result<[u16; N]> {
     // All held at once, so that they differ.
     let listeners: Vec<TcpListener> =
-        (0..4).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
-    let mut ports = [0; 4];
+        (0..N).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
+    let mut ports = [0; N];
     for (port, listener) in ports.iter_mut().zip(&listeners) {
         *port = listener.local_addr()?.port();
     }

@@ -100,6 +100,12 @@ impl Namespace {
     pub(crate) fn ip(&self, arguments: &[&str]) -> Result<()> {
         workspace::output(Command::new("ip").args(["-n", &self.name]).args(arguments)).map(drop)
     }
+
+    /// Sets a parameter of this namespace's network, by its path below /proc/sys.
+    pub(crate) fn sysctl(&self, name: &str, value: &str) -> Result<()> {
+        let path = Path::new("/proc/sys").join(name);
+        self.place.run(|| fs::write(&path, value).with_context(|| format!("cannot write {}", path.display())))
+    }
 }
 
 /// Removes namespaces whose maker was killed before it could.

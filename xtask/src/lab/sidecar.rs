@@ -1,12 +1,12 @@
-//! kv-cache beside Redis, and what it says about itself.
+//! A service beside its server, and what it says about itself.
 
+use super::get::get;
 use super::process::Process;
 use super::{Lab, Place};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::Value;
 use std::ffi::OsStr;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,34 +19,41 @@ const STOP_LIMIT: Duration = Duration::from_secs(40);
 pub(crate) enum Mode {
     /// The kernel path where it can be had.
     Auto,
-    /// The user path, with its cache (`coherence.mode = "bounded"`).
+    /// The user path.
     User,
 }
 
-/// A running kv-cache. Killed when dropped; [`Sidecar::stop`] ends it in order.
+/// A running service. Killed when dropped; [`Sidecar::stop`] ends it in order.
 pub(crate) struct Sidecar {
     process: Process,
     place: Place,
     admin: SocketAddr,
 }
 
+/// What it takes to start one.
+pub(super) struct Start<'a> {
+    /// The service, which is also its program's name.
+    pub(super) name: &'static str,
+    pub(super) program: &'a Path,
+    pub(super) configuration: String,
+    /// The port of its status.
+    pub(super) admin: u16,
+    /// More settings, as `section.key=value`.
+    pub(super) settings: &'a [&'a str],
+}
+
 impl Sidecar {
-    /// Starts kv-cache in Redis's place and waits until it says that it is ready. Its settings are the defaults, but for
-    /// ports, path and pin folder, and `settings`, as `section.key=value`.
-    pub(crate) fn start(lab: &Lab, program: &Path, mode: Mode, settings: &[&str]) -> Result<Self> {
-        let ports = lab.ports();
-        let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.admin));
-        let path = lab.folder().join("kv-cache.toml");
-        std::fs::write(&path, configuration(lab, mode, admin))
+    /// Starts a service in the server's place and waits until it says that it is ready.
+    pub(super) fn launch<S>(lab: &Lab<S>, start: &Start<'_>) -> Result<Self> {
+        let path = lab.folder().join(format!("{}.toml", start.name));
+        std::fs::write(&path, &start.configuration)
             .with_context(|| format!("cannot write {}", path.display()))?;
-        let place = lab.server();
+        let (place, admin) = (lab.server(), admin_address(start.admin));
         let mut arguments = vec!["run".as_ref(), "--config".as_ref(), path.as_os_str()];
-        arguments.extend(settings.iter().flat_map(|setting| ["--set".as_ref(), OsStr::new(*setting)]));
-        let process = Process::start(&place, lab.folder(), "kv-cache", program, &arguments)?;
-        let mut sidecar = Self { process, place, admin };
-        let (place, admin) = (sidecar.place.clone(), sidecar.admin);
-        sidecar.process.wait_until(READY_LIMIT, || get(&place, admin, "/readyz").is_ok())?;
-        Ok(sidecar)
+        arguments.extend(start.settings.iter().flat_map(|setting| ["--set".as_ref(), OsStr::new(*setting)]));
+        let mut process = Process::start(&place, lab.folder(), start.name, start.program, &arguments)?;
+        process.wait_until(READY_LIMIT, || get(&place, admin, "/readyz").is_ok())?;
+        Ok(Self { process, place, admin })
     }
 
     /// Asks the sidecar how it is.
@@ -62,22 +69,14 @@ impl Sidecar {
     }
 }
 
-fn configuration(lab: &Lab, mode: Mode, admin: SocketAddr) -> String {
-    let ports = lab.ports();
-    // On the user path only bounded coherence caches.
-    let (mode, coherence) = match mode {
-        Mode::Auto => ("auto", "strict"),
-        Mode::User => ("user", "bounded"),
-    };
-    let addresses = if lab.has_namespaces() { r#"["0.0.0.0", "::"]"# } else { r#"["127.0.0.1"]"# };
-    format!(
-        "[redis]\naddress = \"127.0.0.1:{}\"\n\n[listen]\naccelerated_port = {}\naddresses = {addresses}\n\
-         admin = \"{admin}\"\n\n[path]\nmode = \"{mode}\"\npin_directory = \"{}\"\n\n\
-         [coherence]\nmode = \"{coherence}\"\n",
-        ports.plain,
-        ports.accelerated,
-        lab.bpf_folder().join("kv-cache").display()
-    )
+/// Where a sidecar listens for questions about itself.
+pub(super) fn admin_address(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// The addresses on which a lab's sidecar may listen, in TOML.
+pub(super) fn listen_addresses<S>(lab: &Lab<S>) -> &'static str {
+    if lab.has_namespaces() { r#"["0.0.0.0", "::"]"# } else { r#"["127.0.0.1"]"# }
 }
 
 /// What the sidecar says about itself at one moment.
@@ -120,58 +119,15 @@ impl Status {
         shown.join(", ")
     }
 
-    fn counter(&self, name: &str) -> Result<u64> {
+    /// What the sidecar has counted under a name.
+    pub(crate) fn counter(&self, name: &str) -> Result<u64> {
         self.0[name].as_u64().with_context(|| format!("the sidecar's status has no `{name}`"))
     }
-}
-
-/// One HTTP/1.0 request; anything but 200 is an error.
-fn get(place: &Place, address: SocketAddr, path: &str) -> Result<String> {
-    place.run(|| {
-        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))
-            .with_context(|| format!("the sidecar's admin port {address} does not answer"))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream
-            .write_all(format!("GET {path} HTTP/1.1\r\nHost: xps\r\nConnection: close\r\n\r\n").as_bytes())?;
-        let mut reply = Vec::new();
-        stream.read_to_end(&mut reply)?;
-        body(&reply).with_context(|| format!("GET {path}"))
-    })
-}
-
-fn body(reply: &[u8]) -> Result<String> {
-    let text = String::from_utf8_lossy(reply);
-    let (head, body) = text.split_once("\r\n\r\n").context("no HTTP reply")?;
-    if head.split(' ').nth(1) != Some("200") {
-        bail!("{}: {}", head.lines().next().unwrap_or_default(), body.trim());
-    }
-    if !head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
-        return Ok(body.to_owned());
-    }
-    let mut rest = body;
-    let mut whole = String::new();
-    while let Some((size, tail)) = rest.split_once("\r\n") {
-        let size = usize::from_str_radix(size.trim(), 16).context("bad chunk")?;
-        if size == 0 {
-            break;
-        }
-        whole.push_str(tail.get(..size).context("short chunk")?);
-        rest = tail.get(size + 2..).unwrap_or_default();
-    }
-    Ok(whole)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_plain_and_chunked_bodies() {
-        assert_eq!(body(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n{}").unwrap(), "{}");
-        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n1\r\n \r\n0\r\n\r\n";
-        assert_eq!(body(chunked).unwrap(), "{} ");
-        assert!(body(b"HTTP/1.1 503 Service Unavailable\r\n\r\nnot yet").is_err());
-    }
 
     #[test]
     fn causes_come_from_path_and_coherence() {

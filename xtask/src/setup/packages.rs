@@ -28,15 +28,19 @@ const PACKAGES: &[Package] = &[
     package("redis-server", "the server that is measured"),
     package("redis-tools", "redis-benchmark and redis-cli"),
     package("tcl", "Redis's test suite"),
+    package("nginx-light", "another server that is measured"),
+    package("wrk", "HTTP load"),
+    package("util-linux", "process namespaces"),
     package("iproute2", "network namespaces"),
     package("nftables", "packet loss in tests"),
-    package("haproxy", "a TCP relay to compare with"),
+    package("haproxy", "a relay to compare with"),
     package("ethtool", "offloads in tests"),
     Package { name: "bpftool", why: "a look at what is attached", optional: true },
 ];
 
-/// Services that some of these packages would start.
-const SERVICES: &[&str] = &["redis-server", "haproxy"];
+/// Packages that would start a service, and its name.
+const SERVICES: &[(&str, &str)] =
+    &[("redis-server", "redis-server"), ("haproxy", "haproxy"), ("nginx-light", "nginx")];
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs the missing packages. Returns whether there were any.
@@ -128,7 +132,7 @@ fn disable_services(installed: &[&str]) -> Result<()> {
     if !Path::new("/run/systemd/system").exists() {
         return Ok(());
     }
-    for service in SERVICES.iter().filter(|service| installed.contains(*service)) {
+    for (_, service) in SERVICES.iter().filter(|(package, _)| installed.contains(package)) {
         workspace::output(Command::new("systemctl").args(["disable", "--now", service]))?;
     }
     Ok(())

@@ -75,7 +75,7 @@ impl Set {
             clients: u32::from(!clients.is_empty()),
             ipv6_prefix: settings.ipv6_prefix,
             blocking: 0,
-            padding: 0,
+            connections_max: 0,
             connections: settings.connections,
             dates: [[0; 32]; 2],
         };

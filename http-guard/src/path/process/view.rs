@@ -94,9 +94,18 @@ impl Tables for View {
         self.process.block(client, time_ns, self.now_ns())
     }
 
-    fn is_blocked(&self, client: [u64; 2]) -> bool {
-        self.process.is_blocked(client, self.now_ns())
+    fn is_blocked(&self, client: &[u64; 2]) -> bool {
+        self.process.is_blocked(*client, self.now_ns())
     }
+
+    // The proxy counts the connections that it takes, and refuses those that are too many itself.
+    fn connections(&self, _: [u64; 2]) -> u64 {
+        0
+    }
+
+    fn connected(&self, _: [u64; 2]) {}
+
+    fn disconnected(&self, _: [u64; 2]) {}
 
     fn report(&self, client: &[u8; 16], cause: u32) {
         self.process.report(Refused {

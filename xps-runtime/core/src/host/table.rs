@@ -2,7 +2,10 @@
 //! others against the kernel's programs.
 //!
 //! All packets have complete checksums, which is the harder form. The handler is the line service of the examples or one
-//! that does the same: `PING\n` is answered with `PONG\n`, everything else goes to the server.
+//! that does the same: `PING\n` is answered with `PONG\n`, `QUIT\n` ends the connection with `BYE\n`, `ABRT\n` with a reset,
+//! `HUSH\n` without a word; everything else goes to the server.
+
+mod ends;
 
 use std::string::String;
 use std::vec::Vec;
@@ -24,6 +27,13 @@ pub enum Becomes {
     Reply(Frame),
     /// It goes back to the server, as this.
     Acknowledgement(Frame),
+    /// It goes back to the client, as this, and the server gets a packet of its own, which a kernel test does not see.
+    Ended {
+        /// What the client gets.
+        client: Frame,
+        /// What the server gets.
+        server: Frame,
+    },
 }
 
 /// One step of a case.
@@ -165,6 +175,7 @@ pub fn cases() -> Vec<Case> {
     all.extend(exchange());
     all.extend(refusals());
     all.extend(endings());
+    all.extend(ends::cases());
     all
 }
 

@@ -7,6 +7,7 @@ use crate::handler::Handler;
 use crate::handshake::{self, Mark};
 use crate::packet::{Layout, Tcp};
 use crate::predicate::{Predicate, Role};
+use crate::seq::after;
 use crate::splice::{Translated, flag, tcp_flag};
 use crate::verdict::Reason;
 
@@ -201,13 +202,13 @@ pub(crate) fn first_ack<H: Handler, K: Stack<H>>(
         && segment.seq == mark.client_isn.wrapping_add(1)
         && segment.ack == mark.server_isn.wrapping_add(1);
     if !seen {
-        if H::READS_ALL {
-            // It would pass unread. The server's socket still waits for this acknowledgement, so nothing is open yet.
-            stack.count(Reason::HandshakeUnseen, 1);
-            return None;
-        }
         let socket = if accelerated { stack.socket(key, v6) } else { Socket::Absent };
         if socket != Socket::Opening && socket != Socket::Live {
+            return None;
+        }
+        if H::READS_ALL {
+            // It would pass unread. The client is told by a reset: the accelerated port has no socket for it.
+            stack.count(Reason::HandshakeUnseen, 1);
             return None;
         }
     }
@@ -217,6 +218,8 @@ pub(crate) fn first_ack<H: Handler, K: Stack<H>>(
     stack.flows(1);
     stack.count(if accelerated { Reason::FlowOpened } else { Reason::FlowObserved }, 1);
     let flow = stack.flow(key)?;
+    // SAFETY: as long as its flags are zero, nobody else looks at a flow.
+    handler.opened(key, unsafe { &mut (*flow).handler });
     stack.lock(flow);
     // SAFETY: under the flow's lock.
     let splice = unsafe { &mut (*flow).splice };
@@ -231,6 +234,29 @@ pub(crate) fn first_ack<H: Handler, K: Stack<H>>(
         handler.opaque(unsafe { &mut (*flow).handler });
     }
     Some(flow)
+}
+
+/// Whether a client's segment without a flow stands behind one that has not come yet and will make the flow: the bare
+/// acknowledgement that ends a handshake is not sent again, and what follows it may overtake it, or be lost (S2).
+#[inline(always)]
+pub(crate) fn early<H: Handler, K: Stack<H>>(
+    stack: &K,
+    tcp: &Tcp,
+    control: &Control,
+    scratch: *mut Scratch<H::Scratch>,
+) -> bool {
+    let segment = &tcp.segment;
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let tag = handshake::tag(control.secret, unsafe { &(*scratch).key });
+    let Some(mark) = stack.mark(handshake::slot(tag)) else { return false };
+    // SAFETY: copied once, then only the copy is used.
+    let mark = unsafe { *mark };
+    let answered = handshake::ACCELERATED | handshake::ANSWERED;
+    mark.tag == tag
+        && mark.flags & answered == answered
+        && segment.flags & (tcp_flag::ACK | tcp_flag::RST) == tcp_flag::ACK
+        && segment.ack == mark.server_isn.wrapping_add(1)
+        && after(segment.seq, mark.client_isn.wrapping_add(1))
 }
 
 /// Whether a client's reset without a flow is for the server: it answers what [`answered`] has let through, and stands where
@@ -255,6 +281,27 @@ pub(crate) fn refused<H: Handler, K: Stack<H>>(
     mark.tag == tag && mark.flags & handshake::ACCELERATED != 0 && tcp.segment.seq == expected
 }
 
+/// Whether a client's FIN without a flow is one that has come before: the server closed first, and the acknowledgement with
+/// which its flow went was lost. The server's socket in TIME_WAIT has it again.
+#[inline(always)]
+pub(crate) fn late<H: Handler, K: Stack<H>>(
+    stack: &K,
+    tcp: &Tcp,
+    control: &Control,
+    scratch: *mut Scratch<H::Scratch>,
+) -> bool {
+    let expected = tcp_flag::FIN | tcp_flag::ACK;
+    if tcp.segment.flags & (expected | tcp_flag::RST) != expected {
+        return false;
+    }
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let tag = handshake::tag(control.secret, unsafe { &(*scratch).key });
+    let Some(mark) = stack.mark(handshake::slot(tag)) else { return false };
+    // SAFETY: copied once, then only the copy is used.
+    let mark = unsafe { *mark };
+    mark.tag == tag && mark.flags & handshake::ACCELERATED != 0
+}
+
 /// Forgets a flow whose connection has ended. Whether it is gone: not while another CPU reads it or the handler holds
 /// something.
 #[inline(always)]
@@ -272,7 +319,7 @@ pub(crate) fn forget<H: Handler, K: Stack<H>>(
         return false;
     }
     // SAFETY: both claims are ours.
-    if handler.ended(unsafe { &mut (*flow).handler }) {
+    if handler.ended(key, unsafe { &mut (*flow).handler }) {
         // The claims stay: who has found the flow before and comes now must not read.
         if stack.remove_flow(key) {
             stack.flows(-1);

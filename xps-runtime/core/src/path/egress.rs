@@ -58,8 +58,14 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     Some(match splice.server(segment) {
         ServerStep::Pass(to) => {
             let offset = splice.has_offset();
+            let finished = splice.finished_by_server();
             stack.unlock(flow);
-            forward(stack, &layout, &tcp, predicate, client_port, scratch, flow, to, offset)
+            let action = forward(stack, &layout, &tcp, predicate, client_port, scratch, flow, to, offset);
+            if finished && action == Action::Next {
+                // SAFETY: as above.
+                connect::forget(stack, handler, unsafe { &(*scratch).key }, flow);
+            }
+            action
         }
         ServerStep::Drop(reason) => {
             stack.unlock(flow);

@@ -3,7 +3,7 @@
 use super::{Scratch, Stack};
 use crate::checksum::fold;
 use crate::handler::{Handler, Reply};
-use crate::packet::{ETHERNET, Layout, Skb, TCP, Tcp};
+use crate::packet::{ETHERNET, Layout, Skb, TCP, Tcp, Unusual};
 use crate::word::{store_u16, store_u32};
 
 /// Most bytes of Ethernet, IPv6 and TCP with timestamps, rounded up.
@@ -137,6 +137,10 @@ fn compose<H: Handler, K: Stack<H>>(
     // SAFETY: the scratch value is this CPU's own while the program runs.
     let (layout, tcp, outgoing) = unsafe { (&(*scratch).layout, &(*scratch).tcp, &(*scratch).outgoing) };
     let partial = partial(stack, layout, tcp);
+    if partial && layout.unusual != Unusual::No {
+        // The device will complete the checksum where the old header was, which is not where the new one is.
+        return None;
+    }
     let tcp_len: u32 = if outgoing.timestamps { 32 } else { 20 };
     // SAFETY: as above.
     let mut to = Writer { header: unsafe { (&raw mut (*scratch).header).cast() }, sum: 0 };

@@ -66,10 +66,17 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     let flow = match stack.flow(key) {
         Some(flow) => flow,
         None if role == Role::Plain && !H::OBSERVES => return None,
+        None if H::READS_ALL && role == Role::Accelerated && connect::early(stack, tcp, control, scratch) => {
+            stack.count(Reason::OutOfOrder, 1);
+            return Some(Action::Drop);
+        }
         None => match connect::first_ack(stack, handler, tcp, layout.v6, role, control, scratch) {
             Some(flow) => flow,
             None => {
-                if role == Role::Accelerated && connect::refused(stack, tcp, control, scratch) {
+                if role == Role::Accelerated
+                    && (connect::refused(stack, tcp, control, scratch)
+                        || connect::late(stack, tcp, control, scratch))
+                {
                     return Some(connect::rewrite(stack, layout, tcp, predicate));
                 }
                 if role == Role::Plain && tcp.segment.payload != 0 {
@@ -143,31 +150,21 @@ fn known<H: Handler, K: Stack<H>>(
             action
         }
         ClientStep::Drop(reason) => {
-            let over = splice.over();
             stack.unlock(flow);
             stack.count(reason, 1);
-            if over {
-                // SAFETY: the scratch value is this CPU's own while the program runs.
-                connect::forget(stack, handler, unsafe { &(*packet.scratch).key }, flow);
-            }
             Action::Drop
         }
-        ClientStep::Acknowledge(injection) => {
+        ClientStep::AfterClose { flags, told } => {
             let over = splice.over();
+            let reset = splice.server_reset();
             stack.unlock(flow);
             stack.count(Reason::AfterClose, 1);
-            let to = Translated { seq: injection.seq, ack: injection.ack };
-            let action = tell_client(stack, packet, to, tcp_flag::ACK, injection.window, injection.tsval);
-            if over {
+            // The flow is all that can tell a server whose reset was lost.
+            if !reset_open_server(stack, packet, reset) && over {
                 // SAFETY: the scratch value is this CPU's own while the program runs.
                 connect::forget(stack, handler, unsafe { &(*packet.scratch).key }, flow);
             }
-            action
-        }
-        ClientStep::Reset(to) => {
-            stack.unlock(flow);
-            stack.count(Reason::AfterClose, 1);
-            tell_client(stack, packet, to, tcp_flag::RST | tcp_flag::ACK, 0, 0)
+            if flags == 0 { Action::Drop } else { tell_client(stack, packet, &told, flags) }
         }
         ClientStep::Resend(injection) => {
             stack.unlock(flow);
@@ -233,11 +230,13 @@ fn read<H: Handler, K: Stack<H>>(
     if reason.is_none() && !established(stack, packet, flow) {
         reason = Some(Reason::NotIdle);
     }
+    // SAFETY: one word, as in `decide`.
+    let accelerated = unsafe { (*flow).splice.flags } & flag::ACCELERATED != 0;
     // Its bytes were read, so what must not pass cannot be left to a retransmission: the connection ends.
-    let mut ends = standing && (H::READS_ALL && unread || handler.holds(of_handler));
-    let mut silent = false;
+    let mut ends = standing && accelerated && (H::READS_ALL && unread || handler.holds(of_handler));
+    let mut silent = ends && handler.silences(of_handler);
     if reason.is_none() {
-        let room = room(packet, flow);
+        let room = room(packet, flow, false);
         // SAFETY: the claim; and no reply is outstanding (S1), so the kept one is not needed any more.
         let (state, buffer) = unsafe { (&mut (*flow).handler, &mut (*flow).reply) };
         buffer.len = 0;
@@ -375,7 +374,9 @@ fn reply<H: Handler, K: Stack<H>>(
             tsval: segment.tsval,
             tsecr: injection.tsval,
         };
-        if write(stack, scratch, &bare, None) && stack.send_copy(Target::Server, packet.control.internal_mark)
+        if write(stack, scratch, &bare, None)
+            && stack.send_copy(Target::Server, packet.control.internal_mark)
+            && !injection.last
         {
             stack.count(Reason::ServerAcknowledged, 1);
         }
@@ -461,9 +462,9 @@ fn acknowledge_client<H: Handler, K: Stack<H>>(
 
 /// Most bytes that a reply may have.
 #[inline(always)]
-fn room<S, T>(packet: &Packet<'_, S>, flow: *mut Flow<T>) -> u32 {
+fn room<S, T>(packet: &Packet<'_, S>, flow: *mut Flow<T>, last: bool) -> u32 {
     // SAFETY: read-only numbers that only this CPU's claim changes.
-    let room = unsafe { (*flow).splice.room(&packet.tcp.segment) };
+    let room = unsafe { (*flow).splice.room(&packet.tcp.segment, last) };
     if room > packet.control.reply_bytes_max { packet.control.reply_bytes_max } else { room }
 }
 
@@ -484,13 +485,13 @@ fn close<H: Handler, K: Stack<H>>(
     let may = !silent && unsafe { (*flow).splice.may_end(segment) };
     stack.unlock(flow);
     if may {
-        let room = room(packet, flow);
+        let room = room(packet, flow, true);
         // SAFETY: the claim; and no reply is outstanding: the client has acknowledged all.
         let (state, buffer) = unsafe { (&mut (*flow).handler, &mut (*flow).reply) };
         // SAFETY: the scratch value is this CPU's own while the program runs.
         let of_handler = unsafe { &mut (*scratch).handler };
         buffer.len = 0;
-        if handler.last_words(state, of_handler, buffer, room) {
+        if handler.last_words(state, of_handler, buffer, room) && buffer.len != 0 {
             buffer.seal();
             let len = buffer.len;
             stack.lock(flow);
@@ -511,23 +512,13 @@ fn close<H: Handler, K: Stack<H>>(
     }
     stack.lock(flow);
     // SAFETY: under the flow's lock.
-    let (to_server, to_client) = unsafe { (*flow).splice.abort(segment, skip, silent) };
+    let splice = unsafe { &mut (*flow).splice };
+    let to_client = splice.abort(segment, skip, silent);
+    let to_server = splice.server_reset();
     stack.unlock(flow);
     stack.count(if silent { Reason::Silenced } else { Reason::WasReset }, 1);
-    let reset = Outgoing {
-        back: false,
-        source_port: packet.client_port,
-        destination_port: packet.predicate.plain_port,
-        seq: to_server.seq,
-        ack: to_server.ack,
-        flags: tcp_flag::RST | tcp_flag::ACK,
-        window: 0,
-        timestamps: false,
-        tsval: 0,
-        tsecr: 0,
-    };
-    if !write(stack, scratch, &reset, None) {
-        // The client's segment comes again, and meets a connection that has ended; the server hears of it when it speaks.
+    if !write(stack, scratch, &server_reset(packet, to_server), None) {
+        // The client's segment comes again, and meets a connection that has ended.
         stack.count(Reason::WriteFailed, 1);
         return Action::Drop;
     }
@@ -537,7 +528,53 @@ fn close<H: Handler, K: Stack<H>>(
     if !stack.send_copy(Target::Server, packet.control.internal_mark) {
         stack.count(Reason::WriteFailed, 1);
     }
-    tell_client(stack, packet, to_client, tcp_flag::RST | tcp_flag::ACK, 0, 0)
+    let told = Injection {
+        seq: to_client.seq,
+        ack: to_client.ack,
+        window: 0,
+        tsval: 0,
+        owes: false,
+        owed: to_server,
+        last: false,
+    };
+    tell_client(stack, packet, &told, tcp_flag::RST | tcp_flag::ACK)
+}
+
+/// The reset that the server is given when the stack ends a connection.
+#[inline(always)]
+fn server_reset<S>(packet: &Packet<'_, S>, to: Translated) -> Outgoing {
+    Outgoing {
+        back: false,
+        source_port: packet.client_port,
+        destination_port: packet.predicate.plain_port,
+        seq: to.seq,
+        ack: to.ack,
+        flags: tcp_flag::RST | tcp_flag::ACK,
+        window: 0,
+        timestamps: false,
+        tsval: 0,
+        tsecr: 0,
+    }
+}
+
+/// Resets the server's socket once more, if it is still there. Whether it was.
+#[inline(always)]
+fn reset_open_server<H: Handler, K: Stack<H>>(
+    stack: &K,
+    packet: &Packet<'_, H::Scratch>,
+    to: Translated,
+) -> bool {
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let socket = stack.socket(unsafe { &(*packet.scratch).key }, packet.layout.v6);
+    if socket != Socket::Live && socket != Socket::Opening {
+        return false;
+    }
+    let sent = write(stack, packet.scratch, &server_reset(packet, to), None)
+        && stack.send_copy(Target::Server, packet.control.internal_mark);
+    if !sent {
+        stack.count(Reason::WriteFailed, 1);
+    }
+    true
 }
 
 /// The packet turns back to the client, without payload.
@@ -545,22 +582,20 @@ fn close<H: Handler, K: Stack<H>>(
 fn tell_client<H: Handler, K: Stack<H>>(
     stack: &K,
     packet: &Packet<'_, H::Scratch>,
-    numbers: Translated,
+    told: &Injection,
     flags: u8,
-    window: u16,
-    tsval: u32,
 ) -> Action {
     let Packet { tcp, scratch, .. } = *packet;
     let outgoing = Outgoing {
         back: true,
         source_port: packet.predicate.accelerated_port,
         destination_port: packet.client_port,
-        seq: numbers.seq,
-        ack: numbers.ack,
+        seq: told.seq,
+        ack: told.ack,
         flags,
-        window,
+        window: told.window,
         timestamps: tcp.segment.timestamps && flags & tcp_flag::RST == 0,
-        tsval,
+        tsval: told.tsval,
         tsecr: tcp.segment.tsval,
     };
     if write(stack, scratch, &outgoing, None) {

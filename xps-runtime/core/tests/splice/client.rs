@@ -5,7 +5,7 @@ use std::rc::Rc;
 use smoltcp::socket::tcp::{RecvError, Socket};
 
 use crate::handler::Values;
-use crate::protocol::{BIG, GET, KEYS, Message, QUIT, SET, take};
+use crate::protocol::{BIG, CLOSE, GET, KEYS, Message, QUIT, RESET, SET, SILENCE, take};
 use crate::random::Random;
 use crate::simulation::Ending;
 
@@ -23,6 +23,10 @@ pub struct Client {
     pipeline: usize,
     closed: bool,
     finished: bool,
+    /// The request behind which the stack ends the connection.
+    refused: Option<usize>,
+    /// Whether it sends what it has begun to send, although the other side has closed.
+    stubborn: bool,
     pub started: bool,
     pub aborted: bool,
 }
@@ -46,9 +50,25 @@ impl Client {
         if matches!(ending, Ending::ServerFirst | Ending::Both) {
             requests.last_mut().expect("at least one").kind = QUIT;
         }
+        let kind = match ending {
+            Ending::LastWords => Some(CLOSE),
+            Ending::Reset => Some(RESET),
+            Ending::Silence => Some(SILENCE),
+            _ => None,
+        };
+        let refused = kind.map(|kind| {
+            let at = random.below(requests.len() as u64) as usize;
+            requests[at].kind = kind;
+            if random.chance(400) {
+                requests[at].body = random.between(100, 9000) as usize;
+            }
+            at
+        });
         Self {
             values: Rc::clone(values),
             ending,
+            refused,
+            stubborn: random.chance(300),
             requests,
             sent_at: Vec::new(),
             unsent: Vec::new(),
@@ -66,8 +86,19 @@ impl Client {
         self.requests.len()
     }
 
+    pub fn refused(&self) -> Option<u32> {
+        self.refused.map(|at| at as u32)
+    }
+
     pub fn progress(&self) -> String {
-        format!("{} of {} replies, closed {}", self.replies, self.requests.len(), self.closed)
+        format!(
+            "{} of {} replies, {:?} refused, finished {}, closed {}",
+            self.replies,
+            self.requests.len(),
+            self.refused,
+            self.finished,
+            self.closed
+        )
     }
 
     /// Whether it would do something by itself after some time.
@@ -105,6 +136,10 @@ impl Client {
             let (Some(version), Some(since)) = (reply.version, self.sent_at.get(self.replies)) else {
                 return Err(format!("{reply:?} to {request:?}, which was not sent"));
             };
+            if self.refused.is_some_and(|at| self.replies > at || self.replies == at && request.kind != CLOSE)
+            {
+                return Err(format!("{reply:?} behind the end"));
+            }
             let now = self.values.version(request.key);
             if reply != request.reply(version, self.values.longest) || !(*since..=now).contains(&version) {
                 return Err(format!("{reply:?} to {request:?}, versions {since} to {now}"));
@@ -143,6 +178,12 @@ impl Client {
             Ending::ClientFirst => self.replies == self.requests.len(),
             Ending::HalfClose | Ending::Both => sent,
             Ending::ServerFirst => self.finished,
+            Ending::LastWords | Ending::Reset | Ending::Silence => {
+                if self.finished && !self.stubborn {
+                    self.unsent.clear();
+                }
+                self.finished && self.unsent.is_empty()
+            }
             Ending::ClientAborts | Ending::ServerAborts => false,
         };
         if done && !self.closed && socket.may_send() {
@@ -151,8 +192,21 @@ impl Client {
         }
     }
 
+    /// Whether it is told nothing any more.
+    pub fn told(&self) -> bool {
+        self.refused.is_some_and(|at| self.replies > at)
+    }
+
     /// After an orderly end.
     pub fn check_end(&self) -> Result<(), String> {
+        if let Some(at) = self.refused {
+            // All or nothing: a stream that ends in order has the last words, one that is reset has no part of them.
+            let whole = self.replies == at + 1 && self.received.is_empty();
+            if self.finished != whole && (self.finished || self.replies > at) {
+                return Err(format!("the end is not as it was told: {}", self.progress()));
+            }
+            return Ok(());
+        }
         if self.replies != self.requests.len() || !self.received.is_empty() {
             return Err(format!("the connection ended early: {}", self.progress()));
         }

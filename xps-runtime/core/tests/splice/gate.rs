@@ -20,8 +20,8 @@ pub enum Side {
     Server,
 }
 
-pub struct Gate {
-    pub machine: Machine<Service>,
+pub struct Gate<const GUARDS: bool> {
+    pub machine: Machine<Service<GUARDS>>,
     /// Packets that have arrived, with where they come from.
     pub pending: RefCell<Vec<(Side, Frame)>>,
     /// Packets that left, with where they go.
@@ -37,7 +37,7 @@ pub struct Gate {
     alone: bool,
 }
 
-impl Gate {
+impl<const GUARDS: bool> Gate<GUARDS> {
     pub fn new(values: &Rc<Values>, random: Random, preemption: u64, failures: u64, trace: bool) -> Rc<Self> {
         let machine = Machine::new(Service(Rc::clone(values)), ACCELERATED, PLAIN);
         let gate = Rc::new(Self {

@@ -7,7 +7,7 @@ use xps_core::flow::FlowKey;
 use xps_core::handler::{Handler, Reply, Scan, WINDOW, Window};
 use xps_core::verdict::{Reason, Verdict};
 
-use crate::protocol::{GET, KEYS, Message};
+use crate::protocol::{CLOSE, GET, KEYS, Message, SILENCE, is_refused};
 use crate::random::{Random, mix};
 
 /// What server and stack both know.
@@ -34,7 +34,8 @@ impl Values {
     }
 }
 
-pub struct Service(pub Rc<Values>);
+/// `GUARDS`: it wants to see all.
+pub struct Service<const GUARDS: bool>(pub Rc<Values>);
 
 /// Where in a message a stream stands.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +57,8 @@ pub struct Connection {
     answered: u32,
     /// Whether the server holds a part of a request.
     begun: bool,
+    /// The kind of a request behind which nothing is read.
+    refused: u8,
     opaque: u32,
 }
 
@@ -67,12 +70,15 @@ pub struct Segment {
     ids: [u32; 16],
     /// Settled when the segment was read for the first time: the stack has no answer to some of it.
     miss: bool,
+    /// The kind of a request that must not reach the server.
+    refused: u8,
 }
 
 enum Step {
     Window,
     Skip,
     Message,
+    Refused,
 }
 
 impl Parser {
@@ -111,6 +117,9 @@ impl Parser {
                     assert_eq!(byte, b':', "the handler is shown bytes out of place");
                     self.left = self.number;
                     self.stage = 2;
+                    if is_refused(self.kind) {
+                        return Step::Refused;
+                    }
                 }
                 _ => {
                     assert_eq!(byte, b'\n', "the handler is shown bytes out of place");
@@ -125,18 +134,56 @@ impl Parser {
     }
 }
 
-impl Handler for Service {
+impl<const GUARDS: bool> Service<GUARDS> {
+    /// Writes the answers to all that was read of the segment. Whether they fit.
+    fn write(&self, segment: &Segment, reply: &mut Reply, room: u32) -> bool {
+        for i in 0..segment.gets as usize {
+            self.write_one(GET, segment.keys[i], segment.ids[i], reply);
+        }
+        reply.len <= room
+    }
+
+    fn write_one(&self, kind: u8, key: u8, id: u32, reply: &mut Reply) {
+        let request = Message { kind, key: usize::from(key), id, version: None, body: 0 };
+        let mut bytes = request.reply(self.0.version(request.key), self.0.longest).bytes();
+        let len = bytes.len() as u32;
+        bytes.resize(bytes.len() + 8, 0xee);
+        // SAFETY: eight bytes follow the reply.
+        if !unsafe { reply.append(bytes.as_ptr(), len) } {
+            reply.len = u32::MAX / 2;
+        }
+    }
+
+    fn preempt(&self) {
+        let preempt = self.0.preempt.borrow().clone();
+        if let Some(preempt) = preempt {
+            preempt();
+        }
+    }
+}
+
+impl<const GUARDS: bool> Handler for Service<GUARDS> {
     type State = Connection;
     type Scratch = Segment;
 
+    const READS_ALL: bool = GUARDS;
+
     fn begin(&self, _: &FlowKey, segment: &mut Segment) {
-        *segment = Segment { all: 0, gets: 0, keys: [0; 16], ids: [0; 16], miss: false };
+        *segment = Segment { all: 0, gets: 0, keys: [0; 16], ids: [0; 16], miss: false, refused: 0 };
     }
 
     fn request(&self, window: &mut Window, state: &mut Connection, segment: &mut Segment) -> Scan {
+        assert_eq!(state.refused, 0, "something is read behind the end");
         match state.request.read(window) {
             Step::Window => Scan::More,
             Step::Skip => Scan::Skip,
+            Step::Refused => {
+                state.refused = state.request.kind;
+                segment.refused = state.request.kind;
+                window.at = window.len;
+                window.skip = 1 << 20;
+                Scan::Skip
+            }
             Step::Message => {
                 let Parser { kind, key, id, .. } = state.request;
                 if kind == GET && segment.all < 16 {
@@ -151,7 +198,20 @@ impl Handler for Service {
         }
     }
 
+    fn holds(&self, segment: &Segment) -> bool {
+        segment.refused != 0
+    }
+
+    fn silences(&self, segment: &Segment) -> bool {
+        segment.refused == SILENCE
+    }
+
     fn answer(&self, state: &mut Connection, segment: &mut Segment, reply: &mut Reply, room: u32) -> Verdict {
+        match segment.refused {
+            0 => {}
+            SILENCE => return Verdict::Drop(Reason::Silenced),
+            _ => return Verdict::Close(Reason::Closed),
+        }
         if !state.request.at_boundary() || state.begun || segment.all == 0 {
             return Verdict::Pass(Reason::Incomplete);
         }
@@ -164,22 +224,31 @@ impl Handler for Service {
         if segment.miss {
             return Verdict::Pass(Reason::Miss);
         }
-        for i in 0..segment.all as usize {
-            let (key, id) = (usize::from(segment.keys[i]), segment.ids[i]);
-            let request = Message { kind: GET, key, id, version: None, body: 0 };
-            let mut bytes = request.reply(self.0.version(key), self.0.longest).bytes();
-            let len = bytes.len() as u32;
-            bytes.resize(bytes.len() + 8, 0xee);
-            // SAFETY: eight bytes follow the reply.
-            if reply.len + len > room || !unsafe { reply.append(bytes.as_ptr(), len) } {
-                return Verdict::Pass(Reason::TooLarge);
-            }
+        if !self.write(segment, reply, room) {
+            return Verdict::Pass(Reason::TooLarge);
         }
-        let preempt = self.0.preempt.borrow().clone();
-        if let Some(preempt) = preempt {
-            preempt();
-        }
+        self.preempt();
         Verdict::Reply
+    }
+
+    /// The answers to what came before in the segment, if it can be answered, and one more.
+    fn last_words(
+        &self,
+        state: &mut Connection,
+        segment: &mut Segment,
+        reply: &mut Reply,
+        room: u32,
+    ) -> bool {
+        let idle = state.asked == state.answered && state.response.at_boundary();
+        // What the server has a part of is the refused request, unless others end in this segment.
+        let told = segment.gets == segment.all && !segment.miss && !(state.begun && segment.all != 0);
+        if segment.refused != CLOSE || !idle || !told || !self.write(segment, reply, room) {
+            return false;
+        }
+        let Parser { key, id, .. } = state.request;
+        self.write_one(CLOSE, key, id, reply);
+        self.preempt();
+        reply.len <= room
     }
 
     fn passed(&self, state: &mut Connection, segment: &mut Segment) {
@@ -191,6 +260,7 @@ impl Handler for Service {
         match state.response.read(window) {
             Step::Window => Scan::More,
             Step::Skip => Scan::Skip,
+            Step::Refused => unreachable!("the server answers no such request"),
             Step::Message => {
                 state.answered = state.answered.wrapping_add(1);
                 assert!(
@@ -207,7 +277,7 @@ impl Handler for Service {
         assert_eq!(state.opaque, 1);
     }
 
-    fn ended(&self, _: &mut Connection) -> bool {
+    fn ended(&self, _: &FlowKey, _: &mut Connection) -> bool {
         true
     }
 

@@ -13,6 +13,16 @@ pub const GET: u8 = b'g';
 pub const SET: u8 = b's';
 pub const BIG: u8 = b'b';
 pub const QUIT: u8 = b'q';
+/// Requests that must not reach the server, which the stack ends the connection for: with last words, with a reset, and
+/// without any word.
+pub const CLOSE: u8 = b'c';
+pub const RESET: u8 = b'r';
+pub const SILENCE: u8 = b'z';
+
+/// Whether a request must not reach the server.
+pub fn is_refused(kind: u8) -> bool {
+    matches!(kind, CLOSE | RESET | SILENCE)
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -29,8 +39,8 @@ impl Message {
         let seed = mix(u64::from(version) << 32 | self.key as u64) as usize;
         let body = match self.kind {
             BIG => seed % 9000,
-            GET if seed.is_multiple_of(8) => seed / 8 % longest,
-            GET => seed / 8 % 100,
+            GET | CLOSE if seed.is_multiple_of(8) => seed / 8 % longest,
+            GET | CLOSE => seed / 8 % 100,
             _ => 2,
         };
         Self { version: Some(version), body, ..*self }
@@ -64,7 +74,10 @@ pub fn take(bytes: &mut Vec<u8>) -> Result<Option<Message>, String> {
         return if bytes.len() > 64 { wrong("no header", bytes) } else { Ok(None) };
     };
     let number = |digits: &[u8]| std::str::from_utf8(digits).ok().and_then(|text| text.parse::<u32>().ok());
-    if head.len() < 3 || !matches!(head[0], GET | SET | BIG | QUIT) || !(b'0'..=b'8').contains(&head[1]) {
+    if head.len() < 3
+        || !matches!(head[0], GET | SET | BIG | QUIT | CLOSE | RESET | SILENCE)
+        || !(b'0'..=b'8').contains(&head[1])
+    {
         return wrong("a bad header", bytes);
     }
     let mut numbers = head[2..].splitn(2, |byte| *byte == b'.');

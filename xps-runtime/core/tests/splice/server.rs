@@ -5,9 +5,8 @@ use std::rc::Rc;
 use smoltcp::socket::tcp::{RecvError, Socket, State};
 
 use crate::handler::Values;
-use crate::protocol::{QUIT, take};
+use crate::protocol::{QUIT, is_refused, take};
 use crate::random::Random;
-use crate::simulation::Ending;
 
 pub struct Server {
     values: Rc<Values>,
@@ -17,11 +16,13 @@ pub struct Server {
     quits: bool,
     closed: bool,
     client_finished: bool,
+    /// The request that must not come, nor any behind it.
+    refused: Option<u32>,
     pub aborted: bool,
 }
 
 impl Server {
-    pub fn new(values: &Rc<Values>, _: Ending, _: &Random, _: usize) -> Self {
+    pub fn new(values: &Rc<Values>, refused: Option<u32>) -> Self {
         Self {
             values: Rc::clone(values),
             received: Vec::new(),
@@ -30,6 +31,7 @@ impl Server {
             quits: false,
             closed: false,
             client_finished: false,
+            refused,
             aborted: false,
         }
     }
@@ -40,7 +42,8 @@ impl Server {
             && (!self.received.is_empty() || !self.unsent.is_empty() || self.client_finished || self.quits)
     }
 
-    pub fn step(&mut self, socket: &mut Socket<'_>, random: &Random) -> Result<(), String> {
+    /// `weary`: it has waited too long.
+    pub fn step(&mut self, socket: &mut Socket<'_>, random: &Random, weary: bool) -> Result<(), String> {
         if random.chance(200) || self.closed {
             return Ok(());
         }
@@ -55,6 +58,9 @@ impl Server {
             if self.quits || self.last.is_some_and(|last| last >= request.id) || request.version.is_some() {
                 return Err(format!("{request:?} after {:?}", self.last));
             }
+            if is_refused(request.kind) || self.refused.is_some_and(|refused| request.id >= refused) {
+                return Err(format!("{request:?} has passed"));
+            }
             self.last = Some(request.id);
             self.quits = request.kind == QUIT;
             let reply = request.reply(self.values.version(request.key), self.values.longest);
@@ -68,7 +74,7 @@ impl Server {
             self.unsent.drain(..len);
         }
         let whole = self.received.is_empty() && self.unsent.is_empty();
-        if whole && (self.quits || self.client_finished) && socket.state() != State::Listen {
+        if weary || whole && (self.quits || self.client_finished) && socket.state() != State::Listen {
             self.closed = true;
             socket.close();
         }

@@ -37,9 +37,21 @@ pub enum Ending {
     ClientAborts,
     /// The server does.
     ServerAborts,
+    /// The stack ends it for a request that must not reach the server, and says so.
+    LastWords,
+    /// Likewise, with a reset on both sides.
+    Reset,
+    /// Likewise; the client is told nothing, and gives up.
+    Silence,
 }
 
-const ENDINGS: [Ending; 8] = [
+impl Ending {
+    fn is_refusal(self) -> bool {
+        matches!(self, Self::LastWords | Self::Reset | Self::Silence)
+    }
+}
+
+const ENDINGS: [Ending; 12] = [
     Ending::ClientFirst,
     Ending::ClientFirst,
     Ending::HalfClose,
@@ -48,7 +60,18 @@ const ENDINGS: [Ending; 8] = [
     Ending::Both,
     Ending::ClientAborts,
     Ending::ServerAborts,
+    Ending::LastWords,
+    Ending::LastWords,
+    Ending::Reset,
+    Ending::Silence,
 ];
+
+/// How soon a server is reset when the stack has ended its connection, if no packet is lost.
+const RESET_WITHIN_US: u64 = 1_000_000;
+/// After which time a client that is told nothing gives up.
+const GIVES_UP_US: u64 = 30_000_000;
+/// After which time a server whose reset was lost closes, as servers do: so it is met again.
+const PATIENCE_US: u64 = 60_000_000;
 
 /// What a link does to packets, in 1000 of them; delays in microseconds.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +105,10 @@ pub struct Totals {
     pub acknowledged: u64,
     pub reused: u64,
     pub stalled: u64,
+    /// Connections that ended with last words, with a reset, silently.
+    pub ended: [u64; 3],
+    /// Of those with last words, how many clients have got them.
+    pub told: u64,
 }
 
 impl Totals {
@@ -95,6 +122,10 @@ impl Totals {
         self.acknowledged += other.acknowledged;
         self.reused += other.reused;
         self.stalled += other.stalled;
+        for (sum, other) in self.ended.iter_mut().zip(other.ended) {
+            *sum += other;
+        }
+        self.told += other.told;
     }
 }
 
@@ -104,10 +135,10 @@ enum Place {
     End(Side),
 }
 
-struct Simulation {
+struct Simulation<const GUARDS: bool> {
     now_us: u64,
     random: Random,
-    gate: Rc<Gate>,
+    gate: Rc<Gate<GUARDS>>,
     client: End,
     server: End,
     outer: Link,
@@ -121,10 +152,15 @@ struct Simulation {
     /// When an end last sent something that asks for an answer.
     urged_us: u64,
     stalled: u64,
+    told: u64,
 }
 
 /// Runs a seed to its end.
 pub fn run(seed: u64, trace: bool) -> Result<Totals, String> {
+    if Random::new(seed ^ 3).chance(500) { run_as::<true>(seed, trace) } else { run_as::<false>(seed, trace) }
+}
+
+fn run_as<const GUARDS: bool>(seed: u64, trace: bool) -> Result<Totals, String> {
     let random = Random::new(seed);
     let longest = 1300;
     let values = Rc::new(Values {
@@ -167,7 +203,7 @@ pub fn run(seed: u64, trace: bool) -> Result<Totals, String> {
     let preemption = random.pick(&[0, 20, 100]);
     let failures = random.pick(&[0, 0, 0, 10]);
     let forms = [Checksum::Partial, Checksum::Complete];
-    let mut simulation = Simulation {
+    let mut simulation = Simulation::<GUARDS> {
         now_us: 1,
         gate: Gate::new(&values, Random::new(seed ^ 2), preemption, failures, trace),
         client: End::new(address(1), of_client, random.next()),
@@ -189,6 +225,7 @@ pub fn run(seed: u64, trace: bool) -> Result<Totals, String> {
         trace,
         urged_us: 0,
         stalled: 0,
+        told: 0,
     };
     simulation.gate.machine.set_linear(simulation.random.pick(&[0, 14, 54, 2000]));
     if trace {
@@ -200,7 +237,9 @@ pub fn run(seed: u64, trace: bool) -> Result<Totals, String> {
     let connections = simulation.random.between(1, 2);
     let mut totals = Totals::default();
     for nth in 0..connections {
-        let ending = simulation.random.pick(&ENDINGS);
+        // What is not read cannot be refused, so only a guard's clients try.
+        let endings = if GUARDS { &ENDINGS[..] } else { &ENDINGS[..8] };
+        let ending = simulation.random.pick(endings);
         if trace {
             println!("connection {nth}: {ending:?}");
         }
@@ -220,6 +259,8 @@ pub fn run(seed: u64, trace: bool) -> Result<Totals, String> {
     totals.raced = counted(Reason::Raced);
     totals.contended = counted(Reason::Contended);
     totals.stale = counted(Reason::StaleServerSegment);
+    totals.ended = [counted(Reason::Closed), counted(Reason::WasReset), counted(Reason::Silenced)];
+    totals.told = simulation.told;
     totals.acknowledged = counted(Reason::ServerAcknowledged);
     simulation.gate.machine.set_preempt(None);
     *values.preempt.borrow_mut() = None;
@@ -232,7 +273,13 @@ fn asks(ip: &[u8]) -> bool {
     tcp.len() > usize::from(tcp[12] >> 4) * 4 || tcp[13] & 3 != 0
 }
 
-impl Simulation {
+impl<const GUARDS: bool> Simulation<GUARDS> {
+    /// How many connections the stack has ended.
+    fn ended(&self) -> u64 {
+        let reasons = [Reason::Closed, Reason::WasReset, Reason::Silenced];
+        reasons.iter().map(|reason| self.gate.machine.counted(*reason)).sum()
+    }
+
     /// One connection from its SYN to its end. The number of requests.
     fn connection(&mut self, values: &Rc<Values>, ending: Ending, to: IpAddress) -> Result<u64, String> {
         self.client.renew();
@@ -242,7 +289,7 @@ impl Simulation {
             .listen(if alone() { ACCELERATED } else { PLAIN })
             .map_err(|error| format!("{error:?}"))?;
         let mut client = Client::new(&self.random, values, ending);
-        let mut server = Server::new(values, ending, &self.random, client.requests_len());
+        let mut server = Server::new(values, client.refused());
         let handle = self.client.handle;
         self.client
             .sockets
@@ -250,7 +297,10 @@ impl Simulation {
             .connect(self.client.interface.context(), (to, ACCELERATED), self.key.client_port)
             .map_err(|error| format!("{error:?}"))?;
         let aborts = matches!(ending, Ending::ClientAborts | Ending::ServerAborts);
-        let deadline = self.now_us + 100_000_000_000;
+        let refusal = ending.is_refusal();
+        let ended_before = self.ended();
+        let mut ended_us = None;
+        let deadline = self.now_us + if refusal { 5_000_000_000 } else { 100_000_000_000 };
         let mut abort_at = self.random.between(20, 400);
         let mut quiet_until = None;
         let mut idle_turns = 0;
@@ -263,7 +313,13 @@ impl Simulation {
                 self.client.poll(now_us);
                 self.collect(Side::Client);
                 self.server.poll(now_us);
-                server.step(self.server.socket(), &self.random).map_err(|what| format!("server: {what}"))?;
+                server
+                    .step(
+                        self.server.socket(),
+                        &self.random,
+                        ended_us.is_some_and(|at| now_us > at + PATIENCE_US),
+                    )
+                    .map_err(|what| format!("server: {what}"))?;
                 self.server.poll(now_us);
                 self.collect(Side::Server);
             }
@@ -281,7 +337,21 @@ impl Simulation {
                     quiet_until = Some(self.now_us + 30_000_000);
                 }
             }
-            let over = |state| matches!(state, State::Closed | State::TimeWait);
+            if ended_us.is_none() && self.ended() != ended_before {
+                ended_us = Some(self.now_us);
+            }
+            if ending == Ending::Silence
+                && !client.aborted
+                && ended_us.is_some_and(|at| self.now_us > at + GIVES_UP_US)
+            {
+                client.aborted = true;
+                self.client.socket().abort();
+            }
+            // A server that is reset in its handshake listens again.
+            let over = |state| {
+                matches!(state, State::Closed | State::TimeWait)
+                    || state == State::Listen && ended_us.is_some()
+            };
             let states = (self.client.socket().state(), self.server.socket().state());
             if quiet_until.is_none() && over(states.0) && over(states.1) && client.started {
                 // Stragglers may still come.
@@ -309,6 +379,14 @@ impl Simulation {
             if aborts && quiet_until.is_none() {
                 next = next.or(Some(self.now_us + 1000));
             }
+            if refusal && quiet_until.is_none() {
+                let tick = self.now_us + 1_000_000;
+                next = Some(next.map_or(tick, |at| at.min(tick)));
+            }
+            let clean = self.inner.loss == 0 && self.gate.machine.counted(Reason::WriteFailed) == 0;
+            if clean && ended_us.is_some_and(|at| self.now_us > at + RESET_WITHIN_US) && !over(states.1) {
+                return Err(format!("the server is not reset: {states:?}, {}", client.progress()));
+            }
             // No event at all is the end of time.
             self.now_us = next.unwrap_or(u64::MAX / 2).max(self.now_us + 1);
             if self.now_us > deadline {
@@ -321,6 +399,9 @@ impl Simulation {
                 {
                     break;
                 }
+                if refusal && ended_us.is_some() {
+                    return Err(format!("left alone: {states:?}, {}", client.progress()));
+                }
                 // This TCP can forget its timers. A stall is the programs' doing only if an end is still trying.
                 if self.now_us > self.urged_us + 1_000_000_000 {
                     self.stalled += 1;
@@ -330,6 +411,7 @@ impl Simulation {
             }
             self.arrive();
         }
+        self.told += u64::from(client.told());
         if !aborts {
             client.check_end()?;
             let machine = &self.gate.machine;
@@ -339,7 +421,15 @@ impl Simulation {
             let left = left.filter(|splice| splice.has(flag::COMPLETE) && !splice.has(flag::RESET));
             // Where a last acknowledgement can be lost behind the programs, or a helper fail, the agent tidies up.
             let clean = self.inner.loss == 0 && machine.counted(Reason::WriteFailed) == 0;
-            if clean && ending == Ending::ClientFirst && left.is_some() {
+            if GUARDS && machine.flow_state(&self.key).is_some_and(|(splice, _)| !splice.has(flag::COMPLETE))
+            {
+                return Err("a connection is not read".to_owned());
+            }
+            // One that was reset, or told nothing, is the agent's to remove.
+            let ends = ending == Ending::ClientFirst || client.told();
+            // So is one whose client was done with it before the server's reset arrived.
+            let left = left.filter(|splice| !splice.over());
+            if clean && ends && left.is_some() {
                 return Err(format!("the flow is left: {left:?}"));
             }
         }

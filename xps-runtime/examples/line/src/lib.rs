@@ -1,5 +1,6 @@
 //! A handler of one's own: a line service (any TCP server that answers each line with one line) whose `PING\n` is
-//! answered with `PONG\n` in the stack. Everything else goes to the server.
+//! answered with `PONG\n` in the stack. `QUIT\n` ends the connection with `BYE\n`, `ABRT\n` with a reset, `HUSH\n` without a
+//! word: the server gets none of them. Everything else goes to the server.
 #![no_std]
 
 use xps_core::flow::FlowKey;
@@ -14,6 +15,17 @@ static PONG: [u8; 8] = *b"PONG\n   ";
 
 /// Bytes of the answer that are sent.
 const PONG_BYTES: u32 = 5;
+
+/// Lines that end the connection, likewise.
+const QUIT: u32 = u32::from_be_bytes(*b"QUIT");
+const ABORT: u32 = u32::from_be_bytes(*b"ABRT");
+const HUSH: u32 = u32::from_be_bytes(*b"HUSH");
+
+/// The last words to who asks for the end.
+static BYE: [u8; 8] = *b"BYE\n    ";
+
+/// Bytes of them that are sent.
+const BYE_BYTES: u32 = 4;
 
 /// Most lines of one segment that are answered together.
 const LINES_MAX: u32 = 16;
@@ -36,6 +48,8 @@ pub struct Connection {
     column: u32,
     /// Its last four bytes.
     last: u32,
+    /// Not 0: the server has the beginning of this line.
+    begun: u32,
 }
 
 /// Of one segment.
@@ -46,6 +60,8 @@ pub struct Lines {
     all: u32,
     /// Those that are PINGs.
     pings: u32,
+    /// The line that ends the connection, or 0. It is the last one that is read.
+    ends: u32,
 }
 
 impl Handler for Line {
@@ -60,10 +76,16 @@ impl Handler for Line {
     #[inline(always)]
     fn request(&self, window: &mut Window, state: &mut Connection, lines: &mut Lines) -> Scan {
         for _ in 0..WINDOW {
+            if lines.ends != 0 {
+                window.at = window.len;
+            }
             let Some(byte) = window.next() else { break };
             if byte == b'\n' {
+                let word = if state.column == 4 { state.last } else { 0 };
                 lines.all += 1;
-                lines.pings += u32::from(state.column == 4 && state.last == PING);
+                let begun = lines.all == 1 && state.begun != 0;
+                lines.pings += u32::from(word == PING && !begun);
+                lines.ends = if matches!(word, QUIT | ABORT | HUSH) { word } else { 0 };
                 state.column = 0;
             } else {
                 state.last = state.last << 8 | u32::from(byte);
@@ -74,7 +96,28 @@ impl Handler for Line {
     }
 
     #[inline(always)]
+    fn holds(&self, lines: &Lines) -> bool {
+        lines.ends != 0
+    }
+
+    #[inline(always)]
+    fn silences(&self, lines: &Lines) -> bool {
+        lines.ends == HUSH
+    }
+
+    #[inline(always)]
+    fn last_words(&self, state: &mut Connection, lines: &mut Lines, reply: &mut Reply, room: u32) -> bool {
+        // Whoever still waits for an answer would take this for it.
+        let idle = state.asked == state.answered && lines.all == 1;
+        // SAFETY: eight bytes are readable.
+        lines.ends == QUIT && idle && room >= BYE_BYTES && unsafe { reply.append(BYE.as_ptr(), BYE_BYTES) }
+    }
+
+    #[inline(always)]
     fn answer(&self, state: &mut Connection, lines: &mut Lines, reply: &mut Reply, room: u32) -> Verdict {
+        if lines.ends != 0 {
+            return Verdict::Close(Reason::Closed);
+        }
         if state.column != 0 {
             return Verdict::Pass(Reason::Incomplete);
         }
@@ -100,10 +143,8 @@ impl Handler for Line {
     #[inline(always)]
     fn passed(&self, state: &mut Connection, lines: &mut Lines) {
         state.asked = state.asked.wrapping_add(lines.all);
-        if state.column != 0 {
-            // The server has the beginning of this line, so it must get the end, whatever that is.
-            state.column = LONGER;
-        }
+        // The server has the beginning of this line, so it must get the end, or none at all.
+        state.begun = u32::from(state.column != 0);
     }
 
     #[inline(always)]
@@ -121,7 +162,7 @@ impl Handler for Line {
     }
 
     #[inline(always)]
-    fn ended(&self, _: &mut Connection) -> bool {
+    fn ended(&self, _: &FlowKey, _: &mut Connection) -> bool {
         true // Nothing is held beyond the connection.
     }
 

@@ -68,8 +68,14 @@ fn needs_a_connection(case: &Case) -> bool {
             matches!(step, Step::Packet { counts, .. } if counts.iter().any(|(counted, _)| *counted == reason))
         })
     };
-    // The usual two: free for the handshake, live from the first acknowledgement on.
-    let usual = sockets == 0 || (sockets == 2 && matches!(case.steps[0], Step::Socket(Socket::Free)));
+    // The usual ones: free for the handshake, live from the first acknowledgement on, free again once it was reset.
+    let last = case.steps.iter().rev().find(|step| matches!(step, Step::Socket(_)));
+    let usual = match sockets {
+        0 => true,
+        2 => matches!(case.steps[0], Step::Socket(Socket::Free)),
+        3 => matches!(last, Some(Step::Socket(Socket::Free))),
+        _ => false,
+    };
     !usual || named(Reason::TupleInUse) || named(Reason::HandshakeUnseen) || named(Reason::NoListener)
 }
 
@@ -180,9 +186,9 @@ impl Kernel {
                     let (expected_code, expected) = match becomes {
                         Becomes::Next(expected) => (NEXT, Some(expected)),
                         Becomes::Dropped => (DROPPED, None),
-                        Becomes::Reply(expected) | Becomes::Acknowledgement(expected) => {
-                            (REDIRECTED, Some(expected))
-                        }
+                        Becomes::Reply(expected)
+                        | Becomes::Acknowledgement(expected)
+                        | Becomes::Ended { client: expected, .. } => (REDIRECTED, Some(expected)),
                     };
                     assert_eq!(code, expected_code, "{at}");
                     if let Some(expected) = expected {

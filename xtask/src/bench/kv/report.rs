@@ -1,6 +1,8 @@
 //! The result, for readers and for programs.
 
-use super::measure::{Figures, rounded};
+use crate::bench;
+use crate::bench::measure::{Figures, rounded};
+use crate::bench::note::Note;
 use crate::machine::Machine;
 use serde::Serialize;
 
@@ -34,7 +36,7 @@ pub(crate) struct Row {
     pub(crate) hit_share: Option<f64>,
     /// The path that the sidecar said it took while the first accelerated side was measured.
     pub(crate) path: Option<String>,
-    pub(crate) note: Option<String>,
+    pub(crate) note: Note,
 }
 
 impl Row {
@@ -53,7 +55,7 @@ impl Row {
             hit_share_user: None,
             hit_share: None,
             path: None,
-            note: None,
+            note: Note::default(),
         }
     }
 
@@ -73,23 +75,10 @@ impl Row {
         self.ratio_rps_haproxy =
             user.zip(self.haproxy.as_ref()).map(|(user, relay)| rounded(user.rps / relay.rps));
     }
-
-    /// Adds a remark.
-    pub(crate) fn remark(&mut self, text: &str) {
-        match &mut self.note {
-            None => self.note = Some(text.to_owned()),
-            Some(note) if !note.contains(text) => {
-                note.push_str("; ");
-                note.push_str(text);
-            }
-            Some(_) => {}
-        }
-    }
 }
 
-impl Report {
-    /// A table of one line for each side that was measured.
-    pub(crate) fn print(&self) {
+impl bench::Report for Report {
+    fn print(&self) {
         let machine = &self.machine;
         println!(
             "\n{}, {} cores, Linux {}, Redis {}, load before {:.2}",
@@ -154,9 +143,7 @@ impl Row {
         if let Some(ratio) = self.ratio_rps_haproxy {
             println!("{:<22} (user path by HAProxy's relay: {ratio:.2})", "");
         }
-        if let Some(note) = &self.note {
-            println!("{:<22} ({note})", "");
-        }
+        print!("{}", self.note);
     }
 }
 
@@ -165,7 +152,16 @@ mod tests {
     use super::*;
 
     fn figures(rps: f64, p50_us: f64) -> Figures {
-        Figures { rps, p50_us, p99_us: 1.0, cpu_us_per_request: 1.0, spread: 0.0, rounds: 1 }
+        Figures {
+            rps,
+            p50_us,
+            p99_us: 1.0,
+            cpu_us_per_request: 1.0,
+            spread: 0.0,
+            rounds: 1,
+            late: 0,
+            flood_rps: None,
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Which side is measured when: first everything with the sidecar on the best path it gets, then the user path.
 
 use super::keys;
-use super::measure::{Effort, Side, alternate, rounded};
 use super::report::{Report, Row};
+use super::traffic::Requests;
 use super::workload::{Kind, Workload};
-use crate::lab::{Lab, Mode, Sidecar};
+use crate::bench::measure::{Effort, Side, alternate, rounded};
+use crate::lab::{Lab, Mode, Redis, Sidecar};
 use crate::machine;
 use anyhow::{Context, Result};
 use std::path::Path;
@@ -15,7 +16,7 @@ const MAX_STALENESS: Duration = Duration::from_secs(1);
 
 /// What a run needs.
 pub(crate) struct Run<'a> {
-    pub(crate) lab: &'a Lab,
+    pub(crate) lab: &'a Lab<Redis>,
     /// The kv-cache binary.
     pub(crate) program: &'a Path,
     /// The reflector's binary, if one of the workloads needs it.
@@ -40,7 +41,7 @@ pub(crate) fn measure(run: &Run<'_>) -> Result<Report> {
         println!("measuring {}", workload.name);
         phase.first(workload, row).with_context(|| format!("workload {}", workload.name))?;
         if !is_kernel && matches!(workload.kind, Kind::Ports | Kind::Hooks) {
-            row.remark(&format!("no kernel path: {}", status.causes().join("; ")));
+            row.note.remark(&format!("no kernel path: {}", status.causes().join("; ")));
         }
         row.compare();
     }
@@ -64,7 +65,7 @@ pub(crate) fn measure(run: &Run<'_>) -> Result<Report> {
 
 /// Starts the sidecar without its adaptive bypass: at few hits that would be measured instead of what they cost.
 fn start(run: &Run<'_>, mode: Mode) -> Result<Sidecar> {
-    Sidecar::start(run.lab, run.program, mode, &["cache.adaptive_bypass=false"])
+    Sidecar::kv_cache(run.lab, run.program, mode, &["cache.adaptive_bypass=false"])
 }
 
 struct Phase<'a> {
@@ -88,8 +89,9 @@ impl<'a> Phase<'a> {
         Ok(())
     }
 
-    fn side(&self, workload: &'a Workload, port: u16) -> Side<'a> {
-        Side::new(&workload.client, self.run.lab.client(), self.run.lab.address(port))
+    fn side(&self, workload: &'a Workload, port: u16) -> Side<Requests<'a>> {
+        let lab = self.run.lab;
+        Side::new(Requests { client: &workload.client, place: lab.client(), server: lab.address(port) })
     }
 
     fn load(&mut self, workload: &Workload) -> Result<()> {
@@ -120,7 +122,7 @@ impl<'a> Phase<'a> {
         if workload.warm {
             let entries = keys::warm(self.run.lab, self.sidecar()?, workload.value_bytes)?;
             if entries < super::request::KEYS * 995 / 1000 {
-                row.remark(&format!("only {entries} of {} keys were cached", super::request::KEYS));
+                row.note.remark(&format!("only {entries} of {} keys were cached", super::request::KEYS));
             }
         }
         let mut plain = self.side(workload, ports.plain);
@@ -131,7 +133,7 @@ impl<'a> Phase<'a> {
         row.hit_share = Some(self.hit_share(workload)?);
         // A row that is named after hits and has few of them says why.
         if workload.name.starts_with("get-hit") && row.hit_share.is_some_and(|share| share < 0.9) {
-            row.remark(&format!("passes since the start: {}", self.sidecar()?.status()?.passes()));
+            row.note.remark(&format!("passes since the start: {}", self.sidecar()?.status()?.passes()));
         }
         row.plain = Some(plain.figures());
         self.keep(row, &path, &accelerated)?;
@@ -151,16 +153,17 @@ impl<'a> Phase<'a> {
     }
 
     /// Files the figures under the path that the sidecar still says it takes.
-    fn keep(&self, row: &mut Row, path: &str, side: &Side<'_>) -> Result<()> {
+    fn keep(&self, row: &mut Row, path: &str, side: &Side<Requests<'_>>) -> Result<()> {
         let status = self.sidecar()?.status()?;
         if status.path()? != path {
-            row.remark(&format!("the path changed from {path} to {} while it was measured", status.path()?));
+            row.note
+                .remark(&format!("the path changed from {path} to {} while it was measured", status.path()?));
             return Ok(());
         }
         match path {
             "kernel" => row.kernel = Some(side.figures()),
             "user" => row.user = Some(side.figures()),
-            other => row.remark(&format!("the sidecar names a path that is not known here: {other}")),
+            other => row.note.remark(&format!("the sidecar names a path that is not known here: {other}")),
         }
         Ok(())
     }
@@ -169,7 +172,7 @@ impl<'a> Phase<'a> {
         self.load(workload)?;
         let path = self.sidecar()?.status()?.path()?.to_owned();
         if path != "user" {
-            row.remark(&format!("the sidecar was asked for the user path and took {path}"));
+            row.note.remark(&format!("the sidecar was asked for the user path and took {path}"));
             return Ok(());
         }
         if workload.kind == Kind::Haproxy {
@@ -212,14 +215,14 @@ impl<'a> Phase<'a> {
         row.plain = Some(without.figures());
         self.keep(row, &path, &with)?;
         row.path = Some(path);
-        row.remark("plain: without hooks; kernel: the same port under them");
+        row.note.remark("plain: without hooks; kernel: the same port under them");
         Ok(())
     }
 
     /// `kernel`: constant replies from the stack, with a Redis of its own for the handshakes.
     fn reflector(&mut self, workload: &'a Workload, row: &mut Row) -> Result<()> {
         let Some(program) = self.run.reflector.filter(|_| self.run.lab.has_namespaces()) else {
-            row.remark("no kernel path without root");
+            row.note.remark("no kernel path without root");
             return Ok(());
         };
         let reflector = self.run.lab.start_reflector(program, workload.value_bytes)?;
@@ -230,13 +233,13 @@ impl<'a> Phase<'a> {
         drop(reflector);
         row.plain = Some(plain.figures());
         row.kernel = Some(reflected.figures());
-        row.remark("kernel: a constant reply without flow table and parser, not kv-cache");
+        row.note.remark("kernel: a constant reply without flow table and parser, not kv-cache");
         Ok(())
     }
 
     /// Three sides by turns, without hooks: the plain port, HAProxy's relay and the user path.
     fn haproxy(&mut self, workload: &'a Workload, row: &mut Row) -> Result<()> {
-        let haproxy = self.run.lab.start_haproxy()?;
+        let haproxy = self.run.lab.start_relay()?;
         let ports = self.run.lab.ports();
         let mut plain = self.side(workload, ports.plain);
         let mut relay = self.side(workload, ports.relay);

@@ -1,7 +1,7 @@
 //! Loads the keys that are read, and reads them until the sidecar has them.
 
 use super::request::{self, Expected, KEYS};
-use crate::lab::{Lab, Sidecar};
+use crate::lab::{Lab, Redis, Sidecar};
 use anyhow::{Context, Result, bail};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ const BATCH: u64 = 250;
 const WARM_LIMIT: Duration = Duration::from_secs(45);
 
 /// Empties Redis and loads all keys with values of one size.
-pub(crate) fn load(lab: &Lab, value_bytes: usize) -> Result<()> {
+pub(crate) fn load(lab: &Lab<Redis>, value_bytes: usize) -> Result<()> {
     let server = lab.address(lab.ports().plain);
     lab.client().run(|| {
         let mut client = Client::connect(server)?;
@@ -34,7 +34,7 @@ pub(crate) fn load(lab: &Lab, value_bytes: usize) -> Result<()> {
 
 /// Reads all keys through the accelerated port, again and again, until the sidecar has (nearly) all of them. Returns
 /// the number it has.
-pub(crate) fn warm(lab: &Lab, sidecar: &Sidecar, value_bytes: usize) -> Result<u64> {
+pub(crate) fn warm(lab: &Lab<Redis>, sidecar: &Sidecar, value_bytes: usize) -> Result<u64> {
     let server = lab.address(lab.ports().accelerated);
     let start = Instant::now();
     loop {
@@ -48,7 +48,7 @@ pub(crate) fn warm(lab: &Lab, sidecar: &Sidecar, value_bytes: usize) -> Result<u
     }
 }
 
-fn read_all(lab: &Lab, server: SocketAddr, value_bytes: usize) -> Result<()> {
+fn read_all(lab: &Lab<Redis>, server: SocketAddr, value_bytes: usize) -> Result<()> {
     let place = lab.client();
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..READERS)

@@ -1,0 +1,165 @@
+//! Eight bytes at once, where nothing but the end of a line matters.
+
+use xps_core::bound::unknown;
+use xps_core::handler::Window;
+
+use crate::word::letters;
+
+const LOW: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+const DELETE: u64 = LOW * 0x7f;
+
+/// The highest bit of each byte that is below `limit`, which is at most 128, or DEL; bytes behind the first such one may have
+/// it set as well.
+#[inline(always)]
+const fn below(word: u64, limit: u64) -> u64 {
+    let other = word ^ DELETE;
+    (word.wrapping_sub(LOW * limit) & !word | other.wrapping_sub(LOW) & !other) & HIGH
+}
+
+/// How many bytes come before the first one whose highest bit is set: 8 if there is none.
+#[inline(always)]
+const fn before(marks: u64) -> u32 {
+    if marks == 0 {
+        return 8;
+    }
+    // All bits below the lowest one that is set; one bit of each byte that has all of them is kept, and the sum taken.
+    let first = (marks & marks.wrapping_neg()) >> 7;
+    (((first - 1) & LOW).wrapping_mul(LOW) >> 56) as u32
+}
+
+/// Goes over those of the next eight bytes that come before a control character, or before a space unless `spaces` are taken
+/// too. How many.
+#[inline(always)]
+pub(crate) fn skip(window: &mut Window, spaces: bool) -> u32 {
+    let limit = if spaces { 0x20 } else { 0x21 };
+    let plain = before(below(window.word(window.at), limit));
+    let left = window.left();
+    // LLVM makes a selection of it, of which the verifier need not follow both sides.
+    let skipped = unknown(if plain < left { plain } else { left });
+    window.at += skipped;
+    skipped
+}
+
+/// The same, and over the line's end if it comes then. Whether it did.
+#[inline(always)]
+pub(crate) fn skip_line(window: &mut Window, skipped: &mut u32) -> bool {
+    let text = skip(window, true);
+    let ends = window.left() >= 2 && window.word(window.at) & 0xffff == LINE_END;
+    let end = if ends { 2 } else { 0 };
+    window.at += end;
+    *skipped = text + end;
+    ends
+}
+
+/// A carriage return and a line feed, as the low bytes of a word.
+pub(crate) const LINE_END: u64 = 0x0a0d;
+
+/// A text of up to eight bytes, in small letters, that stands for itself in letters of any size.
+#[derive(Clone, Copy)]
+pub(crate) struct Known {
+    letters: u64,
+    /// Bits in which others may differ: the letters' size.
+    free: u64,
+    /// Bits that count.
+    mask: u64,
+}
+
+impl Known {
+    pub(crate) const fn new(text: &str) -> Self {
+        let bytes = text.as_bytes();
+        assert!(bytes.len() <= 8);
+        let (mut free, mut mask) = (0, 0);
+        let mut at = 0;
+        while at < bytes.len() {
+            assert!(!bytes[at].is_ascii_uppercase());
+            mask |= 0xff << (at * 8);
+            if bytes[at].is_ascii_lowercase() {
+                free |= 0x20 << (at * 8);
+            }
+            at += 1;
+        }
+        Self { letters: letters(text)[0], free, mask }
+    }
+
+    /// Whether the word begins with it.
+    #[inline(always)]
+    pub(crate) const fn begins(self, word: u64) -> bool {
+        (word ^ self.letters) & self.mask & !self.free == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::refusal::is_control;
+
+    #[test]
+    fn each_byte_in_each_place_is_told() {
+        for at in 0..8 {
+            for byte in 0..=255u8 {
+                let mut bytes = *b"abcdefgh";
+                bytes[at] = byte;
+                let word = u64::from_le_bytes(bytes);
+                let expected = |ends| if ends { at as u32 } else { 8 };
+                assert_eq!(before(below(word, 0x20)), expected(is_control(byte)), "{byte:#x} at {at}");
+                let ends = is_control(byte) || byte == b' ';
+                assert_eq!(before(below(word, 0x21)), expected(ends), "{byte:#x} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_of_several_counts() {
+        for (text, expected) in
+            [(b"\r\n\r\nabcd", 0), (b"a\r\nbc\r\nd", 1), (b"abcdef\r\n", 6), (b"abcdefg\x7f", 7)]
+        {
+            assert_eq!(before(below(u64::from_le_bytes(*text), 0x20)), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_letters_may_be_of_another_size() {
+        let known = Known::new("host: ");
+        for (text, expected) in [
+            (b"host: ab", true),
+            (b"HoSt: ab", true),
+            (b"host:\0ab", false),
+            (b"host\x1a ab", false),
+            (b"hosu: ab", false),
+            (b"\x48ost: ab", true),
+            (b"\x28ost: ab", false),
+        ] {
+            assert_eq!(known.begins(u64::from_le_bytes(*text)), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_ends_with_both() {
+        for (text, skipped, ends) in [
+            (b"abc\r\nxyz", 5, true),
+            (b"abc\rxyza", 3, false),
+            (b"abc\nxyza", 3, false),
+            (b"\r\nabcdef", 2, true),
+        ] {
+            let mut window = Window { len: 8, ..Window::EMPTY };
+            window.bytes[..8].copy_from_slice(text);
+            let mut told = 0;
+            assert_eq!((skip_line(&mut window, &mut told), told), (ends, skipped), "{text:?}");
+            assert_eq!(window.at, skipped);
+        }
+        let mut window = Window { len: 4, ..Window::EMPTY };
+        window.bytes[..5].copy_from_slice(b"abc\r\n");
+        assert!(!skip_line(&mut window, &mut 0), "its second byte is not there yet");
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_skipped() {
+        let mut window = Window { len: 15, ..Window::EMPTY };
+        window.bytes[..17].copy_from_slice(b"abcdefgh ijklmnop");
+        assert_eq!((skip(&mut window, false), window.at), (8, 8));
+        assert_eq!((skip(&mut window, false), window.at), (0, 8), "a space");
+        assert_eq!((skip(&mut window, true), window.at), (7, 15), "the window ends");
+        assert_eq!((skip(&mut window, true), window.at), (0, 15));
+    }
+}

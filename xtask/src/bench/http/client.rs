@@ -1,0 +1,102 @@
+//! Well-behaved clients: few connections, one request after the other, each response checked.
+
+use super::rules::File;
+use crate::bench::closed_loop::{self, Dialogue, Heard, Shape, Tally};
+use crate::lab::Place;
+use anyhow::{Context, Result, bail};
+use socket2::{Domain, Socket, Type};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+const CONNECTIONS: usize = 8;
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Who asks whom for what.
+pub(super) struct Clients<'a> {
+    pub(super) place: &'a Place,
+    /// The address they have.
+    pub(super) source: Ipv4Addr,
+    pub(super) server: SocketAddr,
+    pub(super) file: File,
+}
+
+impl Clients<'_> {
+    /// Asks for a time. What is not the file, with 200, is an error.
+    pub(super) fn run(&self, duration: Duration) -> Result<Tally> {
+        let Self { place, source, server, file } = *self;
+        let request = format!("GET {} HTTP/1.1\r\nHost: {server}\r\n\r\n", file.path).into_bytes();
+        let shape = Shape { place, connections: CONNECTIONS, threads: 1, duration };
+        closed_loop::run(&shape, |_| {
+            let stream = connect(source, server)
+                .with_context(|| format!("cannot connect from {source} to {server}"))?;
+            Ok((stream, Exchange { request: request.clone(), body_bytes: file.bytes }))
+        })
+    }
+}
+
+fn connect(source: Ipv4Addr, server: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((source, 0)).into())?;
+    socket.connect_timeout(&server.into(), CONNECT_LIMIT)?;
+    Ok(socket.into())
+}
+
+/// A request and its one right response.
+struct Exchange {
+    request: Vec<u8>,
+    body_bytes: usize,
+}
+
+impl Dialogue for Exchange {
+    fn ask(&mut self, output: &mut Vec<u8>) {
+        output.extend_from_slice(&self.request);
+    }
+
+    fn hear(&mut self, input: &[u8]) -> Result<Heard> {
+        let Some(length) = response_bytes(input, self.body_bytes)? else {
+            return Ok(Heard { used: 0, answered: None });
+        };
+        let whole = input.len() >= length;
+        Ok(Heard { used: if whole { length } else { 0 }, answered: whole.then_some(1) })
+    }
+}
+
+/// How long the response with this much of a body is. `None` while its head is not whole.
+fn response_bytes(input: &[u8], body_bytes: usize) -> Result<Option<usize>> {
+    let Some(end) = input.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
+    let head = std::str::from_utf8(&input[..end]).context("the response's head is not text")?;
+    let mut lines = head.split("\r\n");
+    let first = lines.next().unwrap_or_default();
+    if first.split(' ').nth(1) != Some("200") {
+        bail!("a client that may have the file was answered with {first:?}");
+    }
+    let length = lines
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .and_then(|(_, value)| value.trim().parse::<usize>().ok());
+    if length != Some(body_bytes) {
+        bail!("the file has {body_bytes} bytes, not the {length:?} of the response");
+    }
+    Ok(Some(end + 4 + body_bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_file_is_an_answer() {
+        let response = b"HTTP/1.1 200 OK\r\nServer: nginx\r\ncontent-length: 5\r\n\r\nhello";
+        let mut exchange = Exchange { request: b"GET".to_vec(), body_bytes: 5 };
+        for cut in 0..response.len() {
+            let heard = exchange.hear(&response[..cut]).unwrap();
+            assert_eq!((heard.used, heard.answered), (0, None), "{cut}");
+        }
+        let heard = exchange.hear(response).unwrap();
+        assert_eq!((heard.used, heard.answered), (response.len(), Some(1)));
+        exchange.body_bytes = 6;
+        assert!(exchange.hear(response).is_err());
+        let refused = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 6\r\n\r\n";
+        assert!(exchange.hear(refused).err().unwrap().to_string().contains("429"));
+    }
+}

@@ -1,0 +1,208 @@
+//! The result, for readers and for programs.
+
+use super::run::Turns;
+use crate::bench;
+use crate::bench::measure::{Figures, rounded};
+use crate::bench::note::Note;
+use crate::machine::Machine;
+use serde::Serialize;
+
+/// All that was measured in one run.
+#[derive(Serialize)]
+pub(crate) struct Report {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) machine: Machine,
+}
+
+/// One workload. A side that was not measured is null.
+#[derive(Default, Serialize)]
+pub(crate) struct Row {
+    pub(crate) workload: &'static str,
+    /// The path that http-guard said it took while it was measured first; what is called accelerated is of this path.
+    pub(crate) path: Option<String>,
+    pub(crate) rps_plain: Option<f64>,
+    pub(crate) rps_accelerated: Option<f64>,
+    /// Accelerated against plain; above 1 http-guard is faster.
+    pub(crate) ratio_rps: Option<f64>,
+    /// Accelerated against plain; below 1 http-guard is faster.
+    pub(crate) ratio_p50: Option<f64>,
+    /// Accelerated against plain; below 1 http-guard is faster.
+    pub(crate) ratio_p99: Option<f64>,
+    /// Accelerated against HAProxy with the same rules; above 1 http-guard is faster.
+    pub(crate) ratio_rps_haproxy: Option<f64>,
+    /// User path against plain, measured by turns with it; above 1 the user path is faster.
+    pub(crate) ratio_rps_user: Option<f64>,
+    /// User path against plain; below 1 the user path is faster.
+    pub(crate) ratio_p99_user: Option<f64>,
+    /// User path against HAProxy with the same rules; above 1 the user path is faster.
+    pub(crate) ratio_rps_user_haproxy: Option<f64>,
+    /// Nginx itself.
+    pub(crate) plain: Option<Figures>,
+    /// HAProxy with the same rules, in the rows that compare with it.
+    pub(crate) haproxy: Option<Figures>,
+    pub(crate) kernel: Option<Figures>,
+    pub(crate) user: Option<Figures>,
+    pub(crate) note: Note,
+}
+
+impl Row {
+    /// Nothing measured yet.
+    pub(crate) fn new(workload: &'static str) -> Self {
+        Self { workload, ..Self::default() }
+    }
+
+    /// Files what was measured by turns.
+    pub(super) fn keep(&mut self, turns: Turns) {
+        let Turns { path, plain, haproxy, accelerated } = turns;
+        let ratio = |field: fn(&Figures) -> f64, base: &Figures| {
+            (field(base) > 0.0).then(|| rounded(field(&accelerated) / field(base)))
+        };
+        let rps = ratio(|figures| figures.rps, &plain);
+        let p50 = ratio(|figures| figures.p50_us, &plain);
+        let p99 = ratio(|figures| figures.p99_us, &plain);
+        let by_haproxy = haproxy.as_ref().and_then(|haproxy| ratio(|figures| figures.rps, haproxy));
+        for (side, figures) in
+            [("plain", Some(&plain)), ("haproxy", haproxy.as_ref()), (&*path, Some(&accelerated))]
+        {
+            if let Some(late) = figures.map(|figures| figures.late).filter(|late| *late > 0) {
+                self.note.remark(&format!("{side}: {late} responses came too late for p50 and p99"));
+            }
+        }
+        if path == "user" {
+            (self.ratio_rps_user, self.ratio_p99_user) = (rps, p99);
+            self.ratio_rps_user_haproxy = by_haproxy;
+            self.user = Some(accelerated.clone());
+        } else {
+            self.kernel = Some(accelerated.clone());
+        }
+        // The first turns are the row's; those of the user path after the kernel path's are only compared.
+        if self.path.is_none() {
+            self.path = Some(path);
+            (self.rps_plain, self.rps_accelerated) = (Some(plain.rps), Some(accelerated.rps));
+            (self.ratio_rps, self.ratio_p50, self.ratio_p99) = (rps, p50, p99);
+            self.ratio_rps_haproxy = by_haproxy;
+            (self.plain, self.haproxy) = (Some(plain), haproxy);
+        }
+    }
+
+    fn print(&self) {
+        let sides = [
+            ("plain", &self.plain),
+            ("haproxy", &self.haproxy),
+            ("kernel", &self.kernel),
+            ("user", &self.user),
+        ];
+        let mut name = self.workload;
+        for (path, figures) in sides {
+            let Some(figures) = figures else { continue };
+            let text = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
+            let (rps, p99, by_haproxy) = match path {
+                "kernel" => (self.ratio_rps, self.ratio_p99, self.ratio_rps_haproxy),
+                "user" => (self.ratio_rps_user, self.ratio_p99_user, self.ratio_rps_user_haproxy),
+                _ => (None, None, None),
+            };
+            println!(
+                "{name:<24} {path:<7} {:>8.0} {:>6.0}% {:>9.1} {:>9.1} {:>9.2} {:>8} {:>9} {:>9} {:>9}",
+                figures.rps,
+                figures.spread * 100.0,
+                figures.p50_us,
+                figures.p99_us,
+                figures.cpu_us_per_request,
+                figures.flood_rps.map_or_else(String::new, |rate| format!("{rate:.0}")),
+                text(rps),
+                text(p99),
+                text(by_haproxy),
+            );
+            name = "";
+        }
+        print!("{}", self.note);
+    }
+}
+
+impl bench::Report for Report {
+    fn print(&self) {
+        let machine = &self.machine;
+        println!(
+            "\n{}, {} cores, Linux {}, Nginx {}, HAProxy {}, load before {:.2}",
+            machine.cpu, machine.cores, machine.kernel, machine.nginx, machine.haproxy, machine.load_before
+        );
+        println!(
+            "{:<24} {:<7} {:>8} {:>7} {:>9} {:>9} {:>9} {:>8} {:>9} {:>9} {:>9}",
+            "workload",
+            "path",
+            "req/s",
+            "spread",
+            "p50 µs",
+            "p99 µs",
+            "CPU µs/r",
+            "flood/s",
+            "ratio r/s",
+            "ratio p99",
+            "r/HAProxy"
+        );
+        for row in &self.rows {
+            row.print();
+        }
+        println!(
+            "\nMedians of alternating rounds. CPU: busy time of the whole machine by request, clients included. Ratios: by \
+             plain (Nginx itself, with the same rules where requests are refused) and by HAProxy, measured in the same \
+             turns. flood/s: refusals a second beside; the other figures of that row are of the clients that are served."
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(rps: f64, p99_us: f64) -> Figures {
+        Figures {
+            rps,
+            p50_us: 1.0,
+            p99_us,
+            cpu_us_per_request: 1.0,
+            spread: 0.0,
+            rounds: 1,
+            late: 0,
+            flood_rps: None,
+        }
+    }
+
+    fn turns(path: &str, plain: f64, haproxy: Option<f64>, accelerated: f64) -> Turns {
+        Turns {
+            path: path.to_owned(),
+            plain: figures(plain, 100.0),
+            haproxy: haproxy.map(|rps| figures(rps, 100.0)),
+            accelerated: figures(accelerated, 50.0),
+        }
+    }
+
+    #[test]
+    fn the_first_turns_are_the_row() {
+        let mut row = Row::new("x");
+        row.keep(turns("kernel", 100.0, Some(150.0), 300.0));
+        row.keep(turns("user", 110.0, Some(100.0), 55.0));
+        let json = serde_json::to_value(&row).unwrap();
+        for (key, value) in [
+            ("rps_plain", 100.0),
+            ("rps_accelerated", 300.0),
+            ("ratio_rps", 3.0),
+            ("ratio_p50", 1.0),
+            ("ratio_p99", 0.5),
+            ("ratio_rps_haproxy", 2.0),
+            ("ratio_rps_user", 0.5),
+            ("ratio_rps_user_haproxy", 0.55),
+        ] {
+            assert_eq!(json[key], value, "{key}");
+        }
+        assert_eq!((&json["path"], &json["user"]["rps"]), (&"kernel".into(), &55.0.into()));
+    }
+
+    #[test]
+    fn without_a_kernel_path_the_user_path_is_what_is_accelerated() {
+        let mut row = Row::new("x");
+        row.keep(turns("user", 100.0, None, 50.0));
+        assert_eq!((row.ratio_rps, row.ratio_rps_user, row.ratio_rps_haproxy), (Some(0.5), Some(0.5), None));
+        assert!(row.kernel.is_none() && row.path.as_deref() == Some("user"));
+    }
+}

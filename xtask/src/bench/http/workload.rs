@@ -1,0 +1,69 @@
+//! What is measured, by name.
+
+use super::rules::{FLOODED, File, LARGE, LIMITED, PAGE, PRIVATE};
+
+/// One row of the result.
+#[derive(Clone, Copy)]
+pub(crate) struct Workload {
+    pub(crate) name: &'static str,
+    pub(super) file: File,
+    pub(super) kind: Kind,
+    /// Nginx is asked on the port on which it holds requests against the same rules, not on the plain one.
+    pub(super) guarded: bool,
+    /// HAProxy is measured too.
+    pub(super) haproxy: bool,
+}
+
+/// Who sends what, and what must come of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Requests that Nginx answers with the file.
+    Allowed {
+        /// Each on a connection of its own.
+        new_connections: bool,
+    },
+    /// Requests that are refused with this status, but for so many in a round.
+    Refused { status: u16, passes_max: u64 },
+    /// Clients that may have the file, beside a flood of requests that are refused.
+    Flood,
+}
+
+/// All workloads.
+pub(crate) fn all() -> Vec<Workload> {
+    let allowed = |name, file, new_connections| Workload {
+        name,
+        file,
+        kind: Kind::Allowed { new_connections },
+        guarded: false,
+        haproxy: false,
+    };
+    let refused = |name, file, status, passes_max| Workload {
+        name,
+        file,
+        kind: Kind::Refused { status, passes_max },
+        guarded: true,
+        haproxy: false,
+    };
+    // One a minute, and a round may lie on the edge of one.
+    let by_rate = |name| refused(name, LIMITED, 429, 2);
+    vec![
+        allowed("allowed-612B", PAGE, false),
+        allowed("allowed-100KB", LARGE, false),
+        allowed("allowed-new-connections", PAGE, true),
+        refused("refused-rule", PRIVATE, 403, 0),
+        by_rate("refused-rate"),
+        Workload { name: "flood-goodput", file: FLOODED, kind: Kind::Flood, guarded: true, haproxy: true },
+        Workload { haproxy: true, ..by_rate("haproxy-stick") },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = super::all().iter().map(|workload| workload.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 7);
+    }
+}

@@ -1,0 +1,130 @@
+//! wrk, the HTTP client that everybody knows.
+
+use crate::lab::Place;
+use crate::workspace;
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+const CONNECTIONS: u64 = 50;
+const THREADS: u64 = 2;
+/// Its own table is rounded; this line has what it was made from.
+const REPORT: &str = r#"
+function done(summary, latency)
+  local errors = summary.errors
+  io.write(string.format('\n{"requests":%d,"bytes":%d,"duration_us":%d,"p50_us":%d,"p99_us":%d,"refused":%d,"late":%d,"lost":%d,"statuses":{',
+    summary.requests, summary.bytes, summary.duration, latency:percentile(50), latency:percentile(99),
+    errors.status, errors.timeout, errors.connect + errors.read + errors.write))
+  local separator = ''
+  for status = 100, 599 do
+    local count = 0
+    for _, thread in ipairs(threads) do count = count + (thread:get('status_' .. status) or 0) end
+    if count > 0 then
+      io.write(string.format('%s"%d":%d', separator, status, count))
+      separator = ','
+    end
+  end
+  io.write('}}\n')
+end
+threads = {}
+"#;
+/// Counts each status, which costs a call for each response: not while it is measured.
+const COUNT: &str = r"
+function setup(thread) table.insert(threads, thread) end
+function response(status)
+  local name = 'status_' .. status
+  _G[name] = (_G[name] or 0) + 1
+end
+";
+
+/// What to ask for.
+pub(super) struct Wrk<'a> {
+    pub(super) place: &'a Place,
+    pub(super) server: SocketAddr,
+    pub(super) path: &'a str,
+    /// Each request on a connection of its own.
+    pub(super) new_connections: bool,
+    /// Where its scripts lie.
+    pub(super) folder: &'a Path,
+}
+
+/// What wrk has counted.
+#[derive(Debug, PartialEq, Deserialize)]
+pub(super) struct Counts {
+    pub(super) requests: u64,
+    pub(super) bytes: u64,
+    pub(super) duration_us: f64,
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
+    /// Responses with a status of 400 or more.
+    pub(super) refused: u64,
+    /// Responses that came after its limit of two seconds; their latencies are not counted.
+    pub(super) late: u64,
+    /// Connections that were refused or broken off.
+    pub(super) lost: u64,
+    /// Responses by status, if they were counted.
+    pub(super) statuses: std::collections::BTreeMap<u16, u64>,
+}
+
+impl Counts {
+    /// Responses a second.
+    pub(super) fn rps(&self) -> f64 {
+        self.requests as f64 / (self.duration_us / 1e6)
+    }
+}
+
+impl Wrk<'_> {
+    /// Sends for a time, rounded up to seconds.
+    pub(super) fn run(&self, duration: Duration) -> Result<Counts> {
+        self.run_with("wrk.lua", REPORT, duration)
+    }
+
+    /// The same, with each status counted.
+    pub(super) fn run_counting(&self, duration: Duration) -> Result<Counts> {
+        self.run_with("wrk-count.lua", &[REPORT, COUNT].concat(), duration)
+    }
+
+    fn run_with(&self, name: &str, script: &str, duration: Duration) -> Result<Counts> {
+        let program = workspace::find("wrk").context("wrk is missing; run `cargo xtask setup`")?;
+        let path = self.folder.join(name);
+        fs::write(&path, script).with_context(|| format!("cannot write {}", path.display()))?;
+        let mut command = self.place.command(program);
+        command.args(["-c", &CONNECTIONS.to_string(), "-t", &THREADS.to_string()]);
+        command.args(["-d", &format!("{}s", duration.as_secs_f64().ceil())]).arg("-s").arg(path);
+        if self.new_connections {
+            command.args(["-H", "Connection: close"]);
+        }
+        command.arg(format!("http://{}{}", self.server, self.path)).stdin(Stdio::null());
+        parse(&workspace::output(&mut command)?)
+    }
+}
+
+fn parse(output: &str) -> Result<Counts> {
+    let line = output.lines().find(|line| line.starts_with('{'));
+    let line = line.with_context(|| format!("wrk has reported nothing: {}", workspace::tail(output, 5)))?;
+    let counts: Counts = serde_json::from_str(line).with_context(|| format!("wrk's report: {line}"))?;
+    if counts.requests == 0 {
+        bail!("no request of wrk's was answered: {}", workspace::tail(output, 5));
+    }
+    Ok(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_line_below_the_table() {
+        let table =
+            "Running 2s test @ http://10.77.0.1:80/\n  2 threads and 50 connections\nRequests/sec:  5.00\n";
+        let line = r#"{"requests":10,"bytes":8500,"duration_us":2000000,"p50_us":300,"p99_us":900,"refused":4,"late":0,"lost":0,"statuses":{"200":6,"429":4}}"#;
+        let counts = parse(&format!("{table}\n{line}\n")).unwrap();
+        assert_eq!((counts.rps(), counts.refused, counts.statuses[&429]), (5.0, 4, 4));
+        assert!(parse(table).unwrap_err().to_string().contains("Requests/sec"));
+        assert!(parse(&line.replace(":10,", ":0,")).is_err());
+    }
+}
