@@ -167,7 +167,7 @@ impl Gate {
     fn is_blocked(&self) -> bool {
         let Some(settings) = self.settings() else { return false };
         let client = judge::prefix(&self.scratch.client, settings.ipv6_prefix);
-        settings.blocking != 0 && self.guard.tables.is_blocked(client)
+        settings.blocking != 0 && self.guard.tables.is_blocked(&client)
     }
 
     /// The answer to what was refused by its syntax, which is counted.
