@@ -62,7 +62,7 @@ fn what_only_the_user_path_does_is_named() {
     let rule = |more: &str| format!("[[rule]]\nname = \"r\"\naction = \"limit\"\nrate = \"1/s\"\n{more}");
     for (text, part) in [
         (rule("nodelay = false\n"), "rule \"r\" (guard.toml:1): requests that are delayed"),
-        (rule("key = [\"path\"]\n"), "rule \"r\" (guard.toml:1): a key with the path"),
+        (rule("key = [\"path\"]\n"), "rule \"r\" (guard.toml:1): the path is part of its key"),
         ("[proxy]\nto_server = \"none\"\n".to_owned(), "proxy.to_server"),
         ("[connections]\nper_client_max = 5\n".to_owned(), "connections.per_client_max"),
     ] {

@@ -7,7 +7,7 @@
 //! - [`compile`]: rules as the tables that the programs read.
 //! - [`answers`]: what is answered to requests that are refused; [`date`]: when.
 //! - [`policy`]: all of it, ready for either path.
-//! - [`path`]: kernel path or user path, as a transaction with a recorded cause.
+//! - [`path`]: kernel path or user path, as a transaction with a recorded cause; [`proxy`]: what serves on the user path.
 //! - [`sidecar`]: everything started, watched over, and stopped in order.
 //! - [`telling`]: what the sidecar says about itself, and what operators may do; [`explain`]: which rule a request meets.
 
@@ -18,6 +18,7 @@ pub mod date;
 pub mod explain;
 pub mod path;
 pub mod policy;
+pub mod proxy;
 pub mod rules;
 pub mod sidecar;
 pub mod telling;

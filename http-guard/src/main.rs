@@ -121,11 +121,8 @@ fn run(arguments: Arguments) -> Result<()> {
             let source = configuration.source();
             let (config, policy) = Policy::from(&source)?;
             let set_log_level = logging::start(config.log_format, &config.log_level);
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build()
-                .context("no runtime")?;
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
             runtime.block_on(async {
                 // On a worker, so that it may block while the others go on.
                 tokio::spawn(sidecar::run(config, policy, source, set_log_level))

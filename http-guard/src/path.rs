@@ -3,13 +3,14 @@
 //! # Layout
 //!
 //! - [`kernel`]: the kernel path, as the agent's tasks share it; [`maps`]: its tables.
-//! - [`process`]: the handler's tables in a process's memory: the user path.
+//! - [`user`]: the user path; [`process`]: the handler's tables in a process's memory.
 //! - [`sweep`]: connections that have ended, or take too long.
 
 pub mod kernel;
 pub mod maps;
 pub mod process;
 pub mod sweep;
+pub mod user;
 
 use std::sync::Arc;
 

@@ -74,7 +74,7 @@ impl Rule {
                 Some("requests that are delayed must be held somewhere")
             }
             Action::Limit(limit) if limit.key.contains(&KeyPart::Path) => {
-                Some("a key with the path needs a hash of it, which the stack does not make")
+                Some("the path is part of its key, and the stack has no room for its hash at every slash")
             }
             _ => None,
         }

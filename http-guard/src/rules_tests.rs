@@ -91,9 +91,11 @@ fn what_is_not_given_has_a_default() {
 }
 
 #[test]
-fn delays_need_the_user_path() {
+fn delays_and_paths_as_keys_need_the_user_path() {
     let rule = one("action = \"limit\"\nrate = \"10/s\"\nnodelay = false\n");
     assert_eq!(rule.needs_user_path(), Some("requests that are delayed must be held somewhere"));
+    let rule = one("action = \"limit\"\nrate = \"10/s\"\nkey = [\"address\", \"path\"]\n");
+    assert!(rule.needs_user_path().is_some_and(|why| why.contains("path")));
 }
 
 #[test]

@@ -3,29 +3,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use http_fastpath::abi::{Refused, event};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use xps_runtime::admin::listener::listen as listen_for_admin;
 use xps_runtime::config::source::ConfigSource;
 use xps_runtime::devices::Devices;
-use xps_runtime::ended;
+use xps_runtime::ended::reset_accelerated;
 use xps_runtime::events::Events;
 use xps_runtime::interface::Interface;
 use xps_runtime::lease::Lease;
 use xps_runtime::lock::lock;
 use xps_runtime::logging::SetLevel;
 use xps_runtime::plan::Wishes;
+use xps_runtime::relay;
 
 use crate::config::reload::{Judges, Reloader};
 use crate::config::{Config, Current};
 use crate::date;
 use crate::path::kernel::Kernel;
-use crate::path::{self, sweep};
+use crate::path::{self, sweep, user};
 use crate::policy::Policy;
+use crate::proxy::Proxy;
 use crate::telling::admin;
 use crate::telling::offenders::Offenders;
 use crate::telling::report::Report;
@@ -53,28 +55,36 @@ pub async fn run(
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be handled")?;
     let hangup = signal(SignalKind::hangup()).context("signals cannot be handled")?;
     let (stopping, stop) = watch::channel(false);
+    let (drain, draining) = watch::channel(false);
     // What can fail for others' sake comes before anything is changed in the stack.
     let admin_listener = listen_for_admin(&config.admin).await?;
+    let listeners = relay::listen_all(&user::addresses(&config))?;
     let (against, fixed) = path::look(&config).await;
     let taken = tokio::task::block_in_place(|| path::take(&config, &policy, against))?;
     let causes: Vec<_> = taken.plan.causes.iter().map(ToString::to_string).collect();
-    let Some(kernel) = taken.kernel else {
-        bail!("the kernel path cannot be had: {}", causes.join("; "));
-    };
     // The tables have it now.
     drop(policy);
-    let current = Current::new(Config { nginx: fixed, ..config });
+    let kernel = taken.kernel;
+    // On the user path a name is resolved at each connect.
+    let current = Current::new(if kernel.is_some() { Config { nginx: fixed, ..config } } else { config });
     let config = current.read();
-    tracing::info!(path = taken.plan.path.label(), nginx = %config.nginx, port = config.accelerated_port, rules = config.rules.len(), "started");
+    tracing::info!(path = taken.plan.path.label(), causes = causes.join("; "), nginx = %config.nginx, port = config.accelerated_port, rules = config.rules.len(), "started");
 
-    let judges: Vec<Arc<dyn Judges>> = vec![Arc::<Kernel>::clone(&kernel)];
+    let (proxy, reports) = user::proxy(&config)?;
+    // The kernel, which may refuse, comes first.
+    let mut judges: Vec<Arc<dyn Judges>> = Vec::new();
+    if let Some(kernel) = &kernel {
+        judges.push(Arc::<Kernel>::clone(kernel));
+    }
+    judges.push(Arc::<Proxy>::clone(&proxy));
     let reloader = Reloader::new(source, Arc::clone(&current), taken.plan.path, judges, set_log_level)?;
     let reloader = Arc::new(reloader);
     let offenders = Arc::<Offenders>::default();
     let report = Report::new(
         taken.plan,
         Arc::clone(&current),
-        Some(Arc::clone(&kernel)),
+        kernel.clone(),
+        Arc::clone(&proxy),
         Arc::clone(&offenders),
         Arc::clone(&reloader),
     )?;
@@ -82,7 +92,20 @@ pub async fn run(
     tasks.spawn(reload_on(hangup, Arc::clone(&reloader), stop.clone()));
     tasks.spawn(Arc::clone(&reloader).watch_files(stop.clone()));
     // Before the first answer of the admin interface: who is told that it runs may rely on it.
-    let lease = start_kernel(&kernel, &current, taken.interfaces, &offenders, &mut tasks, &stop)?;
+    let lease = match &kernel {
+        Some(kernel) => {
+            Some(start_kernel(kernel, &current, taken.interfaces, &offenders, &mut tasks, &stop)?)
+        }
+        None => None,
+    };
+    tasks.spawn(read_queue(reports, Arc::clone(&offenders), stop.clone()));
+    tasks.spawn(sweep_process(Arc::clone(&proxy), stop.clone()));
+    let mut proxying = JoinSet::new();
+    for listener in listeners {
+        let current = Arc::clone(&current);
+        let grace = move || current.read().drain_timeout;
+        proxying.spawn(Arc::clone(&proxy).serve(listener, draining.clone(), grace));
+    }
     let serving = tokio::spawn(admin::serve(
         admin_listener,
         config.admin.clone(),
@@ -96,18 +119,26 @@ pub async fn run(
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping: no new connections; waiting for connections to end");
-    kernel.control.set_accept(false);
+    let _ = drain.send(true);
+    if let Some(kernel) = &kernel {
+        kernel.control.set_accept(false);
+    }
     tokio::select! {
-        () = drained(&kernel, current.read().drain_timeout) => {}
+        () = ended(kernel.as_deref(), &mut proxying, current.read().drain_timeout) => {}
         _ = terminate.recv() => tracing::info!("asked again: not waiting for connections"),
         _ = interrupt.recv() => tracing::info!("asked again: not waiting for connections"),
     }
-    let port = config.nginx.port();
-    tokio::task::block_in_place(|| ended::reset_accelerated(&lock(&kernel.flows), port));
+    proxying.shutdown().await;
+    if let Some(kernel) = &kernel {
+        let port = config.nginx.port();
+        tokio::task::block_in_place(|| reset_accelerated(&lock(&kernel.flows), port));
+    }
     let _ = stopping.send(true);
     while tasks.join_next().await.is_some() {}
-    lease.stop();
-    if let Some(installed) = lock(&kernel.hooks.installed).take() {
+    if let Some(lease) = lease {
+        lease.stop();
+    }
+    if let Some(installed) = kernel.as_ref().and_then(|kernel| lock(&kernel.hooks.installed).take()) {
         installed.detach().context("something was left in the stack")?;
     }
     let _ = serving.await;
@@ -144,6 +175,8 @@ fn start_kernel(
         })
         .context("no thread for the lease")?
     };
+    // The thread may not have come to it yet.
+    kernel.control.renew_lease(current.read().lease, u64::MAX);
     kernel.control.set_answer(true);
     kernel.control.set_accept(true);
     Ok(lease)
@@ -188,6 +221,34 @@ async fn read_reports(mut events: Events, offenders: Arc<Offenders>, mut stop: w
     }
 }
 
+/// Remembers who was refused by the proxy.
+async fn read_queue(
+    mut reports: mpsc::Receiver<Refused>,
+    offenders: Arc<Offenders>,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let refused = tokio::select! {
+            refused = reports.recv() => refused,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let Some(refused) = refused else { return };
+        offenders.add(date::now_s(), &refused);
+    }
+}
+
+/// Forgets blocks of the proxy that are over.
+async fn sweep_process(proxy: Arc<Proxy>, mut stop: watch::Receiver<bool>) {
+    let mut ticks = interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => proxy.process().sweep(),
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
 /// A record of the ring.
 fn parse(record: &[u8]) -> Option<Refused> {
     let word = |at: usize| Some(u32::from_ne_bytes(*record.get(at..)?.first_chunk()?));
@@ -213,6 +274,15 @@ async fn every_second(kernel: Arc<Kernel>, offenders: Arc<Offenders>, mut stop: 
         kernel.maps.set_date(&date::of(second));
         kernel.maps.set_sample(offenders.sample(second));
     }
+}
+
+/// Waits until no connection needs the programs or the proxy any more, at most `timeout`, which is the proxy's too.
+async fn ended(kernel: Option<&Kernel>, proxying: &mut JoinSet<()>, timeout: Duration) {
+    if let Some(kernel) = kernel {
+        drained(kernel, timeout).await;
+    }
+    // One that failed has nothing to wait for.
+    while proxying.join_next().await.is_some() {}
 }
 
 /// Waits until no connection needs the programs any more, at most `timeout`.

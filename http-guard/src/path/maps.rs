@@ -331,7 +331,8 @@ impl Tables {
     }
 }
 
-fn add(to: &mut Counts, more: Counts) {
+/// Adds counts to others.
+pub fn add(to: &mut Counts, more: Counts) {
     to.passed += more.passed;
     to.rejected += more.rejected;
     to.rejected_dry_run += more.rejected_dry_run;

@@ -13,11 +13,14 @@ use xps_runtime::admin::Outcome;
 use xps_runtime::lock::lock;
 use xps_runtime::metrics::Metrics;
 use xps_runtime::plan::{Path, Plan};
+use xps_runtime::relay::RelayReading;
 
 use crate::config::Current;
 use crate::config::reload::Reloader;
 use crate::date;
 use crate::path::kernel::Kernel;
+use crate::path::maps::add;
+use crate::proxy::Proxy;
 use crate::rules::Action;
 use crate::telling::metrics;
 use crate::telling::offenders::{Offenders, View};
@@ -34,6 +37,7 @@ pub struct Report {
     plan: Plan,
     config: Arc<Current>,
     kernel: Option<Arc<Kernel>>,
+    proxy: Arc<Proxy>,
     offenders: Arc<Offenders>,
     reloader: Arc<Reloader>,
     metrics: Metrics,
@@ -48,6 +52,7 @@ impl Report {
         plan: Plan,
         config: Arc<Current>,
         kernel: Option<Arc<Kernel>>,
+        proxy: Arc<Proxy>,
         offenders: Arc<Offenders>,
         reloader: Arc<Reloader>,
     ) -> prometheus::Result<Self> {
@@ -56,7 +61,7 @@ impl Report {
         for collector in reloader.reloads().collectors() {
             metrics.registry().register(collector)?;
         }
-        Ok(Self { plan, config, kernel, offenders, reloader, metrics })
+        Ok(Self { plan, config, kernel, proxy, offenders, reloader, metrics })
     }
 
     /// The status now.
@@ -78,6 +83,13 @@ impl Report {
             of_kernel(kernel, &mut status);
             rules = kernel.maps.counts().unwrap_or_default();
             refusals = kernel.maps.refusals().unwrap_or(refusals);
+        }
+        of_proxy(&self.proxy, &mut status);
+        for own in self.proxy.process().counts() {
+            add(rules.entry(own.name).or_default(), own.counts);
+        }
+        for (all, own) in refusals.iter_mut().zip(self.proxy.process().refusals()) {
+            *all += own;
         }
         status.rules = self.rules(&rules);
         let label = |refusal: &Refusal| (refusal.label().to_owned(), refusals[*refusal as usize]);
@@ -115,6 +127,15 @@ impl Report {
     /// # Errors
     /// If they cannot be written as text.
     pub fn metrics(&self) -> prometheus::Result<String> {
+        let proxy = self.proxy.counts();
+        self.metrics.set_relay(&RelayReading {
+            connections: proxy.connections,
+            open: proxy.open,
+            failed: proxy.unreachable,
+            refused: proxy.without_header,
+            bytes_to_server: proxy.bytes_to_server,
+            bytes_to_client: proxy.bytes_to_client,
+        });
         if let Some(kernel) = &self.kernel {
             let counted = lock(&kernel.stats).read().unwrap_or([0; Reason::COUNT]);
             self.metrics.set_segments(&counted, kernel.state.read().flows);
@@ -193,4 +214,26 @@ fn of_kernel(kernel: &Kernel, status: &mut Status) {
     status.verified_instructions =
         verified.iter().map(|(name, count)| ((*name).to_owned(), u64::from(*count))).collect();
     status.memory = installed.memory_bytes();
+}
+
+/// Adds what the proxy has done.
+fn of_proxy(proxy: &Proxy, status: &mut Status) {
+    let counts = proxy.counts();
+    status.connections += counts.open;
+    status.connections_proxied = counts.open;
+    status.connections_proxied_total = counts.connections;
+    status.requests_total += counts.requests;
+    status.replies_total += counts.replies;
+    status.blocked_clients += proxy.process().blocked() as u64;
+    for (label, count) in [
+        (Reason::WasReset.label(), counts.closed),
+        (Reason::Silenced.label(), counts.silenced),
+        (Reason::NotAdmitted.label(), counts.not_admitted),
+        ("over_connections", counts.over_connections),
+    ] {
+        *status.closes.entry(label.to_owned()).or_default() += count;
+    }
+    for (label, count) in [("slow_proxied", counts.slow), ("delayed", counts.delayed)] {
+        *status.agent.entry(label.to_owned()).or_default() += count;
+    }
 }

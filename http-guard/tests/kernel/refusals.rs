@@ -202,3 +202,22 @@ fn the_operator_can_let_everything_pass() {
         Ok(())
     });
 }
+
+#[test]
+fn connections_that_the_table_has_no_room_for_are_judged_too() {
+    let file = format!("[limits]\nflows_max = 1\n{RULES}");
+    Lab::run(&file, |lab| {
+        let mut clients = [lab.client()?, lab.client()?];
+        for client in &mut clients {
+            ensure!(client.get("/private/a")?.status == 403, "refused");
+            let passed = client.get("/index.html")?;
+            ensure!(passed.status == 200 && passed.body == PAGE, "{passed:?}");
+        }
+        let status = lab.status()?;
+        ensure!((status.connections, status.connections_proxied) == (2, 1), "{status}");
+        ensure!(status.segments["flow_table_full"] > 0, "{status}");
+        let rule = status.rules.iter().find(|rule| rule.name == "private").context("the rule")?;
+        ensure!(rule.rejected == 2, "both are counted: {status}");
+        Ok(())
+    });
+}

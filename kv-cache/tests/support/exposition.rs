@@ -3,6 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How metrics' names begin: with the service's, or with that of the runtime.
+const PREFIXES: &[&str] = &["kv_cache_", "http_guard_", "xps_"];
+
 /// Labels that any metric may have. None of them can have many values.
 const LABELS: &[&str] = &[
     "abi", "action", "cause", "le", "path", "program", "reason", "result", "rule", "service", "source",
@@ -41,7 +44,7 @@ pub(crate) fn parse(text: &str) -> BTreeMap<String, f64> {
             );
             let bounded = family != name && name.ends_with("_bucket");
             assert_eq!(
-                labels.contains("le=\""),
+                labels.starts_with("le=\"") || labels.contains(",le=\""),
                 bounded,
                 "a bucket has a bound, and nothing else has: {line}"
             );
@@ -65,7 +68,8 @@ fn family<'a>(name: &'a str, types: &BTreeMap<String, String>) -> &'a str {
 }
 
 fn check_name(name: &str, kind: &str) {
-    assert!(name.starts_with("kv_cache_") || name.starts_with("xps_"), "{name} has no prefix");
+    let prefixed = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    assert!(prefixed, "{name} has no prefix");
     assert!(
         name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'),
         "{name}"

@@ -1,0 +1,263 @@
+//! A client's connection: its requests one after the other, each answered before the next one is looked at.
+//!
+//! # Layout
+//!
+//! - `arrival`: how it begins, and what happens until a request has come.
+//! - `refusing`: what clients are told instead of the server's answer.
+
+mod arrival;
+mod refusing;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::counts::count;
+use super::exchange::{Begun, Exchange, Outcome, watch as watch_client};
+use super::forwarded;
+use super::gate::{Asked, Decision, Gate, Met, unreachable};
+use super::input::Input;
+use super::proxy_protocol::{self, Ends};
+use super::replies::Replies;
+use super::settings::{ProxySettings, ToServer};
+use super::{Proxy, socket};
+use arrival::Next;
+
+/// A connection.
+pub(super) struct Connection {
+    proxy: Arc<Proxy>,
+    settings: Arc<ProxySettings>,
+    stop: watch::Receiver<bool>,
+    client: TcpStream,
+    /// Whose it is, as far as the connection as a whole tells.
+    ends: Ends,
+    /// Whether its requests tell whose they are.
+    believed: bool,
+    gate: Gate,
+    input: Input,
+    upstream: Option<Upstream>,
+}
+
+/// The connection to the server.
+struct Upstream {
+    stream: TcpStream,
+    replies: Replies,
+    /// The client that the server was told of.
+    client: IpAddr,
+}
+
+/// What follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// The next request.
+    GoOn,
+    /// Nothing.
+    Over,
+}
+
+impl Connection {
+    pub(super) fn new(
+        proxy: Arc<Proxy>,
+        stop: watch::Receiver<bool>,
+        client: TcpStream,
+        peer: SocketAddr,
+    ) -> Self {
+        let server = client.local_addr().unwrap_or(SocketAddr::from(([0; 4], 0)));
+        let gate = Gate::new(proxy.process.view());
+        Self {
+            settings: proxy.settings(),
+            proxy,
+            stop,
+            client,
+            ends: Ends { client: peer, server },
+            believed: false,
+            gate,
+            input: Input::default(),
+            upstream: None,
+        }
+    }
+
+    /// Serves until the end.
+    pub(super) async fn run(&mut self) {
+        let Some(_place) = self.begin().await else { return };
+        while self.request().await == Then::GoOn {}
+    }
+
+    /// Its ends become resets.
+    pub(super) fn reset(&self) {
+        socket::reset(&self.client);
+        if let Some(upstream) = &self.upstream {
+            socket::reset(&upstream.stream);
+        }
+    }
+
+    /// The next request.
+    async fn request(&mut self) -> Then {
+        match self.next().await {
+            Next::Nothing => return Then::Over,
+            Next::Refused => {
+                count(&self.proxy.counts.requests);
+                return self.refused_by_syntax(self.ends.client.ip()).await;
+            }
+            Next::Head => count(&self.proxy.counts.requests),
+        }
+        let asked = self.gate.asked();
+        let peer = self.ends.client.ip().to_canonical();
+        let client = if self.believed {
+            forwarded::client(self.input.passed(), peer, &self.settings.trusted)
+        } else {
+            peer
+        };
+        match self.gate.judge(client) {
+            Decision::Pass(wait) => return self.pass(asked, client, wait).await,
+            Decision::Refuse(words) => {
+                count(&self.proxy.counts.refused);
+                return self.refuse(words, asked).await;
+            }
+            Decision::Close => {
+                count(&self.proxy.counts.refused);
+                count(&self.proxy.counts.closed);
+            }
+            Decision::Drop => {
+                count(&self.proxy.counts.refused);
+                count(&self.proxy.counts.silenced);
+                if let Some(upstream) = self.upstream.take() {
+                    socket::reset(&upstream.stream);
+                }
+                socket::drain(&self.client, self.settings.header_timeout).await;
+            }
+        }
+        self.reset();
+        Then::Over
+    }
+
+    /// A request passes, as far as its head goes.
+    async fn pass(&mut self, asked: Asked, client: IpAddr, wait: Duration) -> Then {
+        let head_len = self.input.passed().len();
+        // What is there of the body is looked at first: if it is refused, the server sees none of it.
+        if !self.gate.at_boundary() && self.input.scan(&mut self.gate).1 == Met::Refused {
+            return self.refused_by_syntax(client).await;
+        }
+        if !wait.is_zero() && !self.delay(wait).await {
+            self.reset();
+            return Then::Over;
+        }
+        if self.settings.to_server.is_proxy_protocol()
+            && self.upstream.as_ref().is_some_and(|upstream| upstream.client != client)
+        {
+            // What was said of it holds for all of a connection.
+            self.upstream = None;
+        }
+        let mut first = Vec::new();
+        if self.upstream.is_none() {
+            match self.settings.server.connect(self.settings.connect_timeout).await {
+                Ok(stream) => {
+                    socket::tune(&stream);
+                    first = self.introduction(client);
+                    self.upstream = Some(Upstream { stream, replies: Replies::new(), client });
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "cannot reach the server");
+                    count(&self.proxy.counts.unreachable);
+                    return self.last_words(unreachable(asked)).await;
+                }
+            }
+        }
+        let (head, body) = self.input.passed().split_at(head_len);
+        if self.settings.to_server == ToServer::XForwardedFor {
+            first.extend(forwarded::told(head, self.ends.client.ip(), self.believed));
+        } else {
+            first.extend_from_slice(head);
+        }
+        first.extend_from_slice(body);
+        self.input.forget_passed();
+        count(&self.proxy.counts.passed);
+        self.exchange(asked, client, first).await
+    }
+
+    /// What the server is told of a connection that is opened for a client.
+    fn introduction(&self, client: IpAddr) -> Vec<u8> {
+        // Which port it was that a proxy was asked from is not known.
+        let port = if client == self.ends.client.ip().to_canonical() { self.ends.client.port() } else { 0 };
+        let ends = Ends { client: SocketAddr::new(client, port), server: self.ends.server };
+        match self.settings.to_server {
+            ToServer::None | ToServer::XForwardedFor => Vec::new(),
+            ToServer::ProxyProtocolV1 => proxy_protocol::text_header(&ends),
+            ToServer::ProxyProtocolV2 => proxy_protocol::binary_header(&ends),
+        }
+    }
+
+    /// Waits before a request passes. False: the client is gone.
+    async fn delay(&mut self, wait: Duration) -> bool {
+        count(&self.proxy.counts.delayed);
+        let mut over = std::pin::pin!(tokio::time::sleep(wait));
+        loop {
+            tokio::select! {
+                () = &mut over => return true,
+                stays = watch_client(&self.client, &mut self.input), if !self.input.ended => if !stays {
+                    return false;
+                },
+            }
+        }
+    }
+
+    async fn exchange(&mut self, asked: Asked, client: IpAddr, first: Vec<u8>) -> Then {
+        let Some(Upstream { stream, replies, .. }) = &mut self.upstream else { return Then::Over };
+        replies.ask(asked.is_head);
+        let exchange = Exchange {
+            client: &self.client,
+            server: stream,
+            gate: &mut self.gate,
+            replies,
+            input: &mut self.input,
+            counts: &self.proxy.counts,
+            body_timeout: self.settings.body_timeout,
+        };
+        match exchange.run(first).await {
+            Outcome::Done if asked.keeps_alive && !*self.stop.borrow() => return Then::GoOn,
+            Outcome::Done | Outcome::Ended => {
+                self.upstream = None;
+                socket::close(&self.client).await;
+            }
+            Outcome::Switched => self.switched().await,
+            Outcome::Torn | Outcome::Gone => self.reset(),
+            Outcome::Slow => {
+                count(&self.proxy.counts.slow);
+                socket::reset(stream);
+            }
+            Outcome::Refused(response) => {
+                socket::reset(stream);
+                self.upstream = None;
+                count(&self.proxy.counts.bodies_refused);
+                let words = self.gate.refused(client);
+                match (response, words) {
+                    (Begun::Whole, _) => socket::close(&self.client).await,
+                    (Begun::No, Some(words)) => return self.last_words(words).await,
+                    _ => self.reset(),
+                }
+            }
+        }
+        Then::Over
+    }
+
+    /// Both sides speak what they like from now on.
+    async fn switched(&mut self) {
+        count(&self.proxy.counts.switched);
+        let Some(upstream) = &mut self.upstream else { return };
+        let server = &mut upstream.stream;
+        let begun = socket::write(server, &self.input.take()).await;
+        if self.input.ended {
+            socket::end(server);
+        }
+        let copied = match begun {
+            Ok(()) => tokio::io::copy_bidirectional(&mut self.client, server).await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        if copied.is_err() {
+            self.reset();
+        }
+    }
+}
