@@ -106,7 +106,7 @@ impl Heads {
 /// What is asked of connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connections {
-    /// Connections that a client may have at once; 0: any number. User path only.
+    /// Connections that a client may have at once; 0: any number.
     pub per_client_max: u32,
     /// How often a client may connect, if there is a limit.
     pub new: Option<Rate>,
@@ -268,11 +268,6 @@ impl Config {
         });
         let mut needs: Vec<_> = rules.collect();
         needs.extend(self.proxy.given.iter().map(|key| format!("proxy.{key}: a proxy is asked for")));
-        if self.connections.per_client_max != 0 {
-            needs.push(
-                "connections.per_client_max: the stack does not count a client's connections".to_owned(),
-            );
-        }
         needs
     }
 }

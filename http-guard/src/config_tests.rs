@@ -64,7 +64,6 @@ fn what_only_the_user_path_does_is_named() {
         (rule("nodelay = false\n"), "rule \"r\" (guard.toml:1): requests that are delayed"),
         (rule("key = [\"path\"]\n"), "rule \"r\" (guard.toml:1): the path is part of its key"),
         ("[proxy]\nto_server = \"none\"\n".to_owned(), "proxy.to_server"),
-        ("[connections]\nper_client_max = 5\n".to_owned(), "connections.per_client_max"),
     ] {
         let needs = read(&text).expect("a configuration").needs_user_path();
         assert!(needs.len() == 1 && needs[0].starts_with(part), "{needs:?}");

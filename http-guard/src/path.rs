@@ -4,8 +4,9 @@
 //!
 //! - [`kernel`]: the kernel path, as the agent's tasks share it; [`maps`]: its tables.
 //! - [`user`]: the user path; [`process`]: the handler's tables in a process's memory.
-//! - [`sweep`]: connections that have ended, or take too long.
+//! - [`sweep`]: connections that have ended, or take too long; [`connected`]: how many each client has.
 
+pub mod connected;
 pub mod kernel;
 pub mod maps;
 pub mod process;

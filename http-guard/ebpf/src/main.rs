@@ -145,7 +145,9 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn connections(&self, client: [u64; 2]) -> u64 {
         // SAFETY: a word of the map, aligned.
-        CONNECTIONS.get_ptr(client).map_or(0, |count| unsafe { count.read_volatile() })
+        let count = CONNECTIONS.get_ptr(client).map_or(0, |count| unsafe { count.read_volatile() });
+        // Below zero for a moment, where the agent has just forgotten a client.
+        if count >> 63 != 0 { 0 } else { count }
     }
 
     #[inline(always)]

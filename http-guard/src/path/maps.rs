@@ -26,6 +26,7 @@ use xps_runtime::lock::lock;
 use xps_runtime::mapping::Mapping;
 
 use crate::config::Config;
+use crate::path::connected::{Client, Connected};
 use crate::policy::Policy;
 
 /// How long programs get to end where the kernel lets nobody wait for them: a thousand times what one takes.
@@ -50,6 +51,7 @@ struct Tables {
     counts: PerCpuArray<MapData, [u64; 4]>,
     refusals: PerCpuArray<MapData, u64>,
     blocks: HashMap<MapData, [u64; 2], u64>,
+    connected: Connected,
     /// Names of the rules of each set of tables.
     names: [Vec<String>; TABLES as usize],
     /// Whether rules of each set look at addresses.
@@ -87,6 +89,9 @@ impl Maps {
             counts: PerCpuArray::try_from(installed.map(map::COUNTS)?).map_err(failed(map::COUNTS))?,
             refusals: PerCpuArray::try_from(installed.map(map::REFUSALS)?).map_err(failed(map::REFUSALS))?,
             blocks: HashMap::try_from(installed.map(map::BLOCKS)?).map_err(failed(map::BLOCKS))?,
+            connected: Connected::new(
+                HashMap::try_from(installed.map(map::CONNECTIONS)?).map_err(failed(map::CONNECTIONS))?,
+            ),
             names: Default::default(),
             looks_at_clients: [false; TABLES as usize],
             counted: BTreeMap::new(),
@@ -181,6 +186,8 @@ impl Maps {
         self.word(offset_of!(Settings, clients)).store(clients.into(), Ordering::Release);
         let ipv6_prefix = config.connections.ipv6_prefix;
         self.word(offset_of!(Settings, ipv6_prefix)).store(ipv6_prefix, Ordering::Release);
+        let per_client_max = config.connections.per_client_max;
+        self.word(offset_of!(Settings, connections_max)).store(per_client_max, Ordering::Release);
         let new = config.connections.new.unwrap_or_default();
         let connections = offset_of!(Settings, connections);
         let of = |field: usize| self.settings.u64(connections + field);
@@ -241,6 +248,14 @@ impl Maps {
             blocking.store(1, Ordering::Release);
         }
         swept
+    }
+
+    /// Compares the programs' counts of clients' connections with the flows that are counted.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn compare_connections(&self, flows: &BTreeMap<Client, u64>) -> Result<(), MapError> {
+        lock(&self.tables).connected.compare(flows)
     }
 
     fn word(&self, offset: usize) -> &std::sync::atomic::AtomicU32 {

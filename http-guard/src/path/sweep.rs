@@ -4,12 +4,13 @@
 //! Who sends a request byte by byte holds a connection of the server for as long as it likes. The programs see each segment but
 //! no time that passes, so it is the agent that looks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http_fastpath::guard::{BEGUN_SHIFT, State as HandlerState};
+use http_fastpath::judge;
 use http_fastpath::matching::flag as matching;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
@@ -97,11 +98,15 @@ impl Sweep {
         kernel.counts.blocked.store(kernel.maps.sweep_blocks(now_ns)?, Ordering::Relaxed);
         // The flows first: one that is opened in between has a socket when these are listed.
         let mut keys = Vec::new();
+        let mut counted = BTreeMap::new();
         let mut slow = Vec::new();
         let now = Instant::now();
         let mut seen = HashMap::new();
         lock(&kernel.flows).for_each(|key, flow| {
             keys.push(*key);
+            if flow.handler.matching.has(matching::COUNTED) {
+                *counted.entry(judge::prefix(&key.client, limits.ipv6_prefix)).or_default() += 1;
+            }
             let one = self.judge(key, flow, now);
             if let Some(waiting) = one.waiting.filter(|waiting| one.is_slow(*waiting, limits, now, now_ns)) {
                 slow.push((*key, waiting));
@@ -109,6 +114,7 @@ impl Sweep {
             seen.insert(*key, one);
         })?;
         self.seen = seen;
+        kernel.maps.compare_connections(&counted)?;
         close(kernel, &slow, plain_port).map_err(SweepError::Sockets)?;
         let gone = self.ended.look(&keys, plain_port).map_err(SweepError::Sockets)?;
         for key in gone {

@@ -55,6 +55,32 @@ fn who_does_not_heed_refusals_is_blocked_for_a_time() {
 }
 
 #[test]
+fn a_client_opens_no_more_connections_than_it_may() {
+    Lab::run("[connections]\nper_client_max = 2\n", |lab| {
+        let mut open = Vec::new();
+        for _ in 0..2 {
+            let mut fast = lab.client()?;
+            ensure!(fast.get("/index.html")?.status == 200, "within the limit");
+            open.push(fast);
+        }
+        std::thread::scope(|scope| {
+            let third = scope.spawn(|| lab.client()?.get("/index.html"));
+            until("a refused SYN", || Ok((lab.status()?.closes["not_admitted"] != 0).then_some(())))?;
+            ensure!(!third.is_finished(), "a third connection");
+            // Its SYN comes again, and finds a place.
+            open.pop();
+            let response = third.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            ensure!(response.status == 200, "once one has ended");
+            Ok(())
+        })?;
+        drop(open);
+        until("no connections", || Ok((lab.status()?.connections == 0).then_some(())))?;
+        ensure!(lab.client()?.get("/index.html")?.status == 200, "all of them have ended");
+        Ok(())
+    });
+}
+
+#[test]
 fn flows_leave_the_table() {
     let file = "[[rule]]\nname = \"closed\"\npath = \"/closed\"\naction = \"close\"\n";
     Lab::run(file, |lab| {
