@@ -116,6 +116,8 @@ pub struct Connections {
     pub header_timeout: Duration,
     /// How long a request's body may not go on.
     pub body_timeout: Duration,
+    /// Bytes a second that must come of a body on average, within each such time; 0: any byte is enough.
+    pub body_rate_min: u64,
 }
 
 impl Config {
@@ -292,6 +294,7 @@ fn connections(section: &mut Section<'_>) -> Connections {
         ipv6_prefix: section.integer("ipv6_prefix", 64, 1..=128),
         header_timeout: section.duration("header_timeout", 60 * second, timeouts.clone()),
         body_timeout: section.duration("body_timeout", 60 * second, timeouts),
+        body_rate_min: section.bytes("body_rate_min", 0, 0..=1 << 30),
     }
 }
 

@@ -10,7 +10,7 @@
 //!
 //! - `connection`: a client's connection; `exchange`: one request with its response.
 //! - `gate`: the client's stream, and what becomes of its requests; `replies`: the server's stream. They know no sockets.
-//! - `input`: what a client has sent; `socket`: reads, writes and ends.
+//! - `input`: what a client has sent; `pace`: how fast; `socket`: reads, writes and ends.
 //! - `proxy_protocol`, `forwarded`: whose request it is.
 //! - `clients`: how many connections each client has; `counts`, `settings`.
 
@@ -21,6 +21,7 @@ mod exchange;
 mod forwarded;
 mod gate;
 mod input;
+mod pace;
 mod proxy_protocol;
 mod replies;
 mod settings;

@@ -76,10 +76,24 @@ enum Waiting {
     Body { next: u32 },
 }
 
+impl Waiting {
+    /// Whether it is the same that was waited for before.
+    const fn goes_on(self, before: Self, any_byte: bool) -> bool {
+        match (self, before) {
+            (Self::Head { begun }, Self::Head { begun: earlier }) => begun == earlier,
+            // A body whose rate counts is the same one also when it goes on.
+            (Self::Body { next }, Self::Body { next: earlier }) => !any_byte || next == earlier,
+            _ => false,
+        }
+    }
+}
+
 /// What was seen of a flow.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     waiting: Option<Waiting>,
+    /// What it waited for at first.
+    from: Option<Waiting>,
     closed: bool,
     /// Since when it is so.
     since: Instant,
@@ -107,7 +121,7 @@ impl Sweep {
             if flow.handler.matching.has(matching::COUNTED) {
                 *counted.entry(judge::prefix(&key.client, limits.ipv6_prefix)).or_default() += 1;
             }
-            let one = self.judge(key, flow, now);
+            let one = self.judge(key, flow, limits, now);
             if let Some(waiting) = one.waiting.filter(|waiting| one.is_slow(*waiting, limits, now, now_ns)) {
                 slow.push((*key, waiting));
             }
@@ -129,14 +143,38 @@ impl Sweep {
         Ok(())
     }
 
-    fn judge(&self, key: &FlowKey, flow: &Flow<HandlerState>, now: Instant) -> Seen {
+    fn judge(&self, key: &FlowKey, flow: &Flow<HandlerState>, limits: &Connections, now: Instant) -> Seen {
         let (waiting, closed) = (waiting(flow), flow.splice.has(flag::CLOSED));
-        let before = self.seen.get(key).filter(|seen| seen.waiting == waiting && seen.closed == closed);
-        Seen { waiting, closed, since: before.map_or(now, |seen| seen.since) }
+        let now_seen = Seen { waiting, from: waiting, closed, since: now };
+        let Some(before) = self.seen.get(key).filter(|seen| seen.closed == closed) else { return now_seen };
+        let goes_on = match (waiting, before.waiting) {
+            (None, None) => true,
+            (Some(waiting), Some(before)) => waiting.goes_on(before, limits.body_rate_min == 0),
+            _ => false,
+        };
+        let one = Seen { from: before.from, since: before.since, ..now_seen };
+        if goes_on && !one.has_kept_pace(limits, now) { one } else { now_seen }
     }
 }
 
 impl Seen {
+    /// Bytes of a body that have come since it is so.
+    const fn bytes(&self) -> u32 {
+        match (self.waiting, self.from) {
+            (Some(Waiting::Body { next }), Some(Waiting::Body { next: first })) => next.wrapping_sub(first),
+            _ => 0,
+        }
+    }
+
+    /// Whether a body has come fast enough for the whole time in which that counts: then that time begins anew.
+    fn has_kept_pace(&self, limits: &Connections, now: Instant) -> bool {
+        let Some(Waiting::Body { .. }) = self.waiting else { return false };
+        let time = now.duration_since(self.since);
+        time > limits.body_timeout
+            && self.bytes() != 0
+            && f64::from(self.bytes()) >= limits.body_rate_min as f64 * time.as_secs_f64()
+    }
+
     /// Whether it has taken too long. A flow's state may have been changed while it was copied, so one look is not enough.
     fn is_slow(&self, waiting: Waiting, limits: &Connections, now: Instant, now_ns: u64) -> bool {
         let seen = now.duration_since(self.since);

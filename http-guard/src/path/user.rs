@@ -51,6 +51,7 @@ fn proxy_settings(config: &Config) -> ProxySettings {
         connect_timeout: CONNECT_TIMEOUT,
         header_timeout: connections.header_timeout,
         body_timeout: connections.body_timeout,
+        body_rate_min: connections.body_rate_min,
         connections_max: config.proxy_connections_max,
         per_client_max: connections.per_client_max,
         trusted: proxy.trusted.clone(),

@@ -20,6 +20,7 @@ use super::exchange::{Begun, Exchange, Outcome, watch as watch_client};
 use super::forwarded;
 use super::gate::{Asked, Decision, Gate, Met, unreachable};
 use super::input::Input;
+use super::pace::Pace;
 use super::proxy_protocol::{self, Ends};
 use super::replies::Replies;
 use super::settings::{ProxySettings, ToServer};
@@ -214,7 +215,7 @@ impl Connection {
             replies,
             input: &mut self.input,
             counts: &self.proxy.counts,
-            body_timeout: self.settings.body_timeout,
+            pace: Pace::new(self.settings.body_timeout, self.settings.body_rate_min),
         };
         match exchange.run(first).await {
             Outcome::Done if asked.keeps_alive && !*self.stop.borrow() => return Then::GoOn,

@@ -1,13 +1,12 @@
 //! One request that passes, with its response: both directions at once, each only as fast as its receiver takes it.
 
-use std::time::Duration;
-
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 use super::counts::{Counts, add};
 use super::gate::{Gate, Met};
 use super::input::Input;
+use super::pace::Pace;
 use super::replies::{Replies, Said};
 use super::socket;
 
@@ -46,8 +45,8 @@ pub(super) struct Exchange<'a> {
     pub(super) replies: &'a mut Replies,
     pub(super) input: &'a mut Input,
     pub(super) counts: &'a Counts,
-    /// How long the client may be silent within a body.
-    pub(super) body_timeout: Duration,
+    /// How fast the client must send a body.
+    pub(super) pace: Pace,
 }
 
 /// What became of the request.
@@ -74,13 +73,12 @@ enum Got {
 impl Exchange<'_> {
     /// Sends `first`, which is the head and what is there of the body, and what follows; gives the client the response.
     pub(super) async fn run(self, first: Vec<u8>) -> Outcome {
-        let Self { client, server, gate, replies, input, counts, body_timeout } = self;
+        let Self { client, server, gate, replies, input, counts, pace } = self;
         let mut got = None;
         let sent = {
             let mut response = std::pin::pin!(download(client, server, replies, counts));
             let sent = {
-                let mut request =
-                    std::pin::pin!(upload(client, server, gate, input, &first, body_timeout, counts));
+                let mut request = std::pin::pin!(upload(client, server, gate, input, &first, pace, counts));
                 loop {
                     tokio::select! {
                         sent = &mut request => break sent,
@@ -152,7 +150,7 @@ async fn upload(
     gate: &mut Gate,
     input: &mut Input,
     first: &[u8],
-    body_timeout: Duration,
+    mut pace: Pace,
     counts: &Counts,
 ) -> Sent {
     if socket::write(server, first).await.is_err() {
@@ -161,10 +159,12 @@ async fn upload(
     add(&counts.bytes_to_server, first.len());
     while !gate.at_boundary() {
         if !input.has_unread() {
-            match timeout(body_timeout, input.fill(client)).await {
-                Ok(Ok(true)) => {}
+            let before = input.bytes().len();
+            match timeout_at(pace.end(), input.fill(client)).await {
+                Ok(Ok(true)) => pace.came(input.bytes().len() - before),
                 Ok(Ok(false)) => return Sent::Cut,
                 Ok(Err(_)) => return Sent::ClientGone,
+                Err(_) if pace.is_kept() => {}
                 Err(_) => return Sent::Slow,
             }
         }

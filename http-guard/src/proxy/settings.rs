@@ -51,6 +51,8 @@ pub struct ProxySettings {
     pub header_timeout: Duration,
     /// How long a client may be silent within a body, and may not take an answer.
     pub body_timeout: Duration,
+    /// Bytes a second that must come of a body on average, within each such time; 0: any byte is enough.
+    pub body_rate_min: u64,
     /// Connections at once; more wait in the listen queue. Fixed when the proxy is made.
     pub connections_max: usize,
     /// Connections of one client at once; 0: any number.
@@ -73,6 +75,7 @@ impl ProxySettings {
             connect_timeout: Duration::from_secs(5),
             header_timeout: minute,
             body_timeout: minute,
+            body_rate_min: 0,
             connections_max: 16_384,
             per_client_max: 0,
             trusted: Vec::new(),

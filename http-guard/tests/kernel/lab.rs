@@ -54,10 +54,15 @@ impl Lab {
     /// Makes everything, with http-guard's configuration file, runs `test` in it, and checks that an orderly stop leaves
     /// nothing. Does nothing if kernel tests are not wanted.
     pub(crate) fn run(file: &str, test: impl FnOnce(&mut Self) -> Result<()>) {
+        Self::run_before(Site::Files, file, test);
+    }
+
+    /// The same, with Nginx serving something else.
+    pub(crate) fn run_before(site: Site, file: &str, test: impl FnOnce(&mut Self) -> Result<()>) {
         if !kernel_tests() {
             return;
         }
-        let mut lab = Self::create(file).expect("the test network");
+        let mut lab = Self::create(site, file).expect("the test network");
         if let Err(error) = test(&mut lab) {
             let status = lab.status().map_or_else(|error| format!("{error:#}"), |status| status.to_string());
             let words = lab.sidecar.as_ref().map(Process::words).unwrap_or_default();
@@ -66,7 +71,7 @@ impl Lab {
         lab.finish().expect("an end without remains");
     }
 
-    fn create(file: &str) -> Result<Self> {
+    fn create(site: Site, file: &str) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let turn = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
         remove_leftovers();
@@ -93,7 +98,7 @@ impl Lab {
             end.ip(&["address", "add", &format!("{v6}/64"), "dev", "veth0", "nodad"])?;
             end.ip(&["link", "set", "veth0", "up"])?;
         }
-        let nginx = start_nginx(&folder, server.place())?;
+        let nginx = start_nginx(site, &folder, server.place())?;
         let mut lab = Self { sidecar: None, _nginx: nginx, server, client, bpf, folder, _turn: turn };
         lab.write_file(file)?;
         lab.start_sidecar()?;
@@ -175,6 +180,16 @@ impl Lab {
         self.connect(SERVER_V4, ACCELERATED)
     }
 
+    /// Where clients are.
+    pub(crate) fn client_place(&self) -> &Place {
+        self.client.place()
+    }
+
+    /// A log of Nginx.
+    pub(crate) fn log(&self, name: &str) -> Result<String> {
+        Ok(std::fs::read_to_string(self.folder.path().join(name))?)
+    }
+
     /// What http-guard says of itself.
     pub(crate) fn status(&self) -> Result<Status> {
         self.server.place().run(ask)
@@ -198,7 +213,7 @@ impl Lab {
 
     /// Nginx's access log: the client's address and the request line of each.
     pub(crate) fn access_log(&self) -> Result<String> {
-        Ok(std::fs::read_to_string(self.folder.path().join("access.log"))?)
+        self.log("access.log")
     }
 }
 
@@ -206,7 +221,35 @@ fn ask() -> Result<Status> {
     Ok(OWNER.get_as(&ADMIN.into(), "/status", |text| serde_json::from_str(text))?)
 }
 
-fn start_nginx(folder: &tempfile::TempDir, place: &Place) -> Result<Process> {
+/// What Nginx does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Site {
+    /// It serves a file.
+    Files,
+    /// It logs how it has read each request (`seen.log`: the client's port, the answer's status, method, host, path), and passes
+    /// it on to itself, where the length of its body is logged (`passed.log`).
+    Logging,
+}
+
+impl Site {
+    /// The server block of the plain port, and what it needs.
+    fn configuration(self, path: &std::path::Path) -> String {
+        let path = path.display();
+        let listen = format!("listen {PLAIN}; listen [::]:{PLAIN};");
+        match self {
+            Self::Files => format!("server {{ {listen} root {path}/www; }}\n"),
+            Self::Logging => format!(
+                "log_format seen '$remote_port $status $request_method $host $uri'; log_format passed '$http_x_port $content_length';\n\
+                 server {{ {listen} access_log {path}/access.log own; access_log {path}/seen.log seen; location = /index.html {{ root {path}/www; }}\n\
+                 location / {{ proxy_pass http://unix:{path}/passed.sock; proxy_http_version 1.1; proxy_set_header X-Port $remote_port; proxy_set_header Host passed; }} }}\n\
+                 server {{ listen unix:{path}/passed.sock; access_log {path}/passed.log passed; location / {{ return 200 ok; }} }}\n"
+            ),
+        }
+    }
+}
+
+fn start_nginx(site: Site, folder: &tempfile::TempDir, place: &Place) -> Result<Process> {
+    let servers = site.configuration(folder.path());
     let path = folder.path().display();
     let www = folder.path().join("www");
     std::fs::create_dir(&www)?;
@@ -218,8 +261,7 @@ fn start_nginx(folder: &tempfile::TempDir, place: &Place) -> Result<Process> {
          log_format own '$remote_addr $request $status'; access_log {path}/access.log own;\n\
          client_body_temp_path {path}/body; proxy_temp_path {path}/proxy; fastcgi_temp_path {path}/fastcgi;\n\
          uwsgi_temp_path {path}/uwsgi; scgi_temp_path {path}/scgi;\n\
-         server {{ listen {PLAIN}; listen [::]:{PLAIN}; root {path}/www; }}\n\
-         }}\n"
+         {servers}}}\n"
     );
     let file = folder.path().join("nginx.conf");
     std::fs::write(&file, configuration)?;

@@ -5,6 +5,7 @@
 mod client;
 mod lab;
 mod life;
+mod probes;
 mod refusals;
 mod timeouts;
 

@@ -32,6 +32,26 @@ fn slow_heads_and_bodies_are_closed() {
 }
 
 #[test]
+fn a_body_that_trickles_is_closed_where_its_rate_counts() {
+    let file = "[connections]\nbody_timeout = \"1s\"\nbody_rate_min = 1000\n";
+    Lab::run(file, |lab| {
+        let head = "POST /index.html HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
+        let (mut slow, mut fast) = (lab.client()?, lab.client()?);
+        slow.send(head)?;
+        fast.send(head)?;
+        until("its end", || {
+            // Who is closed cannot send.
+            let _ = slow.send("x");
+            fast.send(&"x".repeat(200))?;
+            std::thread::sleep(Duration::from_millis(80));
+            Ok((lab.status()?.agent["slow_bodies"] == 1).then_some(()))
+        })?;
+        ensure!(slow.last_response(Duration::from_secs(10)).is_ok(), "the slow one ends");
+        fast.send("x")
+    });
+}
+
+#[test]
 fn who_does_not_heed_refusals_is_blocked_for_a_time() {
     let file = r#"
         [[rule]]

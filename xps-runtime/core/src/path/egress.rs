@@ -153,12 +153,15 @@ fn read<H: Handler, K: Stack<H>>(
 ) {
     // SAFETY: the scratch value is this CPU's own; the claim makes the response side of the handler's state ours.
     let (reading, unread) = unsafe { (&mut (*scratch).reading, (*flow).splice.server_skip) };
-    *reading = Reading {
-        payload: layout.tcp + tcp.header,
-        position: skip.wrapping_add(unread),
-        end: tcp.segment.payload,
-        skip: 0,
-    };
+    let start = skip.wrapping_add(unread);
+    if start >= tcp.segment.payload {
+        // All of it is what the handler does not want to see, as most segments of long bodies are.
+        // SAFETY: `server_skip` belongs to the claim.
+        unsafe { (*flow).splice.server_skip = start - tcp.segment.payload };
+        return;
+    }
+    *reading =
+        Reading { payload: layout.tcp + tcp.header, position: start, end: tcp.segment.payload, skip: 0 };
     if stack.scan(handler, Direction::Response, flow, scratch) {
         // SAFETY: `server_skip` belongs to the claim.
         unsafe { (*flow).splice.server_skip = reading.skip };
