@@ -96,7 +96,9 @@ pub struct Scratch {
     pub closes: u8,
     /// The worst that was decided.
     pub verdict: Verdict,
-    padding: [u8; 4],
+    /// Requests that the server has begun with and that are answered here: 1 where one is refused for its body.
+    pub owed: u8,
+    padding: [u8; 3],
 }
 
 impl Scratch {
@@ -114,7 +116,8 @@ impl Scratch {
         partial: 0,
         closes: 0,
         verdict: Verdict::Pass,
-        padding: [0; 4],
+        owed: 0,
+        padding: [0; 3],
     };
 
     /// Something that was read decides that.
@@ -125,12 +128,13 @@ impl Scratch {
         }
     }
 
-    /// A request is refused with these words. Too many, or some behind requests that may pass, cannot be told.
+    /// A request is refused with these words; `own` of those that may pass is the request itself. Too many, or some behind
+    /// requests that may pass, cannot be told.
     #[inline(always)]
-    fn refuse(&mut self, words: Words) {
+    fn refuse(&mut self, words: Words, own: u32) {
         let at = self.refused;
         self.refused = at + 1;
-        if at as usize >= WORDS_MAX || self.asked.count() != 0 {
+        if at as usize >= WORDS_MAX || self.asked.count() != own {
             self.decide(Verdict::Close);
             return;
         }
@@ -240,7 +244,7 @@ impl<T: Tables> HttpGuard<T> {
             scratch.closes = 1;
             state.matching.flags |= flag::ENDS;
         }
-        scratch.refuse(words);
+        scratch.refuse(words, 0);
     }
 
     /// The stream is refused by its syntax.
@@ -254,8 +258,16 @@ impl<T: Tables> HttpGuard<T> {
                 let tables = unsafe { (&raw const (*settings).tables).read_volatile() } & 1;
                 self.tables.count_refusal(refusal as u8);
                 self.tables.report(&scratch.client, RULES_MAX as u32 + refusal as u32);
-                scratch.requests += 1;
-                scratch.refuse(Words::of_refusal(tables, refusal as u8));
+                let words = Words::of_refusal(tables, refusal as u8);
+                if !state.request.refused_in_body() {
+                    scratch.requests += 1;
+                    scratch.refuse(words, 0);
+                    return;
+                }
+                // Its head stands in this segment, or the server has it and waits for the rest.
+                let here = u32::from(scratch.asked.count() != 0);
+                scratch.owed = 1 - here as u8;
+                scratch.refuse(words, here);
             }
             None => scratch.decide(Verdict::Close),
         }
@@ -282,10 +294,11 @@ impl<T: Tables> HttpGuard<T> {
         true
     }
 
-    /// Whether the server has answered everything that it was asked.
+    /// Whether the server has answered everything that it was asked, but for so many requests, and stands between two
+    /// responses.
     #[inline(always)]
-    fn is_idle(state: &State) -> bool {
-        state.outstanding.idle()
+    fn waits_for(state: &State, requests: u32) -> bool {
+        state.outstanding.waiting() == requests
             && state.response.at_boundary()
             && !state.response.is_lost()
             && !state.matching.has(flag::CROWDED)
@@ -333,6 +346,7 @@ impl<T: Tables> Handler for HttpGuard<T> {
         scratch.started = 0;
         scratch.partial = 0;
         scratch.closes = 0;
+        scratch.owed = 0;
         scratch.verdict = Verdict::Pass;
     }
 
@@ -396,7 +410,7 @@ impl<T: Tables> Handler for HttpGuard<T> {
             && scratch.partial == 0
             && scratch.closes == 0
             && state.request.at_boundary()
-            && Self::is_idle(state);
+            && Self::waits_for(state, 0);
         if clean && self.write(scratch, reply, room, false) {
             return Stack::Reply;
         }
@@ -406,7 +420,7 @@ impl<T: Tables> Handler for HttpGuard<T> {
     #[inline(always)]
     fn last_words(&self, state: &mut State, scratch: &mut Scratch, reply: &mut Reply, room: u32) -> bool {
         scratch.verdict as u8 == Verdict::Refuse as u8
-            && Self::is_idle(state)
+            && Self::waits_for(state, u32::from(scratch.owed))
             && self.write(scratch, reply, room, true)
     }
 

@@ -56,6 +56,13 @@ impl Request {
         self.head.refusal()
     }
 
+    /// Whether the request is refused for its body, or what trails it: its head has passed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn refused_in_body(&self) -> bool {
+        self.body.refusal().is_some() || self.head.refusal().is_some() && self.head.ended_trailers()
+    }
+
     /// Reads until something is met.
     #[inline(always)]
     pub fn read<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) -> Event {

@@ -88,6 +88,13 @@ impl Outstanding {
         load(&self.asked) == load(&self.answered)
     }
 
+    /// How many requests wait.
+    #[inline(always)]
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        load(&self.asked).wrapping_sub(load(&self.answered))
+    }
+
     /// Whether the request that is answered next is a HEAD. There must be one.
     #[inline(always)]
     fn next_is_head(&self) -> bool {

@@ -241,7 +241,7 @@ impl Site {
             Self::Logging => format!(
                 "log_format seen '$remote_port $status $request_method $host $uri'; log_format passed '$http_x_port $content_length';\n\
                  server {{ {listen} access_log {path}/access.log own; access_log {path}/seen.log seen; location = /index.html {{ root {path}/www; }}\n\
-                 location / {{ proxy_pass http://unix:{path}/passed.sock; proxy_http_version 1.1; proxy_set_header X-Port $remote_port; proxy_set_header Host passed; }} }}\n\
+                 location / {{ proxy_pass http://unix:{path}/passed.sock; proxy_http_version 1.1; proxy_ignore_client_abort on; proxy_set_header X-Port $remote_port; proxy_set_header Host passed; }} }}\n\
                  server {{ listen unix:{path}/passed.sock; access_log {path}/passed.log passed; location / {{ return 200 ok; }} }}\n"
             ),
         }
