@@ -283,7 +283,8 @@ impl Head {
         match self.phase {
             phase::VERSION if self.fields.word.is_empty() && window.left() >= 10 => {
                 let end = window.word(window.at + 8) & 0xffff;
-                let fits = self.bytes + 10 <= settings.line_bytes_max;
+                let fits =
+                    self.bytes + 10 <= settings.line_bytes_max && self.bytes + 10 <= settings.head_bytes_max;
                 if word != VERSION[0] || end != text::LINE_END || !fits {
                     return 0;
                 }
@@ -291,10 +292,11 @@ impl Head {
                 window.at += 10;
                 10
             }
-            // Where a line is too long already, its next byte is to say so.
-            phase::REST if self.bytes < settings.line_bytes_max => text::skip(window, false),
+            // Where a line would be too long, its next byte is to say so.
+            phase::REST => text::skip(window, false, settings.line_bytes_max.saturating_sub(self.bytes)),
             phase::LINE if self.trailers == 0 && window.left() >= 6 => {
-                if !HOST.begins(word) || self.fields.begin_value(Field::Host).is_err() {
+                let fits = self.bytes + 6 <= settings.head_bytes_max;
+                if !fits || !HOST.begins(word) || self.fields.begin_value(Field::Host).is_err() {
                     return 0;
                 }
                 self.authority = Authority::start(settings.seed);
@@ -302,13 +304,13 @@ impl Head {
                 window.at += 6;
                 6
             }
-            phase::VALUE if self.fields.is_free() && self.bytes < settings.head_bytes_max => {
+            phase::VALUE if self.fields.is_free() => {
                 let told = self.trailers == 0;
                 if told && visitor.wants_value() {
                     return 0;
                 }
                 let mut skipped = 0;
-                if text::skip_line(window, &mut skipped) {
+                if text::skip_line(window, settings.head_bytes_max.saturating_sub(self.bytes), &mut skipped) {
                     self.phase = phase::LINE;
                     if told {
                         visitor.value_end();

@@ -266,7 +266,7 @@ impl Response {
         match self.phase {
             phase::VALUE if !self.fields.is_free() => false,
             phase::REASON | phase::VALUE => {
-                if text::skip_line(window, &mut skipped) {
+                if text::skip_line(window, u32::MAX, &mut skipped) {
                     self.phase = phase::LINE;
                 }
                 skipped != 0
@@ -287,35 +287,21 @@ impl Response {
         }
     }
 
-    /// Goes over the name of a field. Whether it is known as a whole.
+    /// Goes over the name of Content-Length, as it is usually written. Whether it is that.
     #[inline(always)]
     fn skips_name(&mut self, window: &mut Window) -> bool {
         const CONTENT: Known = Known::new("content-");
         const LENGTH: Known = Known::new("length: ");
-        if window.left() < 16 {
+        let known = window.left() >= 16
+            && self.trailers == 0
+            && CONTENT.begins(window.word(window.at))
+            && LENGTH.begins(window.word(window.at + 8));
+        if !known || self.fields.begin_value(Field::Length).is_err() {
             return false;
         }
-        let first = window.word(window.at);
-        let rest = window.word(window.at + 8);
-        let content = CONTENT.begins(first);
-        if content && LENGTH.begins(rest) && self.trailers == 0 {
-            if self.fields.begin_value(Field::Length).is_err() {
-                return false;
-            }
-            self.phase = phase::BEFORE_VALUE;
-            window.at += 16;
-            return true;
-        }
-        let known = first as u8 | 0x20;
-        // Neither Content-Length nor Transfer-Encoding. Whatever the line says, it is one.
-        let other = known != b't' && (known != b'c' || content && rest as u8 | 0x20 != b'l');
-        if other && is_token(first as u8) {
-            self.fields.ignore();
-            self.phase = phase::VALUE;
-            window.at += 1;
-            return true;
-        }
-        false
+        self.phase = phase::BEFORE_VALUE;
+        window.at += 16;
+        true
     }
 
     #[inline(always)]
@@ -333,6 +319,10 @@ impl Response {
                 self.fields.word.clear();
                 if byte == b'\r' {
                     self.phase = phase::END_LF;
+                } else if is_token(byte) && !matches!(byte | 0x20, b'c' | b't') {
+                    // Neither Content-Length nor Transfer-Encoding. Whatever the line says, it is one.
+                    self.fields.ignore();
+                    self.phase = phase::VALUE;
                 } else {
                     self.phase = phase::NAME;
                     return Read::Again;

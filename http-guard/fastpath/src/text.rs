@@ -29,23 +29,24 @@ const fn before(marks: u64) -> u32 {
 }
 
 /// Goes over those of the next eight bytes that come before a control character, or before a space unless `spaces` are taken
-/// too. How many.
+/// too; `most` at most. How many.
 #[inline(always)]
-pub(crate) fn skip(window: &mut Window, spaces: bool) -> u32 {
+pub(crate) fn skip(window: &mut Window, spaces: bool, most: u32) -> u32 {
     let limit = if spaces { 0x20 } else { 0x21 };
     let plain = before(below(window.word(window.at), limit));
     let left = window.left();
+    let left = if left < most { left } else { most };
     // LLVM makes a selection of it, of which the verifier need not follow both sides.
     let skipped = unknown(if plain < left { plain } else { left });
     window.at += skipped;
     skipped
 }
 
-/// The same, and over the line's end if it comes then. Whether it did.
+/// The same, and over the line's end if it comes then and is within `most`, too. Whether it did.
 #[inline(always)]
-pub(crate) fn skip_line(window: &mut Window, skipped: &mut u32) -> bool {
-    let text = skip(window, true);
-    let ends = window.left() >= 2 && window.word(window.at) & 0xffff == LINE_END;
+pub(crate) fn skip_line(window: &mut Window, most: u32, skipped: &mut u32) -> bool {
+    let text = skip(window, true, most);
+    let ends = window.left() >= 2 && text + 2 <= most && window.word(window.at) & 0xffff == LINE_END;
     let end = if ends { 2 } else { 0 };
     window.at += end;
     *skipped = text + end;
@@ -145,21 +146,26 @@ mod tests {
             let mut window = Window { len: 8, ..Window::EMPTY };
             window.bytes[..8].copy_from_slice(text);
             let mut told = 0;
-            assert_eq!((skip_line(&mut window, &mut told), told), (ends, skipped), "{text:?}");
+            assert_eq!((skip_line(&mut window, 100, &mut told), told), (ends, skipped), "{text:?}");
             assert_eq!(window.at, skipped);
         }
         let mut window = Window { len: 4, ..Window::EMPTY };
         window.bytes[..5].copy_from_slice(b"abc\r\n");
-        assert!(!skip_line(&mut window, &mut 0), "its second byte is not there yet");
+        assert!(!skip_line(&mut window, 100, &mut 0), "its second byte is not there yet");
     }
 
     #[test]
     fn what_is_not_there_is_not_skipped() {
         let mut window = Window { len: 15, ..Window::EMPTY };
         window.bytes[..17].copy_from_slice(b"abcdefgh ijklmnop");
-        assert_eq!((skip(&mut window, false), window.at), (8, 8));
-        assert_eq!((skip(&mut window, false), window.at), (0, 8), "a space");
-        assert_eq!((skip(&mut window, true), window.at), (7, 15), "the window ends");
-        assert_eq!((skip(&mut window, true), window.at), (0, 15));
+        assert_eq!((skip(&mut window, false, 100), window.at), (8, 8));
+        assert_eq!((skip(&mut window, false, 100), window.at), (0, 8), "a space");
+        assert_eq!((skip(&mut window, true, 100), window.at), (7, 15), "the window ends");
+        assert_eq!((skip(&mut window, true, 100), window.at), (0, 15));
+        window.at = 0;
+        assert_eq!((skip(&mut window, true, 3), window.at), (3, 3), "no more is wanted");
+        window.bytes[..6].copy_from_slice(b"abcd\r\n");
+        window.at = 0;
+        assert!(!skip_line(&mut window, 5, &mut 0), "half of the end would be too much");
     }
 }
