@@ -125,6 +125,20 @@ fn find<H: Handler, K: Stack<H>>(stack: &K, tag: u64) -> Option<*mut Mark> {
     if unsafe { (*second).tag } == tag { Some(second) } else { None }
 }
 
+/// A copy of the mark of the packet's connection, of which only the copy is used.
+#[inline(always)]
+fn seen<H: Handler, K: Stack<H>>(
+    stack: &K,
+    control: &Control,
+    scratch: *mut Scratch<H::Scratch>,
+) -> Option<Mark> {
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let tag = handshake::tag(control.secret, unsafe { &(*scratch).key });
+    // SAFETY: plain data that any CPU may overwrite, hence the tag once more.
+    let mark = unsafe { *find(stack, tag)? };
+    if mark.tag == tag { Some(mark) } else { None }
+}
+
 /// Where the mark of a connection that is opened at `born` goes: where it is, or else in the older one of its two places.
 #[inline(always)]
 fn place<H: Handler, K: Stack<H>>(stack: &K, tag: u64, born: u16) -> Option<*mut Mark> {
@@ -275,14 +289,9 @@ pub(crate) fn early<H: Handler, K: Stack<H>>(
     scratch: *mut Scratch<H::Scratch>,
 ) -> bool {
     let segment = &tcp.segment;
-    // SAFETY: the scratch value is this CPU's own while the program runs.
-    let tag = handshake::tag(control.secret, unsafe { &(*scratch).key });
-    let Some(mark) = find(stack, tag) else { return false };
-    // SAFETY: copied once, then only the copy is used.
-    let mark = unsafe { *mark };
+    let Some(mark) = seen(stack, control, scratch) else { return false };
     let answered = handshake::ACCELERATED | handshake::ANSWERED;
-    mark.tag == tag
-        && mark.flags & answered == answered
+    mark.flags & answered == answered
         && segment.flags & (tcp_flag::ACK | tcp_flag::RST) == tcp_flag::ACK
         && segment.ack == mark.server_isn.wrapping_add(1)
         && after(segment.seq, mark.client_isn.wrapping_add(1))
@@ -300,14 +309,10 @@ pub(crate) fn refused<H: Handler, K: Stack<H>>(
     if tcp.segment.flags & (tcp_flag::ACK | tcp_flag::RST) != tcp_flag::RST {
         return false;
     }
-    // SAFETY: the scratch value is this CPU's own while the program runs.
-    let tag = handshake::tag(control.secret, unsafe { &(*scratch).key });
-    let Some(mark) = find(stack, tag) else { return false };
-    // SAFETY: copied once, then only the copy is used.
-    let mark = unsafe { *mark };
+    let Some(mark) = seen(stack, control, scratch) else { return false };
     let expected =
         if mark.flags & handshake::ANSWERED != 0 { mark.client_isn.wrapping_add(1) } else { mark.server_isn };
-    mark.tag == tag && mark.flags & handshake::ACCELERATED != 0 && tcp.segment.seq == expected
+    mark.flags & handshake::ACCELERATED != 0 && tcp.segment.seq == expected
 }
 
 /// Whether a client's FIN without a flow is one that has come before: the server closed first, and the acknowledgement with
@@ -323,12 +328,8 @@ pub(crate) fn late<H: Handler, K: Stack<H>>(
     if tcp.segment.flags & (expected | tcp_flag::RST) != expected {
         return false;
     }
-    // SAFETY: the scratch value is this CPU's own while the program runs.
-    let tag = handshake::tag(control.secret, unsafe { &(*scratch).key });
-    let Some(mark) = find(stack, tag) else { return false };
-    // SAFETY: copied once, then only the copy is used.
-    let mark = unsafe { *mark };
-    mark.tag == tag && mark.flags & handshake::ACCELERATED != 0
+    let Some(mark) = seen(stack, control, scratch) else { return false };
+    mark.flags & handshake::ACCELERATED != 0
 }
 
 /// Forgets a flow whose connection has ended. Whether it is gone: not while another CPU reads it or the handler holds
