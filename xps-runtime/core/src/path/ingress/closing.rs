@@ -1,0 +1,146 @@
+//! Ends that the stack makes (S16): what the client is told, and the reset that the server gets.
+
+use super::{Packet, reply, room};
+use crate::flow::Flow;
+use crate::handler::Handler;
+use crate::path::headers::Outgoing;
+use crate::path::{Action, Socket, Stack, Target, write};
+use crate::splice::{Injection, Translated, tcp_flag};
+use crate::verdict::Reason;
+
+/// The connection ends on both sides: with the handler's last words, or with a reset, or silently.
+#[inline(always)]
+pub(super) fn close<H: Handler, K: Stack<H>>(
+    stack: &K,
+    handler: &H,
+    packet: &Packet<'_, H::Scratch>,
+    flow: *mut Flow<H::State>,
+    skip: u32,
+    silent: bool,
+) -> Action {
+    let Packet { tcp, scratch, .. } = *packet;
+    let segment = &tcp.segment;
+    stack.lock(flow);
+    // SAFETY: under the flow's lock.
+    let may = !silent && unsafe { (*flow).splice.may_end(segment) };
+    stack.unlock(flow);
+    if may {
+        let room = room(packet, flow, true);
+        // SAFETY: the claim; and no reply is outstanding: the client has acknowledged all.
+        let (state, buffer) = unsafe { (&mut (*flow).handler, &mut (*flow).reply) };
+        // SAFETY: the scratch value is this CPU's own while the program runs.
+        let of_handler = unsafe { &mut (*scratch).handler };
+        buffer.len = 0;
+        if handler.last_words(state, of_handler, buffer, room) && buffer.len != 0 {
+            buffer.seal();
+            let len = buffer.len;
+            stack.lock(flow);
+            // SAFETY: under the flow's lock.
+            match unsafe { (*flow).splice.end(segment, skip, len) } {
+                Ok(injection) => {
+                    stack.unlock(flow);
+                    stack.count(Reason::Closed, 1);
+                    stack.count(Reason::RequestsAnswered, u64::from(handler.requests(of_handler)));
+                    return reply(stack, packet, flow, &injection);
+                }
+                Err(raced) => {
+                    stack.unlock(flow);
+                    stack.count(raced, 1);
+                }
+            }
+        }
+    }
+    stack.lock(flow);
+    // SAFETY: under the flow's lock.
+    let splice = unsafe { &mut (*flow).splice };
+    let to_client = splice.abort(segment, skip, silent);
+    let to_server = splice.server_reset();
+    stack.unlock(flow);
+    stack.count(if silent { Reason::Silenced } else { Reason::WasReset }, 1);
+    if !write(stack, scratch, &server_reset(packet, to_server), None) {
+        // The client's segment comes again, and meets a connection that has ended.
+        stack.count(Reason::WriteFailed, 1);
+        return Action::Drop;
+    }
+    if silent {
+        return Action::Next;
+    }
+    if !stack.send_copy(Target::Server, packet.control.internal_mark) {
+        stack.count(Reason::WriteFailed, 1);
+    }
+    let told = Injection {
+        seq: to_client.seq,
+        ack: to_client.ack,
+        window: 0,
+        tsval: 0,
+        owes: false,
+        owed: to_server,
+        last: false,
+    };
+    tell_client(stack, packet, &told, tcp_flag::RST | tcp_flag::ACK)
+}
+
+/// The reset that the server is given when the stack ends a connection.
+#[inline(always)]
+fn server_reset<S>(packet: &Packet<'_, S>, to: Translated) -> Outgoing {
+    Outgoing {
+        back: false,
+        source_port: packet.client_port,
+        destination_port: packet.predicate.plain_port,
+        seq: to.seq,
+        ack: to.ack,
+        flags: tcp_flag::RST | tcp_flag::ACK,
+        window: 0,
+        timestamps: false,
+        tsval: 0,
+        tsecr: 0,
+    }
+}
+
+/// Resets the server's socket once more, if it is still there. Whether it was.
+#[inline(always)]
+pub(super) fn reset_open_server<H: Handler, K: Stack<H>>(
+    stack: &K,
+    packet: &Packet<'_, H::Scratch>,
+    to: Translated,
+) -> bool {
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let socket = stack.socket(unsafe { &(*packet.scratch).key }, packet.layout.v6);
+    if socket != Socket::Live && socket != Socket::Opening {
+        return false;
+    }
+    let sent = write(stack, packet.scratch, &server_reset(packet, to), None)
+        && stack.send_copy(Target::Server, packet.control.internal_mark);
+    if !sent {
+        stack.count(Reason::WriteFailed, 1);
+    }
+    true
+}
+
+/// The packet turns back to the client, without payload.
+#[inline(always)]
+pub(super) fn tell_client<H: Handler, K: Stack<H>>(
+    stack: &K,
+    packet: &Packet<'_, H::Scratch>,
+    told: &Injection,
+    flags: u8,
+) -> Action {
+    let Packet { tcp, scratch, .. } = *packet;
+    let outgoing = Outgoing {
+        back: true,
+        source_port: packet.predicate.accelerated_port,
+        destination_port: packet.client_port,
+        seq: told.seq,
+        ack: told.ack,
+        flags,
+        window: told.window,
+        timestamps: tcp.segment.timestamps && flags & tcp_flag::RST == 0,
+        tsval: told.tsval,
+        tsecr: tcp.segment.tsval,
+    };
+    if write(stack, scratch, &outgoing, None) {
+        return stack.redirect(Target::Client);
+    }
+    stack.count(Reason::WriteFailed, 1);
+    Action::Drop
+}
