@@ -9,27 +9,19 @@
 //! A pure state machine: segments in, steps out. Its callers hold the flow's lock during each call (S14); between
 //! [`Splice::client`] and [`Splice::pass_claimed`] or [`Splice::inject`] the client's direction is claimed by one CPU,
 //! likewise the server's.
-//! The invariants S1–S14 are those of ARCHITECTURE.md.
+//! The invariants S1–S16 are those of ARCHITECTURE.md.
+//!
+//! - [`segment`]: what goes in, and what comes out.
+//! - `ends`: ends of a connection.
+
+mod ends;
+pub mod segment;
+
+pub use segment::{ClientStep, Injection, Segment, ServerStep, Translated, tcp_flag};
 
 use crate::handshake::{self, Mark};
 use crate::seq::{after, before, distance, latest};
 use crate::verdict::Reason;
-
-/// TCP flags (RFC 9293 §3.1).
-pub mod tcp_flag {
-    /// No more data from the sender.
-    pub const FIN: u8 = 1;
-    /// Synchronise sequence numbers.
-    pub const SYN: u8 = 2;
-    /// Reset the connection.
-    pub const RST: u8 = 4;
-    /// Push.
-    pub const PSH: u8 = 8;
-    /// The acknowledgement field counts.
-    pub const ACK: u8 = 16;
-    /// The urgent pointer counts.
-    pub const URG: u8 = 32;
-}
 
 /// Flags of a splice.
 pub mod flag {
@@ -64,121 +56,6 @@ pub mod flag {
     pub const FIN_SENT: u32 = 1 << 14;
     /// The client is told nothing.
     pub const SILENT: u32 = 1 << 15;
-}
-
-/// What the splice needs to know of a segment, in the sender's numbering.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Segment {
-    /// Sequence number.
-    pub seq: u32,
-    /// Acknowledgement number.
-    pub ack: u32,
-    /// [`tcp_flag`]s.
-    pub flags: u8,
-    /// The window field as it stands in the header.
-    pub window: u16,
-    /// Payload in bytes.
-    pub payload: u32,
-    /// Timestamp value, if `timestamps`.
-    pub tsval: u32,
-    /// Whether there is a timestamp option.
-    pub timestamps: bool,
-}
-
-impl Segment {
-    #[inline(always)]
-    const fn has(&self, flag: u8) -> bool {
-        self.flags & flag != 0
-    }
-
-    /// The sequence number behind the segment.
-    #[inline(always)]
-    #[must_use]
-    pub const fn end(&self) -> u32 {
-        self.seq.wrapping_add(self.payload).wrapping_add(if self.has(tcp_flag::FIN) { 1 } else { 0 })
-    }
-
-    /// Its numbers where both sides count alike.
-    #[inline(always)]
-    #[must_use]
-    pub const fn untranslated(&self) -> Translated {
-        Translated { seq: self.seq, ack: self.ack }
-    }
-}
-
-/// Numbers of a segment in the other side's numbering.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Translated {
-    /// Sequence number.
-    pub seq: u32,
-    /// Acknowledgement number.
-    pub ack: u32,
-}
-
-/// What becomes of a client's segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientStep {
-    /// To the server, nothing in it is new.
-    Pass(Translated),
-    /// To the server or answered: the payload from `skip` on is new, and this CPU has the claim on it.
-    Read {
-        /// Payload bytes that were read before.
-        skip: u32,
-        /// Why a reply is out of the question, if it is.
-        refused: Option<Reason>,
-    },
-    /// The same answered request again: the kept reply is sent again (S3).
-    Resend(Injection),
-    /// The stack has ended the connection, and answers what still comes by a segment without payload.
-    AfterClose {
-        /// Its [`tcp_flag`]s; 0: the client is told nothing.
-        flags: u8,
-        /// Its numbers.
-        told: Injection,
-    },
-    /// Not to be passed; TCP sends it again.
-    Drop(Reason),
-}
-
-/// What becomes of a server's segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServerStep {
-    /// To the client, nothing in it is new.
-    Pass(Translated),
-    /// To the client; the payload from `skip` on is new, and this CPU has the claim on it.
-    Read {
-        /// The segment in the client's numbering.
-        translated: Translated,
-        /// Payload bytes that were read before.
-        skip: u32,
-    },
-    /// Not to be passed: the client has it. The server is given the acknowledgement it missed (S4), in its own numbering:
-    /// the sequence number it expects, and the acknowledgement.
-    Acknowledge(Translated),
-    /// Not to be passed: the stack has closed the connection. The server gets a reset with these numbers.
-    Reset(Translated),
-    /// Not to be passed; TCP sends it again.
-    Drop(Reason),
-}
-
-/// The header of a reply that the stack sends, in the client's numbering.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Injection {
-    /// Sequence number.
-    pub seq: u32,
-    /// Acknowledgement number: behind the answered request, or all that came behind the connection's end.
-    pub ack: u32,
-    /// Window field.
-    pub window: u16,
-    /// Timestamp value: the server's last (S6).
-    pub tsval: u32,
-    /// Whether the request acknowledged bytes of the server for the first time: then the server is owed that
-    /// acknowledgement (S5).
-    pub owes: bool,
-    /// The acknowledgement that the server is owed, in its numbering.
-    pub owed: Translated,
-    /// Whether the connection ends: the reply has a FIN behind it, and what the server is owed is a reset.
-    pub last: bool,
 }
 
 /// One connection's numbers. Client's numbering unless it says otherwise.
@@ -409,110 +286,6 @@ impl Splice {
         ClientStep::Read { skip: ahead.unsigned_abs(), refused }
     }
 
-    /// Takes a segment of the client behind the end that the stack has made.
-    #[inline(always)]
-    fn client_after_close(&mut self, segment: &Segment) -> ClientStep {
-        let told = self.injection(false, Translated { seq: 0, ack: 0 });
-        let nothing = ClientStep::AfterClose { flags: 0, told };
-        if segment.has(tcp_flag::RST) {
-            if segment.seq == self.client_next {
-                self.flags |= flag::RESET;
-            }
-            return nothing;
-        }
-        if self.has(flag::SILENT) {
-            return nothing;
-        }
-        if !self.has(flag::FIN_SENT) {
-            let told = Injection { seq: segment.ack, ack: segment.end(), window: 0, tsval: 0, ..told };
-            return ClientStep::AfterClose { flags: tcp_flag::RST | tcp_flag::ACK, told };
-        }
-        let fin = segment.has(tcp_flag::FIN);
-        if segment.payload == 0 && !fin {
-            // Nothing to acknowledge, unless it is a probe.
-            if self.outstanding() || !before(segment.seq, self.client_next) {
-                return nothing;
-            }
-        } else if !after(segment.seq, self.client_next) && after(segment.end(), self.client_next) {
-            self.client_next = segment.end();
-            if fin {
-                self.flags |= flag::CLIENT_FIN;
-            }
-        }
-        let told = self.injection(false, Translated { seq: 0, ack: 0 });
-        if self.outstanding() {
-            // The reply and no bare acknowledgement, which would cover the request, too (S15).
-            return ClientStep::Resend(told);
-        }
-        ClientStep::AfterClose { flags: tcp_flag::ACK, told: Injection { seq: self.injection_end(), ..told } }
-    }
-
-    /// Whether both sides are done with a connection that the stack has ended.
-    #[inline(always)]
-    #[must_use]
-    pub const fn over(&self) -> bool {
-        self.has(flag::CLOSED)
-            && (self.has(flag::RESET)
-                || self.has(flag::FIN_SENT) && self.has(flag::CLIENT_FIN) && !self.outstanding())
-    }
-
-    /// Whether the connection can end with a reply to `segment`, which this CPU has claimed: its place in the client's stream
-    /// is known, since the client has all that came before.
-    #[inline(always)]
-    #[must_use]
-    pub fn may_end(&self, segment: &Segment) -> bool {
-        let gone = flag::SERVER_FIN | flag::RESET;
-        self.has(flag::ACCELERATED)
-            && self.flags & gone == 0
-            && !segment.has(tcp_flag::URG)
-            && segment.has(tcp_flag::ACK)
-            && segment.timestamps == self.has(flag::TIMESTAMPS)
-            && segment.end() == self.client_next
-            && segment.ack == self.server_next.wrapping_add(self.injected)
-            && self.client_ack == segment.ack
-    }
-
-    /// Ends the connection with a reply to the segment that this CPU has claimed, and a FIN; the segment's first `skip` bytes
-    /// the server has already. Fails, with the claim still held, if the server has moved since it was asked [whether that is
-    /// possible](Self::may_end).
-    #[inline(always)]
-    pub fn end(&mut self, segment: &Segment, skip: u32, reply: u32) -> Result<Injection, Reason> {
-        if !self.may_end(segment) {
-            return Err(Reason::Raced);
-        }
-        let start = segment.seq.wrapping_add(skip);
-        self.injection_start = segment.ack;
-        self.injection_len = reply.wrapping_add(1);
-        self.request_start = start;
-        self.request_len = segment.end().wrapping_sub(start);
-        self.consumed = self.consumed.wrapping_add(self.request_len);
-        self.injected = self.injected.wrapping_add(self.injection_len);
-        self.flags |= flag::CLOSED | flag::FIN_SENT;
-        self.flags &= !flag::CLIENT_CLAIMED;
-        Ok(self.injection(true, self.server_reset()))
-    }
-
-    /// Ends the connection with a reset on both sides, or on the server's only if it is to be `silent`. Releases the claim.
-    /// The numbers of the client's reset; the server has the segment's first `skip` bytes already, and its reset is
-    /// [`Self::server_reset`].
-    #[inline(always)]
-    pub fn abort(&mut self, segment: &Segment, skip: u32, silent: bool) -> Translated {
-        self.request_start = segment.seq.wrapping_add(skip);
-        self.request_len = 0;
-        self.flags |= flag::CLOSED | if silent { flag::SILENT } else { 0 };
-        self.flags &= !flag::CLIENT_CLAIMED;
-        Translated { seq: segment.ack, ack: segment.end() }
-    }
-
-    /// Numbers of the reset that the server is owed once the stack has ended the connection: right behind the bytes that it
-    /// was given. If some of these were lost, it asks back, and then its own acknowledgement tells where it stands.
-    #[inline(always)]
-    #[must_use]
-    pub const fn server_reset(&self) -> Translated {
-        let consumed_before = self.consumed.wrapping_sub(self.request_len);
-        Translated { seq: self.request_start.wrapping_sub(consumed_before), ack: self.server_next }
-    }
-
     /// S1 as far as TCP knows it.
     #[inline(always)]
     fn refuses(&self, segment: &Segment) -> Option<Reason> {
@@ -683,25 +456,6 @@ impl Splice {
         due
     }
 
-    /// Claims both directions for the end of the flow. Whether no other CPU has one; a segment that is still on its way
-    /// then finds them taken (S14).
-    #[inline(always)]
-    pub fn claim_all(&mut self) -> bool {
-        let free = !self.has(flag::CLIENT_CLAIMED) && self.server_claim == 0;
-        if free {
-            self.flags |= flag::CLIENT_CLAIMED;
-            self.server_claim = 1;
-        }
-        free
-    }
-
-    /// Gives both claims back: the flow stays.
-    #[inline(always)]
-    pub fn release_all(&mut self) {
-        self.flags &= !flag::CLIENT_CLAIMED;
-        self.server_claim = 0;
-    }
-
     /// A bare acknowledgement to the client of all that the server has acknowledged.
     #[inline(always)]
     #[must_use]
@@ -715,29 +469,5 @@ impl Splice {
             owed: Translated { seq: 0, ack: 0 },
             last: false,
         }
-    }
-
-    /// Whether both sides have closed and acknowledged that they have, the client first: the server's socket is gone
-    /// (RFC 9293 §3.6), and nothing can come that would need this state.
-    #[inline(always)]
-    #[must_use]
-    pub const fn finished(&self) -> bool {
-        !self.has(flag::SERVER_FIRST) && self.done()
-    }
-
-    /// The same where the server was the first. Its socket goes through TIME_WAIT, and acknowledges the client's FIN again if
-    /// that comes again; but if both sides count alike, that needs the ports only, which the handshake's mark tells.
-    #[inline(always)]
-    #[must_use]
-    pub const fn finished_by_server(&self) -> bool {
-        self.has(flag::SERVER_FIRST) && !self.has_offset() && self.done()
-    }
-
-    #[inline(always)]
-    const fn done(&self) -> bool {
-        self.flags & (flag::CLIENT_FIN | flag::SERVER_FIN) == (flag::CLIENT_FIN | flag::SERVER_FIN)
-            && self.has(flag::COMPLETE)
-            && self.server_ack == self.client_next.wrapping_sub(self.consumed)
-            && self.client_ack == self.server_next.wrapping_add(self.injected)
     }
 }
