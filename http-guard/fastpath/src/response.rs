@@ -10,7 +10,7 @@ use crate::body::{self, Body};
 use crate::field::{Field, Fields, flag};
 use crate::refusal::{is_control, is_token};
 use crate::text::{self, Known};
-use crate::word::letters;
+use crate::word::{Letters, letters};
 
 /// Most requests that may wait for their responses.
 pub const OUTSTANDING_MAX: u32 = 63;
@@ -147,6 +147,9 @@ mod phase {
 
 /// Length of `HTTP/1.1 200`.
 const STATUS_BYTES: u32 = 12;
+/// Names of the fields that tell where a response ends.
+const LENGTH: Letters = letters("content-length");
+const ENCODING: Letters = letters("transfer-encoding");
 
 /// What the parser met.
 #[repr(u32)]
@@ -261,47 +264,66 @@ impl Response {
     /// Goes over bytes that say nothing of where the response ends. Whether there are such.
     #[inline(always)]
     fn skips(&mut self, window: &mut Window) -> bool {
+        let at = window.at;
+        if self.phase == phase::STATUS {
+            return self.skips_status(window);
+        }
+        if self.phase == phase::LINE {
+            self.skips_name(window);
+        }
+        keep_in_memory();
+        let free = self.phase == phase::REASON || self.phase == phase::VALUE && self.fields.is_free();
+        if free && text::skip_line(window, u32::MAX, &mut 0) {
+            self.phase = phase::LINE;
+        }
+        window.at != at
+    }
+
+    /// Goes over version and status as a whole. Whether they are there.
+    #[inline(always)]
+    fn skips_status(&mut self, window: &mut Window) -> bool {
         const VERSION: u64 = letters("HTTP/1.1")[0];
-        let mut skipped = 0;
-        match self.phase {
-            phase::VALUE if !self.fields.is_free() => false,
-            phase::REASON | phase::VALUE => {
-                if text::skip_line(window, u32::MAX, &mut skipped) {
-                    self.phase = phase::LINE;
-                }
-                skipped != 0
+        if !self.fields.word.is_empty() || window.left() < STATUS_BYTES {
+            return false;
+        }
+        let status = window.word(window.at + 8) & 0xffff_ffff;
+        if window.word(window.at) != VERSION || text::has_nul(status | !0xffff_ffff) {
+            return false;
+        }
+        self.fields = Fields::START;
+        self.trailers = 0;
+        self.fields.word.push_twelve(VERSION, status);
+        window.at += STATUS_BYTES;
+        true
+    }
+
+    /// Goes over the name of Content-Length, as it is usually written; a line that begins like nothing that tells where the
+    /// response ends is free.
+    #[inline(always)]
+    fn skips_name(&mut self, window: &mut Window) {
+        const CONTENT: Known = Known::new("content-");
+        const LENGTH: Known = Known::new("length: ");
+        const TRANSFER: Known = Known::new("transfer");
+        if window.left() < 16 || self.trailers != 0 {
+            return;
+        }
+        let (start, rest) = (window.word(window.at), window.word(window.at + 8));
+        let content = CONTENT.begins(start);
+        if content && LENGTH.begins(rest) {
+            if self.fields.begin_value(Field::Length).is_ok() {
+                self.phase = phase::BEFORE_VALUE;
+                window.at += 16;
             }
-            phase::LINE => self.skips_name(window),
-            // A version as a whole.
-            phase::STATUS if self.fields.word.is_empty() && window.left() >= 8 => {
-                if window.word(window.at) != VERSION {
-                    return false;
-                }
-                self.fields = Fields::START;
-                self.trailers = 0;
-                self.fields.word.push_eight(VERSION);
-                window.at += 8;
-                true
-            }
-            _ => false,
+        } else if !(content && rest as u8 | 0x20 == b'l' || TRANSFER.begins(start)) && is_token(start as u8) {
+            self.ignore_line();
         }
     }
 
-    /// Goes over the name of Content-Length, as it is usually written. Whether it is that.
+    /// Whatever the line that has begun says, it does not tell where the response ends.
     #[inline(always)]
-    fn skips_name(&mut self, window: &mut Window) -> bool {
-        const CONTENT: Known = Known::new("content-");
-        const LENGTH: Known = Known::new("length: ");
-        let known = window.left() >= 16
-            && self.trailers == 0
-            && CONTENT.begins(window.word(window.at))
-            && LENGTH.begins(window.word(window.at + 8));
-        if !known || self.fields.begin_value(Field::Length).is_err() {
-            return false;
-        }
-        self.phase = phase::BEFORE_VALUE;
-        window.at += 16;
-        true
+    fn ignore_line(&mut self) {
+        self.fields.ignore();
+        self.phase = phase::VALUE;
     }
 
     #[inline(always)]
@@ -319,10 +341,10 @@ impl Response {
                 self.fields.word.clear();
                 if byte == b'\r' {
                     self.phase = phase::END_LF;
-                } else if is_token(byte) && !matches!(byte | 0x20, b'c' | b't') {
-                    // Neither Content-Length nor Transfer-Encoding. Whatever the line says, it is one.
-                    self.fields.ignore();
-                    self.phase = phase::VALUE;
+                } else if !is_token(byte) {
+                    return Read::Opaque;
+                } else if self.trailers != 0 || !matches!(byte | 0x20, b'c' | b't') {
+                    self.ignore_line();
                 } else {
                     self.phase = phase::NAME;
                     return Read::Again;
@@ -375,23 +397,27 @@ impl Response {
         Read::Taken
     }
 
+    /// A byte of a name that is, so far, one of those that tell where the response ends.
     #[inline(always)]
     fn name(&mut self, byte: u8) -> Read {
+        let word = &mut self.fields.word;
+        let (length, encoding) = (word.is(&LENGTH), word.is(&ENCODING));
         if is_token(byte) {
-            self.fields.word.push(byte.to_ascii_lowercase());
+            word.push(byte.to_ascii_lowercase());
+            if !word.begins(&LENGTH) && !word.begins(&ENCODING) {
+                self.ignore_line();
+            }
             return Read::Taken;
         }
-        if byte != b':' || self.fields.word.is_empty() {
+        if !length && !encoding {
+            self.ignore_line();
+            return Read::Again;
+        }
+        let field = if length { Field::Length } else { Field::Encoding };
+        if byte != b':' || self.fields.begin_value(field).is_err() {
             return Read::Opaque;
         }
         self.phase = phase::BEFORE_VALUE;
-        let field = Field::named(&self.fields.word);
-        if self.trailers != 0 || (field as u8 != Field::Length as u8 && field as u8 != Field::Encoding as u8)
-        {
-            self.fields.ignore();
-        } else if self.fields.begin_value(field).is_err() {
-            return Read::Opaque;
-        }
         Read::Taken
     }
 

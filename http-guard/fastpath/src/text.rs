@@ -1,4 +1,4 @@
-//! Eight bytes at once, where nothing but the end of a line matters.
+//! Eight bytes at once, and several times that, where nothing but the end of a line matters.
 
 use xps_core::bound::unknown;
 use xps_core::handler::Window;
@@ -28,12 +28,30 @@ const fn before(marks: u64) -> u32 {
     (((first - 1) & LOW).wrapping_mul(LOW) >> 56) as u32
 }
 
-/// Goes over those of the next eight bytes that come before a control character, or before a space unless `spaces` are taken
+/// Whether one of a word's bytes is NUL.
+#[inline(always)]
+pub(crate) const fn has_nul(word: u64) -> bool {
+    word.wrapping_sub(LOW) & !word & HIGH != 0
+}
+
+/// Words that are looked at by one call: most lines of heads are not longer.
+const WORDS: u32 = 6;
+
+/// Goes over those of the next 48 bytes that come before a control character, or before a space unless `spaces` are taken
 /// too; `most` at most. How many.
 #[inline(always)]
 pub(crate) fn skip(window: &mut Window, spaces: bool, most: u32) -> u32 {
     let limit = if spaces { 0x20 } else { 0x21 };
-    let plain = before(below(window.word(window.at), limit));
+    let mut plain = 0;
+    let mut i = 0;
+    while i < WORDS {
+        let marks = below(window.word(window.at + i * 8), limit);
+        plain = i * 8 + before(marks);
+        if marks != 0 {
+            break;
+        }
+        i += 1;
+    }
     let left = window.left();
     let left = if left < most { left } else { most };
     // LLVM makes a selection of it, of which the verifier need not follow both sides.

@@ -59,11 +59,12 @@ impl Word {
         self.len = at + 1;
     }
 
-    /// Begins with eight bytes, of which none is NUL.
+    /// Begins with eight bytes, and four, of which none is NUL.
     #[inline(always)]
-    pub fn push_eight(&mut self, letters: u64) {
-        self.letters[0] = letters;
-        self.len = 8;
+    pub fn push_twelve(&mut self, eight: u64, four: u64) {
+        self.letters[0] = eight;
+        self.letters[1] = four;
+        self.len = 12;
     }
 
     /// Makes it a word that no constant is like.
@@ -93,6 +94,22 @@ impl Word {
         &self.letters
     }
 
+    /// Whether this constant begins with it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn begins(&self, other: &Letters) -> bool {
+        let mut differ = 0;
+        let mut i = 0;
+        while i < WORD_BYTES / 8 {
+            // All bits of the bytes that it has there: a shift by 64 is none.
+            let bytes = self.len.saturating_sub(i as u32 * 8);
+            let mask = if bytes >= 8 { u64::MAX } else { (1 << (bytes & 7) * 8) - 1 };
+            differ |= (self.letters[i] ^ other[i]) & mask;
+            i += 1;
+        }
+        self.len as usize <= WORD_BYTES && differ == 0
+    }
+
     /// Whether it is this constant.
     #[inline(always)]
     #[must_use]
@@ -120,6 +137,24 @@ mod tests {
         assert!(!word.is(&letters("transfer-encodin")) && !word.is(&letters("transfer-encodings")));
         word.spoil();
         assert!(!word.is(&letters("transfer-encoding")));
+    }
+
+    #[test]
+    fn a_constant_begins_with_its_beginnings_only() {
+        let constant = letters("transfer-encoding");
+        let mut word = Word::EMPTY;
+        for byte in *b"transfer-encoding" {
+            assert!(word.begins(&constant));
+            word.push(byte);
+            let mut other = word;
+            other.letters[(other.len as usize - 1) / 8] ^= 1 << ((other.len - 1) % 8 * 8);
+            assert!(!other.begins(&constant));
+        }
+        assert!(word.begins(&constant));
+        word.push(b's');
+        assert!(!word.begins(&constant));
+        word.spoil();
+        assert!(!word.begins(&constant));
     }
 
     #[test]

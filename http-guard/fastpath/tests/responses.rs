@@ -42,6 +42,27 @@ fn responses_end_where_their_length_says() {
 }
 
 #[test]
+fn lines_that_begin_alike_say_nothing_of_it() {
+    for line in [
+        "Connection: keep-alive",
+        "Content-Type: text/html; charset=utf-8, Content-Length: 7",
+        "Content-Lengthy: 7",
+        "Content-Language: en",
+        "Content-Lang: en",
+        "Content-L: 7",
+        "Content length: 7",
+        "Transfer-Encodings: chunked",
+        "Transfer-Rate: chunked",
+        "Te: x",
+        "T",
+        "c",
+    ] {
+        let bytes = format!("HTTP/1.1 200 OK\r\n{line}\r\nContent-Length: 5\r\n{line}\r\n\r\nhello");
+        assert_eq!(read(&[false], bytes.as_bytes()), answers(&[200]), "{line}");
+    }
+}
+
+#[test]
 fn chunked_responses_end_with_their_trailers() {
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n";
     assert_eq!(read(&[false], format!("{chunked}\r\n").as_bytes()), answers(&[200]));
@@ -91,6 +112,10 @@ fn what_is_not_plain_is_opaque() {
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\n",
         "HTTP/1.1 200 OK\r\nX\r\n\r\n",
         "HTTP/1.1 200 OK\r\n X: y\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length : 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-\0ength: 0\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 2000 OK\r\n\r\n",
         "HTTP/1.1 020 OK\r\n\r\n",
         "HTTP/1.1 20\r\nContent-Length: 0\r\n\r\n",
