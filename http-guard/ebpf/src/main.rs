@@ -14,6 +14,7 @@ use http_fastpath::abi::{
 use http_fastpath::guard::{HttpGuard, Scratch, State, Tables};
 use http_fastpath::judge::{self, Status};
 use http_fastpath::limit::{Charge, Rate, Set};
+use http_fastpath::recall::{self, Remembered};
 use http_fastpath::words::{self, Words};
 use xps_core::abi::Event;
 use xps_core::handler::Reply;
@@ -49,6 +50,8 @@ static COUNTS: PerCpuArray<Counts, { TABLES as usize * RULES_MAX }> = PerCpuArra
 static REFUSALS: PerCpuArray<u64, { REFUSALS_MAX as usize }> = PerCpuArray::new();
 #[btf_map]
 static BLOCKS: HashMap<[u64; 2], u64, { BLOCKS_MAX as usize }> = HashMap::new();
+#[btf_map]
+static HEADS: PerCpuArray<Remembered, { recall::PLACES as usize }> = PerCpuArray::new();
 #[btf_map]
 static CONNECTIONS: HashMap<[u64; 2], u64, { CONNECTIONS_MAX as usize }, NO_PREALLOC> = HashMap::new();
 
@@ -212,6 +215,11 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn decides(&self, rule: u32, state: &mut State, scratch: &mut Scratch) -> bool {
         http_decides(rule, state, scratch) != 0
+    }
+
+    #[inline(always)]
+    fn remembered(&self, place: u32) -> Option<*mut Remembered> {
+        HEADS.get_ptr_mut(place)
     }
 
     #[inline(always)]

@@ -36,6 +36,8 @@ pub mod map {
     pub const BLOCKS: &str = "BLOCKS";
     /// How many connections a client has, likewise.
     pub const CONNECTIONS: &str = "CONNECTIONS";
+    /// [`crate::recall::Remembered`]s. Per CPU.
+    pub const HEADS: &str = "HEADS";
 }
 
 /// Kinds of records in the ring of events.

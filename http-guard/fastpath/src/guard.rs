@@ -11,6 +11,7 @@ use crate::head::Method;
 use crate::judge::{self, Judgement, Status, Verdict};
 use crate::limit::{Charge, Rate};
 use crate::matching::{Matching, PathHash, Shown, flag};
+use crate::recall::{self, Remembered};
 use crate::request::{self, Request};
 use crate::response::{self, Asked, Outstanding, Response};
 use crate::words::{self, WORDS_MAX, Words};
@@ -61,6 +62,12 @@ pub trait Tables: Sized {
     fn decides(&self, rule: u32, state: &mut State, scratch: &mut Scratch) -> bool {
         judge::decides(self, rule, state, scratch)
     }
+    /// A place for a head that was read before, of [`recall::PLACES`]; the caller's own while it uses it. There are none where
+    /// heads are not remembered.
+    #[inline(always)]
+    fn remembered(&self, _place: u32) -> Option<*mut Remembered> {
+        None
+    }
     /// [`words::write`] for these tables; in the kernel a function of its own, too.
     #[inline(always)]
     fn write(&self, words: Words, last: bool, reply: &mut Reply) -> bool {
@@ -80,6 +87,8 @@ pub struct Scratch {
     pub path: u64,
     /// By what the client would be blocked. In memory, since the stack has no room for it.
     pub blocked: [u64; 2],
+    /// Hash of the segment if it may be a head to [remember](recall); otherwise 0.
+    pub head: u64,
     /// Requests that may pass.
     pub asked: Asked,
     /// Answers to those that may not; only `..refused` are valid.
@@ -108,6 +117,7 @@ impl Scratch {
         client: [0; 16],
         path: 0,
         blocked: [0; 2],
+        head: 0,
         asked: Asked::NONE,
         words: [Words::NONE; WORDS_MAX],
         refused: 0,
@@ -311,6 +321,7 @@ impl<T: Tables> Handler for HttpGuard<T> {
 
     const READS_ALL: bool = true;
     const OBSERVES: bool = false;
+    const REMEMBERS: bool = true;
 
     #[inline(always)]
     fn admits(&self, key: &FlowKey) -> bool {
@@ -340,6 +351,7 @@ impl<T: Tables> Handler for HttpGuard<T> {
     #[inline(always)]
     fn begin(&self, key: &FlowKey, scratch: &mut Scratch) {
         scratch.client = key.client;
+        scratch.head = 0;
         scratch.asked = Asked::NONE;
         scratch.refused = 0;
         scratch.requests = 0;
@@ -377,6 +389,28 @@ impl<T: Tables> Handler for HttpGuard<T> {
             }
         }
         if window.at < window.len { Scan::Again } else { Scan::More }
+    }
+
+    #[inline(always)]
+    fn recall(&self, window: &Window, state: &mut State, scratch: &mut Scratch) -> bool {
+        let begins = scratch.started == 0
+            && state.request.at_boundary()
+            && !state.matching.has(flag::ENDS)
+            && !state.response.has_switched();
+        if begins && recall::recall(&self.tables, window, state, scratch) {
+            scratch.started = 1;
+            return true;
+        }
+        false
+    }
+
+    #[inline(always)]
+    fn remember(&self, window: &Window, state: &State, scratch: &mut Scratch) {
+        if scratch.head != 0 && window.at == window.len && !state.matching.has(flag::ENDS) {
+            recall::remember(&self.tables, window, state, scratch);
+        }
+        // What follows is another one.
+        scratch.head = 0;
     }
 
     #[inline(always)]

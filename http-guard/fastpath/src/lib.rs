@@ -21,6 +21,7 @@
 //! - [`limit`]: how many requests may pass (G5).
 //! - [`guard`]: all of it as a handler; [`matching`]: what rules have seen of a head; [`judge`]: what becomes of its request;
 //!   [`words`]: how it is answered if it is refused.
+//! - [`recall`]: heads that were read before.
 //! - [`abi`]: the tables that programs and agent share.
 //! - `host` (feature `host`): the parsers over streams in a process's memory, for tests.
 #![no_std]
@@ -37,6 +38,7 @@ pub mod limit;
 pub mod matcher;
 pub mod matching;
 pub mod path;
+pub mod recall;
 pub mod refusal;
 pub mod request;
 mod request_line;

@@ -69,10 +69,10 @@ const _: () = assert!(size_of::<Matching>() == 32 + 64 + 8 + 64 + 16);
 /// An odd number with bits everywhere: 2^64 divided by the golden ratio.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A hash with another byte. It begins with a secret, and what comes out is hashed again with the key's other parts.
+/// A hash with another byte or word. It begins with a secret, and what comes out is hashed again with the key's other parts.
 #[inline(always)]
-const fn mixed(hash: u64, byte: u8) -> u64 {
-    let hash = (hash ^ byte as u64).wrapping_mul(SPREAD);
+pub(crate) const fn mixed(hash: u64, more: u64) -> u64 {
+    let hash = (hash ^ more).wrapping_mul(SPREAD);
     hash ^ hash >> 29
 }
 
@@ -106,9 +106,30 @@ impl Matching {
         self.state = matcher.start(subject::METHOD);
         self.subject = subject::METHOD as u8;
         self.cookie_slot = 0;
-        self.flags = flag::IN_HEAD
-            | if tables == 0 { 0 } else { flag::TABLES }
-            | self.flags & (flag::CROWDED | flag::COUNTED);
+        self.flags = self.fresh_flags(tables) | flag::IN_HEAD;
+    }
+
+    /// Those of a head that is read by this set of tables, whatever it is.
+    #[inline(always)]
+    const fn fresh_flags(&self, tables: u32) -> u8 {
+        (if tables == 0 { 0 } else { flag::TABLES }) | self.flags & (flag::CROWDED | flag::COUNTED)
+    }
+
+    /// A head is not read, but known: it holds what was learnt when it was read by this generation of this set of tables.
+    #[inline(always)]
+    pub fn recall(
+        &mut self,
+        tables: u32,
+        generation: u32,
+        matched: &Matched,
+        slots: &[u64; SLOTS_MAX],
+        host: u64,
+    ) {
+        self.matched = *matched;
+        self.slots = *slots;
+        self.host = host;
+        self.generation = generation as u16;
+        self.flags = self.fresh_flags(tables);
     }
 
     /// The head has ended.
@@ -187,7 +208,7 @@ impl Shown<'_> {
     fn hash(&mut self, slot: u32, byte: u8) {
         if slot != 0 {
             let hash = self.matching.slot(slot);
-            *hash = mixed(*hash, byte);
+            *hash = mixed(*hash, byte.into());
         }
     }
 
@@ -240,7 +261,7 @@ impl Sink for Shown<'_> {
     fn path_byte(&mut self, byte: u8) {
         self.step(byte);
         if let Some(path) = self.path {
-            path.hash.set(mixed(path.hash.get(), byte));
+            path.hash.set(mixed(path.hash.get(), byte.into()));
         }
     }
 
@@ -296,7 +317,7 @@ impl Visitor for Shown<'_> {
             self.matching.host = self.secret | 1;
         }
         self.step(byte);
-        self.matching.host = mixed(self.matching.host, byte);
+        self.matching.host = mixed(self.matching.host, byte.into());
     }
 
     #[inline(always)]

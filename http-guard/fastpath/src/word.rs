@@ -103,7 +103,7 @@ impl Word {
         while i < WORD_BYTES / 8 {
             // All bits of the bytes that it has there: a shift by 64 is none.
             let bytes = self.len.saturating_sub(i as u32 * 8);
-            let mask = if bytes >= 8 { u64::MAX } else { (1 << (bytes & 7) * 8) - 1 };
+            let mask = if bytes >= 8 { u64::MAX } else { (1 << ((bytes & 7) * 8)) - 1 };
             differ |= (self.letters[i] ^ other[i]) & mask;
             i += 1;
         }

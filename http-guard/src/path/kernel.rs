@@ -67,8 +67,8 @@ pub fn install(config: &Config, policy: &Policy, plan: &Plan) -> Result<Arc<Kern
         object: OBJECT,
         pin_directory: config.pin_directory.clone(),
         map_entries: vec![(FLOWS, config.flows_max), (map::LIMITS, config.limit_sets)],
-        // All tables are kept: heads that are half read know them, and the secret belongs to the buckets.
-        fresh_maps: Vec::new(),
+        // Tables are kept: heads that are half read know them, and the secret belongs to the buckets.
+        fresh_maps: vec![map::HEADS],
         predicates: vec![Predicate {
             address: [0; 16],
             prefix_bits: 0,

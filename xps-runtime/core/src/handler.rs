@@ -197,6 +197,10 @@ pub trait Handler {
     /// Whether the handler looks at connections to the plain port, too.
     const OBSERVES: bool = true;
 
+    /// Whether the handler remembers what it has read: then [`recall`](Self::recall) and [`remember`](Self::remember) are called.
+    /// They spare time and change nothing, so who shows a stream to the handler may leave them out.
+    const REMEMBERS: bool = false;
+
     /// Whether a client may open a connection. Asked once for each, at its SYN; without leave, the SYN is dropped.
     #[inline(always)]
     fn admits(&self, _key: &FlowKey) -> bool {
@@ -208,6 +212,18 @@ pub trait Handler {
 
     /// Reads bytes of the client. Side effects that must come before the server sees the request happen here.
     fn request(&self, window: &mut Window, state: &mut Self::State, scratch: &mut Self::Scratch) -> Scan;
+
+    /// Whether the bytes of the window, of which none is read yet, were read before: then state and scratch are as if
+    /// [`request`](Self::request) had read all of them, and ended with [`Scan::Settle`]. In the kernel a function of its own.
+    #[inline(always)]
+    fn recall(&self, _window: &Window, _state: &mut Self::State, _scratch: &mut Self::Scratch) -> bool {
+        false
+    }
+
+    /// Called after [`Scan::Settle`], and before [`settle`](Self::settle): what was read of the window may be remembered. In the
+    /// kernel a function of its own.
+    #[inline(always)]
+    fn remember(&self, _window: &Window, _state: &Self::State, _scratch: &mut Self::Scratch) {}
 
     /// What [`request`](Self::request) has read is worth more than reading on: called after [`Scan::Settle`]. In the kernel a
     /// function of its own, beside that of the reading and not within it, so each has the stack for itself.

@@ -189,14 +189,71 @@ macro_rules! service {
             // Each of these is verified once, by itself, whatever calls it (kernel/bpf/verifier.c, global functions):
             // one step of the handler; 64 steps; 64 times 64, which is more than the smallest requests in the largest
             // packet.
-            $crate::scanner!(xps_request_step, xps_request_steps, xps_scan_request, request, xps_settle);
+            $crate::scanner!(
+                xps_request_step,
+                xps_request_steps,
+                xps_scan_request,
+                request,
+                xps_recall,
+                xps_settle_read
+            );
             $crate::scanner!(
                 xps_response_step,
                 xps_response_steps,
                 xps_scan_response,
                 response,
+                xps_recall_nothing,
                 xps_settle_nothing
             );
+
+            /// Whether the window was read before.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_known(state: *mut S, scratch: *mut W) -> u32 {
+                if state.is_null() || scratch.is_null() {
+                    return 0;
+                }
+                let handler: H = make!();
+                // SAFETY: checked; the caller has the claim on the state, and the scratch value is this CPU's.
+                u32::from(unsafe { handler.recall(&(*scratch).window, &mut *state, &mut (*scratch).handler) })
+            }
+
+            /// What a step has read may be remembered.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_remember(state: *mut S, scratch: *mut W) -> u32 {
+                if !state.is_null() && !scratch.is_null() {
+                    let handler: H = make!();
+                    // SAFETY: as above.
+                    unsafe { handler.remember(&(*scratch).window, &*state, &mut (*scratch).handler) };
+                }
+                0
+            }
+
+            /// Whether the window, which was just filled, was read before; what it said is settled then.
+            #[inline(always)]
+            fn xps_recall(state: *mut S, scratch: *mut W) -> bool {
+                let known = <H as Handler>::REMEMBERS && xps_known(state, scratch) != 0;
+                if known {
+                    xps_settle(state, scratch);
+                }
+                known
+            }
+
+            /// What a step has read is settled, and may be remembered.
+            #[inline(always)]
+            fn xps_settle_read(state: *mut S, scratch: *mut W) {
+                if <H as Handler>::REMEMBERS {
+                    xps_remember(state, scratch);
+                }
+                xps_settle(state, scratch);
+            }
+
+            /// Of the server nothing is remembered.
+            #[inline(always)]
+            fn xps_recall_nothing(_: *mut S, _: *mut W) -> bool {
+                false
+            }
 
             /// What a step has read.
             #[unsafe(no_mangle)]
@@ -212,17 +269,17 @@ macro_rules! service {
 
             /// The server's bytes settle nothing.
             #[inline(always)]
-            fn xps_settle_nothing(_: *mut S, _: *mut W) -> u32 {
-                0
-            }
+            fn xps_settle_nothing(_: *mut S, _: *mut W) {}
 
             #[classifier]
+            #[inline(always)]
             fn xps_ingress(ctx: TcContext) -> i32 {
                 let handler: H = $make;
                 return_code(ingress::run(&Packet::<ServiceMaps>::new(&ctx), &handler))
             }
 
             #[classifier]
+            #[inline(always)]
             fn xps_egress(ctx: TcContext) -> i32 {
                 let handler: H = $make;
                 return_code(egress::run(&Packet::<ServiceMaps>::new(&ctx), &handler))
@@ -252,7 +309,7 @@ macro_rules! service {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! scanner {
-    ($step:ident, $steps:ident, $scan:ident, $method:ident, $settle:ident) => {
+    ($step:ident, $steps:ident, $scan:ident, $method:ident, $recall:ident, $settle:ident) => {
         /// One call of the handler. A [`Scan`].
         #[unsafe(no_mangle)]
         #[inline(never)]
@@ -280,6 +337,12 @@ macro_rules! scanner {
                         Ok(true) => {}
                         Ok(false) => return 1,
                         Err(()) => return 2,
+                    }
+                    if $recall(state, scratch) {
+                        // SAFETY: as above.
+                        unsafe { (*scratch).window.at = (*scratch).window.len };
+                        advance(scratch, Scan::Settle);
+                        continue;
                     }
                 }
                 let scan = Scan::from_u32($step(state, scratch));

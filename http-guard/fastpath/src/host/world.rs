@@ -21,6 +21,7 @@ use crate::guard::{HttpGuard, Scratch, State, Tables};
 use crate::head;
 use crate::judge::Status;
 use crate::limit::{Charge, Rate, Set};
+use crate::recall::{PLACES, Remembered};
 use crate::refusal::Refusal;
 
 /// Tables in memory. One set of them is in use, unless a test changes that.
@@ -32,6 +33,11 @@ pub struct World {
     sets: RefCell<HashMap<u32, Set>>,
     blocked: RefCell<HashMap<[u64; 2], u64>>,
     connections: RefCell<HashMap<[u64; 2], u64>>,
+    heads: Box<[UnsafeCell<Remembered>]>,
+    /// Whether heads are remembered.
+    pub remembers: Cell<bool>,
+    /// How many heads were recalled.
+    pub recalled: Cell<u64>,
     /// `CLOCK_MONOTONIC` in nanoseconds.
     pub now_ns: Cell<u64>,
     /// Clients' addresses and rules, or [`RULES_MAX`] and more for refusals, as they were reported.
@@ -95,6 +101,9 @@ impl World {
             sets: RefCell::default(),
             blocked: RefCell::default(),
             connections: RefCell::default(),
+            heads: (0..PLACES).map(|_| UnsafeCell::default()).collect(),
+            remembers: Cell::new(true),
+            recalled: Cell::new(0),
             now_ns: Cell::new(1_000_000_000),
             reports: RefCell::default(),
             counts: RefCell::default(),
@@ -102,8 +111,17 @@ impl World {
         }
     }
 
+    /// Forgets which heads were read before: the agent changes tables and settings with their generation only.
+    fn forget_heads(&self) {
+        for head in &self.heads {
+            // SAFETY: nothing runs, so nobody reads.
+            unsafe { *head.get() = Remembered::default() };
+        }
+    }
+
     /// Changes the settings.
     pub fn set(&self, change: impl FnOnce(&mut Settings)) {
+        self.forget_heads();
         // SAFETY: nothing runs, so nobody reads.
         change(unsafe { &mut *self.settings.get() });
     }
@@ -111,7 +129,12 @@ impl World {
     /// Changes a matcher.
     pub fn change_matcher(&self, tables: usize, change: impl FnOnce(&mut Matcher)) {
         // SAFETY: as above.
-        change(unsafe { &mut *self.matchers[tables & 1].get() });
+        let matcher = unsafe { &mut *self.matchers[tables & 1].get() };
+        let generation = matcher.generation;
+        change(matcher);
+        if matcher.generation == generation {
+            self.forget_heads();
+        }
     }
 
     /// Removes all rules.
@@ -241,7 +264,8 @@ impl Tables for &World {
 
     fn block(&self, client: [u64; 2], time_ns: u64) -> bool {
         self.blocked.borrow_mut().insert(client, self.now_ns.get().saturating_add(time_ns));
-        World::set(self, |settings| settings.blocking = 1);
+        // SAFETY: nothing else runs. As in the kernel, settings change while the handler looks at them.
+        unsafe { (*self.settings.get()).blocking = 1 };
         true
     }
 
@@ -267,6 +291,10 @@ impl Tables for &World {
 
     fn now_ns(&self) -> u64 {
         self.now_ns.get()
+    }
+
+    fn remembered(&self, place: u32) -> Option<*mut Remembered> {
+        self.remembers.get().then(|| self.heads[place as usize].get())
     }
 }
 
@@ -329,8 +357,16 @@ impl<'a> Flow<'a> {
             let Self { handler, state, scratch, .. } = self;
             let scan = if response {
                 handler.response(&mut window, state, scratch)
+            } else if window.at == 0 && handler.recall(&window, state, scratch) {
+                handler.tables.recalled.set(handler.tables.recalled.get() + 1);
+                window.at = window.len;
+                Scan::Settle
             } else {
-                handler.request(&mut window, state, scratch)
+                let scan = handler.request(&mut window, state, scratch);
+                if scan == Scan::Settle {
+                    handler.remember(&window, state, scratch);
+                }
+                scan
             };
             if scan == Scan::Settle {
                 handler.settle(state, scratch);

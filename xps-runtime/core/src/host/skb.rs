@@ -251,7 +251,19 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
             let (state, window, own) =
                 unsafe { (&mut (*flow).handler, &mut (*scratch).window, &mut (*scratch).handler) };
             let scan = match direction {
-                Direction::Request => handler.request(window, state, own),
+                Direction::Request
+                    if H::REMEMBERS && window.at == 0 && handler.recall(window, state, own) =>
+                {
+                    window.at = window.len;
+                    Scan::Settle
+                }
+                Direction::Request => {
+                    let scan = handler.request(window, state, own);
+                    if H::REMEMBERS && scan == Scan::Settle {
+                        handler.remember(window, state, own);
+                    }
+                    scan
+                }
                 Direction::Response => handler.response(window, state, own),
             };
             if scan == Scan::Opaque {
