@@ -1,10 +1,7 @@
 //! The command line of http-guard.
 
-use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -15,12 +12,15 @@ use http_guard::telling::OWNER;
 use http_guard::telling::offenders::View;
 use http_guard::telling::status::Status;
 use xps_runtime::admin::address::Address;
-use xps_runtime::config::source::{ConfigSource, assignment};
+use xps_runtime::command::{self, Configuration};
 use xps_runtime::logging;
 
 /// Rate limits and filters for Nginx, decided in the network stack.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(
+    version,
+    after_help = "Every key of the configuration but those of rules can also be set by a variable: HTTP_GUARD_<SECTION>_<KEY>."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -83,36 +83,12 @@ struct Admin {
 
 impl Admin {
     fn act(&self, action: &str) -> Result<()> {
-        print(&OWNER.act(&self.address, action)?)
-    }
-}
-
-/// Where the configuration comes from. Every key but those of rules can also be set by a variable:
-/// `HTTP_GUARD_<SECTION>_<KEY>`.
-#[derive(Debug, Args)]
-struct Configuration {
-    /// Configuration file (TOML). Without it the defaults hold, and everything passes.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Sets one key, such as `--set path.mode=user`; goes before file and environment.
-    #[arg(long = "set", value_name = "SECTION.KEY=VALUE", value_parser = assignment)]
-    set: Vec<(String, String)>,
-}
-
-impl Configuration {
-    fn source(self) -> ConfigSource {
-        ConfigSource { file: self.config, flags: self.set }
+        Ok(command::print(&OWNER.act(&self.address, action)?)?)
     }
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("http-guard: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    command::exit("http-guard", run(Arguments::parse()))
 }
 
 fn run(arguments: Arguments) -> Result<()> {
@@ -138,12 +114,12 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::Explain { request, from, headers, configuration } => {
             let (config, policy) = Policy::from(&configuration.source())?;
             let question = Question { line: request, headers, client: from };
-            print(&explain(&config, &policy.compiled, &question).to_string())
+            Ok(command::print(&explain(&config, &policy.compiled, &question).to_string())?)
         }
         Command::Status { json, admin } => {
             let status: Status =
                 OWNER.get_as(&admin.address, "/status", |text| serde_json::from_str(text))?;
-            print(&if json { serde_json::to_string_pretty(&status)? + "\n" } else { status.to_string() })
+            Ok(command::show(&status, json)?)
         }
         Command::Top { json, limit, admin } => show_top(&admin.address, json, limit),
         Command::Disable(admin) => admin.act("disable"),
@@ -153,27 +129,9 @@ fn run(arguments: Arguments) -> Result<()> {
 }
 
 fn show_top(address: &Address, json: bool, limit: usize) -> Result<()> {
-    const AGAIN: Duration = Duration::from_secs(2);
-    const CLEAR: &str = "\x1b[H\x1b[2J";
-    let live = !json && std::io::stdout().is_terminal();
-    loop {
+    command::watch(json, || {
         let mut view: View = OWNER.get_as(address, "/top", |text| serde_json::from_str(text))?;
         view.clients.truncate(limit);
-        if json {
-            return print(&(serde_json::to_string_pretty(&view)? + "\n"));
-        }
-        print(&format!("{}{view}", if live { CLEAR } else { "" }))?;
-        if !live {
-            return Ok(());
-        }
-        std::thread::sleep(AGAIN);
-    }
-}
-
-fn print(text: &str) -> Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // Whoever read it has seen enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
-    }
+        Ok(view)
+    })
 }

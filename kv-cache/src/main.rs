@@ -1,9 +1,6 @@
 //! The command line of kv-cache.
 
-use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -11,12 +8,15 @@ use kv_cache::config::Config;
 use kv_cache::sidecar;
 use kv_cache::telling::client;
 use xps_runtime::admin::address::Address;
-use xps_runtime::config::source::{ConfigSource, assignment};
+use xps_runtime::command::{self, Configuration};
 use xps_runtime::logging;
 
 /// Answers Redis GETs in the network stack; everything else goes to Redis unchanged.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(
+    version,
+    after_help = "Every key of the configuration can also be set by a variable: KV_CACHE_<SECTION>_<KEY>."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -67,35 +67,12 @@ struct Admin {
 
 impl Admin {
     fn act(&self, action: &str) -> Result<()> {
-        print(&client::act(&self.address, action)?)
-    }
-}
-
-/// Where the configuration comes from. Every key can also be set by a variable: `KV_CACHE_<SECTION>_<KEY>`.
-#[derive(Debug, Args)]
-struct Configuration {
-    /// Configuration file (TOML). Without it the defaults hold.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Sets one key, such as `--set path.mode=user`; goes before file and environment.
-    #[arg(long = "set", value_name = "SECTION.KEY=VALUE", value_parser = assignment)]
-    set: Vec<(String, String)>,
-}
-
-impl Configuration {
-    fn source(self) -> ConfigSource {
-        ConfigSource { file: self.config, flags: self.set }
+        Ok(command::print(&client::act(&self.address, action)?)?)
     }
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("kv-cache: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    command::exit("kv-cache", run(Arguments::parse()))
 }
 
 fn run(arguments: Arguments) -> Result<()> {
@@ -121,10 +98,7 @@ fn run(arguments: Arguments) -> Result<()> {
             println!("OK");
             Ok(())
         }
-        Command::Status { json, admin } => {
-            let status = client::status(admin.address)?;
-            print(&if json { serde_json::to_string_pretty(&status)? + "\n" } else { status.to_string() })
-        }
+        Command::Status { json, admin } => Ok(command::show(&client::status(admin.address)?, json)?),
         Command::Top { json, limit, admin } => show_top(&admin.address, json, limit),
         Command::Flush(admin) => admin.act("flush"),
         Command::Disable(admin) => admin.act("disable"),
@@ -134,27 +108,9 @@ fn run(arguments: Arguments) -> Result<()> {
 }
 
 fn show_top(address: &Address, json: bool, limit: usize) -> Result<()> {
-    const AGAIN: Duration = Duration::from_secs(2);
-    const CLEAR: &str = "\x1b[H\x1b[2J";
-    let live = !json && std::io::stdout().is_terminal();
-    loop {
+    command::watch(json, || {
         let mut view = client::top(address)?;
         view.keys.truncate(limit);
-        if json {
-            return print(&(serde_json::to_string_pretty(&view)? + "\n"));
-        }
-        print(&format!("{}{view}", if live { CLEAR } else { "" }))?;
-        if !live {
-            return Ok(());
-        }
-        std::thread::sleep(AGAIN);
-    }
-}
-
-fn print(text: &str) -> Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // Whoever read it has seen enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
-    }
+        Ok(view)
+    })
 }

@@ -4,6 +4,7 @@
 //!
 //! In the order of a start:
 //!
+//! - [`command`]: what the command lines of sidecars have in common.
 //! - [`config`]: TOML, environment and flags, all mistakes reported at once; [`logging`].
 //! - [`probe`]: what this kernel, these privileges and these interfaces allow ([`probe::Facts`]).
 //! - [`plan`]: which path to take and why; a pure function of the facts and the wishes.
@@ -37,6 +38,7 @@
 
 pub mod admin;
 mod blind;
+pub mod command;
 pub mod config;
 pub mod control;
 pub mod devices;
