@@ -3,9 +3,9 @@
 //! # Layout
 //! - [`kv`], [`http`]: what is measured of each service, and how its result is shown.
 //! - [`measure`](mod@measure): rounds by turns, medians. [`note`]: remarks on them.
-//! - [`closed_loop`], [`histogram`]: a load generator for what the well-known ones cannot do.
+//! - [`generator`], [`histogram`]: load generators for what the well-known ones cannot do.
 
-mod closed_loop;
+mod generator;
 mod histogram;
 pub(crate) mod http;
 pub(crate) mod kv;

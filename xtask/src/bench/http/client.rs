@@ -1,7 +1,8 @@
 //! Well-behaved clients: few connections, one request after the other, each response checked.
 
 use super::rules::File;
-use crate::bench::closed_loop::{self, Dialogue, Heard, Shape, Tally};
+use crate::bench::generator::closed_loop::{self, Tally};
+use crate::bench::generator::{Dialogue, Heard, Shape};
 use crate::lab::Place;
 use anyhow::{Context, Result, bail};
 use socket2::{Domain, Socket, Type};

@@ -1,7 +1,8 @@
 //! Load that redis-benchmark cannot make: a given hit share, mixed pipelines, checked replies.
 
 use super::request::{Expected, Mix, Random};
-use crate::bench::closed_loop::{self, Dialogue, Heard, Shape, Tally};
+use crate::bench::generator::closed_loop::{self, Tally};
+use crate::bench::generator::{Dialogue, Heard, Shape};
 use crate::lab::Place;
 use anyhow::{Context, Result};
 use std::collections::VecDeque;
