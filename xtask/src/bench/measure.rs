@@ -64,6 +64,28 @@ pub(crate) struct Figures {
     pub(crate) flood_rps: Option<f64>,
 }
 
+impl Figures {
+    /// One of the figures by another side's. `None` if there is nothing to divide by.
+    pub(super) fn ratio(&self, base: &Self, field: fn(&Self) -> f64) -> Option<f64> {
+        (field(base) > 0.0).then(|| rounded(field(self) / field(base)))
+    }
+
+    /// Some that say nothing but these.
+    #[cfg(test)]
+    pub(super) fn of(rps: f64, p50_us: f64, p99_us: f64) -> Self {
+        Self {
+            rps,
+            p50_us,
+            p99_us,
+            cpu_us_per_request: 1.0,
+            spread: 0.0,
+            rounds: 1,
+            late: 0,
+            flood_rps: None,
+        }
+    }
+}
+
 /// One side of a comparison: its traffic, and the rate to expect.
 pub(super) struct Side<T> {
     traffic: T,

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - [`kv`], [`http`]: what is measured of each service, and how its result is shown.
-//! - [`measure`](mod@measure): rounds by turns, medians. [`note`]: remarks on them.
+//! - [`measure`](mod@measure): rounds by turns, medians. [`note`]: remarks on them. [`table`]: both as readers see them.
 //! - [`generator`], [`histogram`]: load generators for what the well-known ones cannot do.
 
 mod generator;
@@ -11,6 +11,7 @@ pub(crate) mod http;
 pub(crate) mod kv;
 mod measure;
 mod note;
+mod table;
 
 pub(crate) use measure::Effort;
 

@@ -1,5 +1,6 @@
 //! What a reader must know of a row.
 
+use super::table;
 use serde::Serialize;
 use std::fmt;
 
@@ -25,7 +26,7 @@ impl Note {
 impl fmt::Display for Note {
     /// A line of its own below a row's name, or nothing.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.as_ref().map_or(Ok(()), |note| writeln!(f, "{:<22} ({note})", ""))
+        self.0.as_ref().map_or(Ok(()), |note| writeln!(f, "{}", table::text_line("", &format!("({note})"))))
     }
 }
 

@@ -1,9 +1,9 @@
 //! The result, for readers and for programs.
 
 use super::run::Turns;
-use crate::bench;
-use crate::bench::measure::{Figures, rounded};
+use crate::bench::measure::Figures;
 use crate::bench::note::Note;
+use crate::bench::{self, table};
 use crate::machine::Machine;
 use serde::Serialize;
 
@@ -54,13 +54,10 @@ impl Row {
     /// Files what was measured by turns.
     pub(super) fn keep(&mut self, turns: Turns) {
         let Turns { path, plain, haproxy, accelerated } = turns;
-        let ratio = |field: fn(&Figures) -> f64, base: &Figures| {
-            (field(base) > 0.0).then(|| rounded(field(&accelerated) / field(base)))
-        };
-        let rps = ratio(|figures| figures.rps, &plain);
-        let p50 = ratio(|figures| figures.p50_us, &plain);
-        let p99 = ratio(|figures| figures.p99_us, &plain);
-        let by_haproxy = haproxy.as_ref().and_then(|haproxy| ratio(|figures| figures.rps, haproxy));
+        let rps = accelerated.ratio(&plain, |figures| figures.rps);
+        let p50 = accelerated.ratio(&plain, |figures| figures.p50_us);
+        let p99 = accelerated.ratio(&plain, |figures| figures.p99_us);
+        let by_haproxy = haproxy.as_ref().and_then(|base| accelerated.ratio(base, |figures| figures.rps));
         for (side, figures) in
             [("plain", Some(&plain)), ("haproxy", haproxy.as_ref()), (&*path, Some(&accelerated))]
         {
@@ -92,61 +89,28 @@ impl Row {
             ("kernel", &self.kernel),
             ("user", &self.user),
         ];
-        let mut name = self.workload;
-        for (path, figures) in sides {
-            let Some(figures) = figures else { continue };
-            let text = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
+        table::print_sides(self.workload, &sides, |path, figures| {
             let (rps, p99, by_haproxy) = match path {
                 "kernel" => (self.ratio_rps, self.ratio_p99, self.ratio_rps_haproxy),
                 "user" => (self.ratio_rps_user, self.ratio_p99_user, self.ratio_rps_user_haproxy),
                 _ => (None, None, None),
             };
-            println!(
-                "{name:<24} {path:<7} {:>8.0} {:>6.0}% {:>9.1} {:>9.1} {:>9.2} {:>8} {:>9} {:>9} {:>9}",
-                figures.rps,
-                figures.spread * 100.0,
-                figures.p50_us,
-                figures.p99_us,
-                figures.cpu_us_per_request,
-                figures.flood_rps.map_or_else(String::new, |rate| format!("{rate:.0}")),
-                text(rps),
-                text(p99),
-                text(by_haproxy),
-            );
-            name = "";
-        }
+            let flood = figures.flood_rps.map(|rate| format!("{rate:.0}"));
+            [flood, table::ratio(rps), table::ratio(p99), table::ratio(by_haproxy)]
+        });
         print!("{}", self.note);
     }
 }
 
 impl bench::Report for Report {
     fn print(&self) {
-        let machine = &self.machine;
-        println!(
-            "\n{}, {} cores, Linux {}, Nginx {}, HAProxy {}, load before {:.2}",
-            machine.cpu, machine.cores, machine.kernel, machine.nginx, machine.haproxy, machine.load_before
-        );
-        println!(
-            "{:<24} {:<7} {:>8} {:>7} {:>9} {:>9} {:>9} {:>8} {:>9} {:>9} {:>9}",
-            "workload",
-            "path",
-            "req/s",
-            "spread",
-            "p50 µs",
-            "p99 µs",
-            "CPU µs/r",
-            "flood/s",
-            "ratio r/s",
-            "ratio p99",
-            "r/HAProxy"
-        );
-        for row in &self.rows {
-            row.print();
-        }
-        println!(
-            "\nMedians of alternating rounds. CPU: busy time of the whole machine by request, clients included. Ratios: by \
-             plain (Nginx itself, with the same rules where requests are refused) and by HAProxy, measured in the same \
-             turns. flood/s: refusals a second beside; the other figures of that row are of the clients that are served."
+        let servers = format!("Nginx {}, HAProxy {}", self.machine.nginx, self.machine.haproxy);
+        table::print_head(&self.machine, &servers, &["flood/s", "ratio r/s", "ratio p99", "r/HAProxy"]);
+        self.rows.iter().for_each(Row::print);
+        table::print_legend(
+            "Ratios: by plain (Nginx itself, with the same rules where requests are refused) and by HAProxy, measured in \
+             the same turns. flood/s: refusals a second beside; the other figures of that row are of the clients that are \
+             served.",
         );
     }
 }
@@ -155,25 +119,12 @@ impl bench::Report for Report {
 mod tests {
     use super::*;
 
-    fn figures(rps: f64, p99_us: f64) -> Figures {
-        Figures {
-            rps,
-            p50_us: 1.0,
-            p99_us,
-            cpu_us_per_request: 1.0,
-            spread: 0.0,
-            rounds: 1,
-            late: 0,
-            flood_rps: None,
-        }
-    }
-
     fn turns(path: &str, plain: f64, haproxy: Option<f64>, accelerated: f64) -> Turns {
         Turns {
             path: path.to_owned(),
-            plain: figures(plain, 100.0),
-            haproxy: haproxy.map(|rps| figures(rps, 100.0)),
-            accelerated: figures(accelerated, 50.0),
+            plain: Figures::of(plain, 1.0, 100.0),
+            haproxy: haproxy.map(|rps| Figures::of(rps, 1.0, 100.0)),
+            accelerated: Figures::of(accelerated, 1.0, 50.0),
         }
     }
 

@@ -1,8 +1,8 @@
 //! The result, for readers and for programs.
 
-use crate::bench;
-use crate::bench::measure::{Figures, rounded};
+use crate::bench::measure::Figures;
 use crate::bench::note::Note;
+use crate::bench::{self, table};
 use crate::machine::Machine;
 use serde::Serialize;
 
@@ -61,53 +61,18 @@ impl Row {
 
     /// Fills in what follows from the figures.
     pub(crate) fn compare(&mut self) {
-        let ratio = |field: fn(&Figures) -> f64| {
-            let (plain, kernel) = (self.plain.as_ref()?, self.kernel.as_ref()?);
-            (field(plain) > 0.0).then(|| rounded(field(kernel) / field(plain)))
-        };
-        (self.ratio_rps, self.ratio_p50) = (ratio(|figures| figures.rps), ratio(|figures| figures.p50_us));
+        let sides = self.kernel.as_ref().zip(self.plain.as_ref());
+        self.ratio_rps = sides.and_then(|(kernel, plain)| kernel.ratio(plain, |figures| figures.rps));
+        self.ratio_p50 = sides.and_then(|(kernel, plain)| kernel.ratio(plain, |figures| figures.p50_us));
     }
 
     /// Fills in what follows from the user path's figures and those of the plain port beside them.
     pub(crate) fn compare_user(&mut self, plain: &Figures) {
-        let user = self.user.as_ref().filter(|_| plain.rps > 0.0);
-        self.ratio_rps_user = user.map(|user| rounded(user.rps / plain.rps));
-        self.ratio_rps_haproxy =
-            user.zip(self.haproxy.as_ref()).map(|(user, relay)| rounded(user.rps / relay.rps));
+        let ratio = |base| self.user.as_ref()?.ratio(base, |figures| figures.rps);
+        let (by_plain, by_relay) = (ratio(plain), self.haproxy.as_ref().and_then(ratio));
+        (self.ratio_rps_user, self.ratio_rps_haproxy) = (by_plain, by_relay);
     }
-}
 
-impl bench::Report for Report {
-    fn print(&self) {
-        let machine = &self.machine;
-        println!(
-            "\n{}, {} cores, Linux {}, Redis {}, load before {:.2}",
-            machine.cpu, machine.cores, machine.kernel, machine.redis, machine.load_before
-        );
-        println!(
-            "{:<22} {:<7} {:>10} {:>7} {:>9} {:>9} {:>9} {:>6} {:>9} {:>9}",
-            "workload",
-            "path",
-            "req/s",
-            "spread",
-            "p50 µs",
-            "p99 µs",
-            "CPU µs/r",
-            "hits",
-            "ratio r/s",
-            "ratio p50"
-        );
-        for row in &self.rows {
-            row.print();
-        }
-        println!(
-            "\nMedians of alternating rounds. CPU: busy time of the whole machine by request, client included. \
-             Ratios: by plain port, measured in the same turns."
-        );
-    }
-}
-
-impl Row {
     fn print(&self) {
         let sides = [
             ("plain", &self.plain),
@@ -115,35 +80,31 @@ impl Row {
             ("haproxy", &self.haproxy),
             ("user", &self.user),
         ];
-        let mut name = self.workload;
-        for (path, figures) in sides {
-            let Some(figures) = figures else { continue };
-            let text = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
-            let (ratio_rps, ratio_p50, hits) = match path {
+        let is_measured = table::print_sides(self.workload, &sides, |path, _| {
+            let (rps, p50, hits) = match path {
                 "kernel" => (self.ratio_rps, self.ratio_p50, self.hit_share),
                 "user" => (self.ratio_rps_user, None, self.hit_share_user),
                 _ => (None, None, None),
             };
-            println!(
-                "{name:<22} {path:<7} {:>10.0} {:>6.0}% {:>9.1} {:>9.1} {:>9.2} {:>6} {:>9} {:>9}",
-                figures.rps,
-                figures.spread * 100.0,
-                figures.p50_us,
-                figures.p99_us,
-                figures.cpu_us_per_request,
-                hits.map_or_else(String::new, |share| format!("{:.1}%", share * 100.0)),
-                text(ratio_rps),
-                text(ratio_p50),
-            );
-            name = "";
-        }
-        if self.plain.is_none() && self.kernel.is_none() && self.user.is_none() {
-            println!("{name:<22} not measured");
+            let hits = hits.map(|share| format!("{:.1}%", share * 100.0));
+            [hits, table::ratio(rps), table::ratio(p50)]
+        });
+        if !is_measured {
+            println!("{}", table::text_line(self.workload, "not measured"));
         }
         if let Some(ratio) = self.ratio_rps_haproxy {
-            println!("{:<22} (user path by HAProxy's relay: {ratio:.2})", "");
+            println!("{}", table::text_line("", &format!("(user path by HAProxy's relay: {ratio:.2})")));
         }
         print!("{}", self.note);
+    }
+}
+
+impl bench::Report for Report {
+    fn print(&self) {
+        let servers = format!("Redis {}", self.machine.redis);
+        table::print_head(&self.machine, &servers, &["hits", "ratio r/s", "ratio p50"]);
+        self.rows.iter().for_each(Row::print);
+        table::print_legend("Ratios: by plain port, measured in the same turns.");
     }
 }
 
@@ -151,26 +112,13 @@ impl Row {
 mod tests {
     use super::*;
 
-    fn figures(rps: f64, p50_us: f64) -> Figures {
-        Figures {
-            rps,
-            p50_us,
-            p99_us: 1.0,
-            cpu_us_per_request: 1.0,
-            spread: 0.0,
-            rounds: 1,
-            late: 0,
-            flood_rps: None,
-        }
-    }
-
     #[test]
     fn ratios_are_kernel_by_plain_and_null_without_one() {
         let mut row = Row::new("x");
-        row.plain = Some(figures(100.0, 80.0));
+        row.plain = Some(Figures::of(100.0, 80.0, 1.0));
         row.compare();
         assert_eq!((row.ratio_rps, row.ratio_p50), (None, None));
-        row.kernel = Some(figures(200.0, 20.0));
+        row.kernel = Some(Figures::of(200.0, 20.0, 1.0));
         row.compare();
         assert_eq!((row.ratio_rps, row.ratio_p50), (Some(2.0), Some(0.25)));
         let json = serde_json::to_value(&row).unwrap();
