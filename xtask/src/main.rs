@@ -80,8 +80,11 @@ enum Command {
 enum Bench {
     /// kv-cache in front of Redis (about twenty minutes).
     Kv(bench::kv::Options),
-    /// http-guard in front of Nginx, against Nginx's own rules and HAProxy's (about twelve minutes).
+    /// http-guard in front of Nginx, against Nginx's own rules and HAProxy's (about fifteen minutes).
     Http(bench::http::Options),
+    /// Ask a server for a file at a steady rate and print how it has answered: what `http` floods servers with.
+    #[command(hide = true)]
+    Flood(bench::http::Flood),
 }
 
 fn main() -> ExitCode {
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options).map(|()| true),
         Command::Bench(Bench::Kv(options)) => bench::kv::run(&options).map(|()| true),
         Command::Bench(Bench::Http(options)) => bench::http::run(&options).map(|()| true),
+        Command::Bench(Bench::Flood(flood)) => flood.run().map(|()| true),
         Command::Linearizability(options) => linearizability::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Conformance(options) => conformance::run(&options),

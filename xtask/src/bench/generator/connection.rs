@@ -77,6 +77,11 @@ impl<D: Dialogue> Connection<D> {
         }
         Ok(answered)
     }
+
+    /// What was said, at the end.
+    pub(super) fn into_dialogue(self) -> D {
+        self.dialogue
+    }
 }
 
 impl<D> AsFd for Connection<D> {

@@ -2,12 +2,13 @@
 //! and may send again.
 //!
 //! # Layout
-//! - [`closed_loop`]: each connection sends again at once.
-//! - [`connection`], [`epoll`]: what it stands on.
+//! - [`closed_loop`]: each connection sends again at once. [`paced`]: at a rate, whatever the server does.
+//! - [`connection`], [`epoll`]: what both stand on.
 
 pub(super) mod closed_loop;
 mod connection;
 mod epoll;
+pub(super) mod paced;
 
 use crate::lab::Place;
 use anyhow::{Context, Result};

@@ -1,10 +1,11 @@
 //! Well-behaved clients: few connections, one request after the other, each response checked.
 
+use super::response;
 use super::rules::File;
 use crate::bench::generator::closed_loop::{self, Tally};
 use crate::bench::generator::{Dialogue, Heard, Shape};
 use crate::lab::Place;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use socket2::{Domain, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -54,31 +55,16 @@ impl Dialogue for Exchange {
     }
 
     fn hear(&mut self, input: &[u8]) -> Result<Heard> {
-        let Some(length) = response_bytes(input, self.body_bytes)? else {
-            return Ok(Heard { used: 0, answered: None });
-        };
-        let whole = input.len() >= length;
-        Ok(Heard { used: if whole { length } else { 0 }, answered: whole.then_some(1) })
+        let Some(head) = response::head(input)? else { return Ok(Heard { used: 0, answered: None }) };
+        ensure!(head.status == 200, "a client that may have the file was answered with {}", head.status);
+        let expected = self.body_bytes;
+        ensure!(
+            head.body_bytes == expected,
+            "the file has {expected} bytes, the response {}",
+            head.body_bytes
+        );
+        Ok(head.heard(input))
     }
-}
-
-/// How long the response with this much of a body is. `None` while its head is not whole.
-fn response_bytes(input: &[u8], body_bytes: usize) -> Result<Option<usize>> {
-    let Some(end) = input.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
-    let head = std::str::from_utf8(&input[..end]).context("the response's head is not text")?;
-    let mut lines = head.split("\r\n");
-    let first = lines.next().unwrap_or_default();
-    if first.split(' ').nth(1) != Some("200") {
-        bail!("a client that may have the file was answered with {first:?}");
-    }
-    let length = lines
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .and_then(|(_, value)| value.trim().parse::<usize>().ok());
-    if length != Some(body_bytes) {
-        bail!("the file has {body_bytes} bytes, not the {length:?} of the response");
-    }
-    Ok(Some(end + 4 + body_bytes))
 }
 
 #[cfg(test)]

@@ -2,17 +2,22 @@
 //!
 //! # Layout
 //! - [`workload`]: what is measured, by name. [`rules`]: what is refused, said to each of the three.
-//! - [`wrk`], [`client`]: those who ask. [`traffic`]: what they are told, and whether it is right.
+//! - [`wrk`], [`flood`], [`client`]: those who ask; [`answers`], [`response`]: how they read and count what they are told.
+//! - [`traffic`]: a workload sent to one of the servers, and whether what came back is right.
 //! - [`run`](mod@run): which side is measured when. [`report`]: the result.
 
+mod answers;
 mod client;
+mod flood;
 mod report;
+mod response;
 mod rules;
 mod run;
 mod traffic;
 mod workload;
 mod wrk;
 
+pub(crate) use flood::Flood;
 pub(crate) use run::{Run, measure};
 pub(crate) use workload::all as workloads;
 

@@ -36,6 +36,9 @@ pub(crate) struct Row {
     pub(crate) ratio_p99_user: Option<f64>,
     /// User path against HAProxy with the same rules; above 1 the user path is faster.
     pub(crate) ratio_rps_user_haproxy: Option<f64>,
+    /// How many requests a second the flood has offered to each side, if it was paced: as many as Nginx can refuse at the most
+    /// when it has nothing else to do, measured before with the same generator. What came of it is each side's `flood_rps`.
+    pub(crate) flood_offered_rps: Option<f64>,
     /// Nginx itself.
     pub(crate) plain: Option<Figures>,
     /// HAProxy with the same rules, in the rows that compare with it.
@@ -98,6 +101,9 @@ impl Row {
             let flood = figures.flood_rps.map(|rate| format!("{rate:.0}"));
             [flood, table::ratio(rps), table::ratio(p99), table::ratio(by_haproxy)]
         });
+        if let Some(rate) = self.flood_offered_rps {
+            println!("{}", table::text_line("", &format!("(flood offered to each side: {rate:.0}/s)")));
+        }
         print!("{}", self.note);
     }
 }
@@ -109,8 +115,12 @@ impl bench::Report for Report {
         self.rows.iter().for_each(Row::print);
         table::print_legend(
             "Ratios: by plain (Nginx itself, with the same rules where requests are refused) and by HAProxy, measured in \
-             the same turns. flood/s: refusals a second beside; the other figures of that row are of the clients that are \
-             served.",
+             the same turns. flood/s: refusals a second beside; the other figures of those rows are of the clients that \
+             are served.\n\
+             flood-goodput: every side is offered the same flood, by the clock, at the most that Nginx can refuse when nobody \
+             else asks (the best of three tries with the same connections, each asking again once it is refused); what is \
+             due while all 50 connections wait for an answer is never sent.\n\
+             flood-closed-loop: who was refused asks again at once, so a side that refuses faster is asked more.",
         );
     }
 }

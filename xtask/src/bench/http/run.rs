@@ -3,8 +3,8 @@
 use super::report::{Report, Row};
 use super::rules;
 use super::traffic::{Requests, Server};
-use super::workload::Workload;
-use crate::bench::measure::{Effort, Figures, Side, alternate};
+use super::workload::{Kind, Pace, Workload};
+use crate::bench::measure::{Effort, Figures, Side, alternate, rounded};
 use crate::lab::{Lab, Mode, Nginx, Process, Sidecar};
 use crate::machine;
 use anyhow::{Context, Result, bail};
@@ -44,7 +44,9 @@ pub(crate) fn measure(run: &Run<'_>) -> Result<Report> {
     }
     for (workload, row) in run.workloads.iter().zip(&mut rows) {
         println!("measuring {}", workload.name);
-        let turns = turns(&lab, &sidecar, *workload, run.effort)
+        row.flood_offered_rps = offered(&lab, *workload, run.effort)
+            .with_context(|| format!("workload {}, what Nginx can refuse", workload.name))?;
+        let turns = turns(&lab, &sidecar, *workload, run.effort, row.flood_offered_rps)
             .with_context(|| format!("workload {}", workload.name))?;
         row.keep(turns);
         if !is_kernel {
@@ -56,13 +58,22 @@ pub(crate) fn measure(run: &Run<'_>) -> Result<Report> {
         let sidecar = start(Mode::User)?;
         for (workload, row) in run.workloads.iter().zip(&mut rows) {
             println!("measuring {} on the user path", workload.name);
-            let turns = turns(&lab, &sidecar, *workload, run.effort)
+            let turns = turns(&lab, &sidecar, *workload, run.effort, row.flood_offered_rps)
                 .with_context(|| format!("workload {}, user path", workload.name))?;
             row.keep(turns);
         }
         sidecar.stop()?;
     }
     Ok(Report { rows, machine })
+}
+
+/// At which rate a paced flood asks, on all sides and both paths: as often as Nginx can refuse when it has nothing else to do.
+fn offered(lab: &Lab<Nginx>, workload: Workload, effort: Effort) -> Result<Option<f64>> {
+    if workload.kind != Kind::Flood(Pace::Offered) {
+        return Ok(None);
+    }
+    let unpaced = Requests { lab, workload, server: Server::Nginx, flood_rps: None };
+    unpaced.most_refused(effort.duration).map(|rate| Some(rounded(rate)))
 }
 
 /// What was measured by turns.
@@ -74,9 +85,15 @@ pub(super) struct Turns {
     pub(super) accelerated: Figures,
 }
 
-fn turns(lab: &Lab<Nginx>, sidecar: &Sidecar, workload: Workload, effort: Effort) -> Result<Turns> {
+fn turns(
+    lab: &Lab<Nginx>,
+    sidecar: &Sidecar,
+    workload: Workload,
+    effort: Effort,
+    flood_rps: Option<f64>,
+) -> Result<Turns> {
     let _haproxy = workload.haproxy.then(|| start_haproxy(lab)).transpose()?;
-    let side = |server| Side::new(Requests { lab, workload, server });
+    let side = |server| Side::new(Requests { lab, workload, server, flood_rps });
     let path = sidecar.status()?.path()?.to_owned();
     let (mut plain, mut accelerated) = (side(Server::Nginx), side(Server::HttpGuard(sidecar)));
     let mut haproxy = workload.haproxy.then(|| side(Server::Haproxy));

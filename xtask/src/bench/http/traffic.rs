@@ -1,8 +1,10 @@
 //! A workload sent to one of the servers, and whether what came back is what its name says.
 
+use super::answers::Answers;
 use super::client::Clients;
+use super::flood::Flood;
 use super::rules::FLOOD_RATE;
-use super::workload::{Kind, Workload};
+use super::workload::{Kind, Pace, Workload};
 use super::wrk::{Counts, Wrk};
 use crate::bench::measure::{Outcome, Traffic};
 use crate::lab::{Lab, Nginx, Sidecar};
@@ -14,6 +16,8 @@ const WARM_UP: Duration = Duration::from_secs(1);
 /// From when on there is a flood, and until when: wrk's time is whole seconds.
 const FLOOD_LEAD: Duration = Duration::from_millis(300);
 const FLOOD_MORE: Duration = Duration::from_millis(500);
+/// How often it is tried how many requests can be refused; the most counts.
+const TRIES: usize = 3;
 /// Requests that were under way when a client stopped: no client counts them.
 const UNDER_WAY: u64 = 100;
 
@@ -33,6 +37,8 @@ pub(super) struct Requests<'a> {
     pub(super) lab: &'a Lab<Nginx>,
     pub(super) workload: Workload,
     pub(super) server: Server<'a>,
+    /// How many requests a second a flood at a given pace offers; as many as are answered if there is no number.
+    pub(super) flood_rps: Option<f64>,
 }
 
 /// What clients were told.
@@ -45,28 +51,28 @@ struct Told {
 impl Traffic for Requests<'_> {
     /// Counts each status, too.
     fn try_out(&self) -> Result<f64> {
-        let (outcome, counts) = self.checked(WARM_UP, true)?;
-        let wanted = match self.workload.kind {
-            Kind::Allowed { .. } => 200,
-            Kind::Refused { status, .. } => status,
-            Kind::Flood => 429,
-        };
-        let others: Vec<String> = counts
-            .statuses
-            .iter()
-            .filter(|(status, _)| **status != wanted && **status != 200)
-            .map(|(status, count)| format!("{count} with {status}"))
-            .collect();
-        ensure!(others.is_empty(), "{} answers {}, not with {wanted}", self.name(), others.join(", "));
-        Ok(outcome.rps)
+        Ok(self.checked(WARM_UP, true)?.rps)
     }
 
     fn send(&self, _requests: u64, duration: Duration) -> Result<Outcome> {
-        Ok(self.checked(duration, false)?.0)
+        self.checked(duration, false)
     }
 }
 
 impl Requests<'_> {
+    /// How many requests a second of a flood are refused when nobody else asks, at the most.
+    pub(super) fn most_refused(&self, duration: Duration) -> Result<f64> {
+        self.flood(Pace::Offered, WARM_UP, false)?;
+        let mut most = 0.0_f64;
+        for _ in 0..TRIES {
+            let answers = self.flood(Pace::Offered, duration, false)?;
+            self.told(0, &answers)?;
+            most = most.max(answers.rps());
+        }
+        ensure!(most > 0.0, "{} has refused nothing", self.name());
+        Ok(most)
+    }
+
     /// Who answers, for people.
     fn name(&self) -> &'static str {
         match self.server {
@@ -87,10 +93,10 @@ impl Requests<'_> {
     }
 
     /// Sends, and looks at what clients, Nginx and http-guard have counted.
-    fn checked(&self, duration: Duration, counting: bool) -> Result<(Outcome, Counts)> {
+    fn checked(&self, duration: Duration, counting: bool) -> Result<Outcome> {
         let (seen, refused) = (self.lab.requests_seen()?, self.refused()?);
-        let (outcome, counts) = self.sent(duration, counting)?;
-        let told = self.told(&outcome, &counts)?;
+        let (outcome, answers) = self.sent(duration, counting)?;
+        let told = self.told(outcome.requests, &answers)?;
         if !matches!(self.server, Server::Nginx) {
             let reached = self.lab.requests_seen()? - seen;
             ensure!(
@@ -109,7 +115,7 @@ impl Requests<'_> {
                 told.refused
             );
         }
-        Ok((outcome, counts))
+        Ok(outcome)
     }
 
     /// How many requests http-guard has refused, if it is asked.
@@ -120,7 +126,39 @@ impl Requests<'_> {
         }
     }
 
-    fn sent(&self, duration: Duration, counting: bool) -> Result<(Outcome, Counts)> {
+    fn sent(&self, duration: Duration, counting: bool) -> Result<(Outcome, Answers)> {
+        let Kind::Flood(pace) = self.workload.kind else {
+            let Counts { p50_us, p99_us, late, answers } = self.wrk(duration, counting)?;
+            let (requests, rps) = (answers.requests, answers.rps());
+            return Ok((Outcome { requests, rps, p50_us, p99_us, late, flood_rps: None }, answers));
+        };
+        let place = self.lab.client();
+        let [_, source] = self.lab.client_addresses();
+        let clients = Clients { place: &place, source, server: self.address(), file: self.workload.file };
+        std::thread::scope(|scope| {
+            let flood = scope.spawn(|| self.flood(pace, duration + FLOOD_MORE, counting));
+            std::thread::sleep(FLOOD_LEAD);
+            let tally = clients.run(duration);
+            let answers = flood.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            let outcome = tally?.outcome(Some(answers.rps()));
+            Ok((outcome, answers))
+        })
+    }
+
+    fn flood(&self, pace: Pace, duration: Duration, counting: bool) -> Result<Answers> {
+        if pace == Pace::ClosedLoop {
+            return Ok(self.wrk(duration, counting)?.answers);
+        }
+        let flood = Flood {
+            server: self.address(),
+            path: self.workload.file.path.to_owned(),
+            duration_ms: duration.as_millis() as u64,
+            rate: self.flood_rps,
+        };
+        flood.run_from(&self.lab.client())
+    }
+
+    fn wrk(&self, duration: Duration, counting: bool) -> Result<Counts> {
         let place = self.lab.client();
         let wrk = Wrk {
             place: &place,
@@ -129,54 +167,42 @@ impl Requests<'_> {
             new_connections: self.workload.kind == Kind::Allowed { new_connections: true },
             folder: self.lab.folder(),
         };
-        let run = |duration| if counting { wrk.run_counting(duration) } else { wrk.run(duration) };
-        if self.workload.kind != Kind::Flood {
-            let counts = run(duration)?;
-            let outcome = Outcome {
-                requests: counts.requests,
-                rps: counts.rps(),
-                p50_us: counts.p50_us,
-                p99_us: counts.p99_us,
-                late: counts.late,
-                flood_rps: None,
-            };
-            return Ok((outcome, counts));
-        }
-        let [_, source] = self.lab.client_addresses();
-        let clients = Clients { place: &place, source, server: wrk.server, file: self.workload.file };
-        std::thread::scope(|scope| {
-            let flood = scope.spawn(|| run(duration + FLOOD_MORE));
-            std::thread::sleep(FLOOD_LEAD);
-            let tally = clients.run(duration);
-            let counts = flood.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            let outcome = tally?.outcome(Some(counts.rps()));
-            Ok((outcome, counts))
-        })
+        if counting { wrk.run_counting(duration) } else { wrk.run(duration) }
     }
 
-    /// Checks what wrk was told against what the workload is named after.
-    fn told(&self, outcome: &Outcome, counts: &Counts) -> Result<Told> {
-        let passed = counts.requests - counts.refused;
+    /// Checks what those who ask were told against what the workload is named after. Beside a flood so many were served.
+    fn told(&self, served: u64, answers: &Answers) -> Result<Told> {
+        let passed = answers.requests - answers.refused;
         let name = self.name();
-        if counts.lost > 0 {
-            bail!("{name} has refused or broken off {} connections", counts.lost);
+        ensure!(answers.lost == 0, "{name} has refused or broken off {} connections", answers.lost);
+        let wanted = match self.workload.kind {
+            Kind::Allowed { .. } => 200,
+            Kind::Refused { status, .. } => status,
+            Kind::Flood(_) => 429,
+        };
+        if let Some(others) = answers.others_than(wanted) {
+            bail!("{name} answers {others}, not with {wanted}");
         }
         match self.workload.kind {
             Kind::Allowed { .. } => {
-                ensure!(counts.refused == 0, "{name} has refused {} requests", counts.refused);
-                let least = counts.requests * self.workload.file.bytes as u64;
-                ensure!(counts.bytes >= least, "{name} has not sent the whole file each time");
+                ensure!(answers.refused == 0, "{name} has refused {} requests", answers.refused);
+                let least = answers.requests * self.workload.file.bytes as u64;
+                ensure!(answers.bytes >= least, "{name} has not sent the whole file each time");
                 Ok(Told { allowed: passed, refused: 0 })
             }
             Kind::Refused { passes_max, .. } => {
-                ensure!(passed <= passes_max, "{name} has let {passed} of {} requests pass", counts.requests);
-                Ok(Told { allowed: passed, refused: counts.refused })
+                ensure!(
+                    passed <= passes_max,
+                    "{name} has let {passed} of {} requests pass",
+                    answers.requests
+                );
+                Ok(Told { allowed: passed, refused: answers.refused })
             }
-            Kind::Flood => {
+            Kind::Flood(_) => {
                 // A full bucket, and what drips in.
-                let passes_max = FLOOD_RATE + FLOOD_RATE * (counts.duration_us / 1e6).ceil() as u64;
+                let passes_max = FLOOD_RATE + FLOOD_RATE * (answers.duration_us / 1e6).ceil() as u64;
                 ensure!(passed <= passes_max, "{name} has let {passed} requests of the flood pass");
-                Ok(Told { allowed: passed + outcome.requests, refused: counts.refused })
+                Ok(Told { allowed: passed + served, refused: answers.refused })
             }
         }
     }

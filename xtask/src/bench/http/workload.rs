@@ -25,7 +25,16 @@ pub(super) enum Kind {
     /// Requests that are refused with this status, but for so many in a round.
     Refused { status: u16, passes_max: u64 },
     /// Clients that may have the file, beside a flood of requests that are refused.
-    Flood,
+    Flood(Pace),
+}
+
+/// What decides how often the connections of a flood ask.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// The clock: every side is asked as often, which is as often as Nginx can refuse when it has nothing else to do.
+    Offered,
+    /// The server: who has refused is asked again at once, so a side that refuses faster is asked more.
+    ClosedLoop,
 }
 
 /// All workloads.
@@ -44,6 +53,8 @@ pub(crate) fn all() -> Vec<Workload> {
         guarded: true,
         haproxy: false,
     };
+    let flood =
+        |name, pace| Workload { name, file: FLOODED, kind: Kind::Flood(pace), guarded: true, haproxy: true };
     // One a minute, and a round may lie on the edge of one.
     let by_rate = |name| refused(name, LIMITED, 429, 2);
     vec![
@@ -52,7 +63,8 @@ pub(crate) fn all() -> Vec<Workload> {
         allowed("allowed-new-connections", PAGE, true),
         refused("refused-rule", PRIVATE, 403, 0),
         by_rate("refused-rate"),
-        Workload { name: "flood-goodput", file: FLOODED, kind: Kind::Flood, guarded: true, haproxy: true },
+        flood("flood-goodput", Pace::Offered),
+        flood("flood-closed-loop", Pace::ClosedLoop),
         Workload { haproxy: true, ..by_rate("haproxy-stick") },
     ]
 }
@@ -64,6 +76,6 @@ mod tests {
         let mut names: Vec<_> = super::all().iter().map(|workload| workload.name).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 7);
+        assert_eq!(names.len(), 8);
     }
 }

@@ -1,5 +1,6 @@
 //! wrk, the HTTP client that everybody knows.
 
+use super::answers::Answers;
 use crate::lab::Place;
 use crate::workspace;
 use anyhow::{Context, Result, bail};
@@ -16,9 +17,10 @@ const THREADS: u64 = 2;
 const REPORT: &str = r#"
 function done(summary, latency)
   local errors = summary.errors
-  io.write(string.format('\n{"requests":%d,"bytes":%d,"duration_us":%d,"p50_us":%d,"p99_us":%d,"refused":%d,"late":%d,"lost":%d,"statuses":{',
-    summary.requests, summary.bytes, summary.duration, latency:percentile(50), latency:percentile(99),
-    errors.status, errors.timeout, errors.connect + errors.read + errors.write))
+  io.write(string.format('\n{"p50_us":%d,"p99_us":%d,"late":%d,"answers":{',
+    latency:percentile(50), latency:percentile(99), errors.timeout))
+  io.write(string.format('"requests":%d,"bytes":%d,"duration_us":%d,"refused":%d,"lost":%d,"statuses":{',
+    summary.requests, summary.bytes, summary.duration, errors.status, errors.connect + errors.read + errors.write))
   local separator = ''
   for status = 100, 599 do
     local count = 0
@@ -28,7 +30,7 @@ function done(summary, latency)
       separator = ','
     end
   end
-  io.write('}}\n')
+  io.write('}}}\n')
 end
 threads = {}
 "#;
@@ -55,26 +57,11 @@ pub(super) struct Wrk<'a> {
 /// What wrk has counted.
 #[derive(Debug, PartialEq, Deserialize)]
 pub(super) struct Counts {
-    pub(super) requests: u64,
-    pub(super) bytes: u64,
-    pub(super) duration_us: f64,
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
-    /// Responses with a status of 400 or more.
-    pub(super) refused: u64,
     /// Responses that came after its limit of two seconds; their latencies are not counted.
     pub(super) late: u64,
-    /// Connections that were refused or broken off.
-    pub(super) lost: u64,
-    /// Responses by status, if they were counted.
-    pub(super) statuses: std::collections::BTreeMap<u16, u64>,
-}
-
-impl Counts {
-    /// Responses a second.
-    pub(super) fn rps(&self) -> f64 {
-        self.requests as f64 / (self.duration_us / 1e6)
-    }
+    pub(super) answers: Answers,
 }
 
 impl Wrk<'_> {
@@ -107,7 +94,7 @@ fn parse(output: &str) -> Result<Counts> {
     let line = output.lines().find(|line| line.starts_with('{'));
     let line = line.with_context(|| format!("wrk has reported nothing: {}", workspace::tail(output, 5)))?;
     let counts: Counts = serde_json::from_str(line).with_context(|| format!("wrk's report: {line}"))?;
-    if counts.requests == 0 {
+    if counts.answers.requests == 0 {
         bail!("no request of wrk's was answered: {}", workspace::tail(output, 5));
     }
     Ok(counts)
@@ -121,9 +108,10 @@ mod tests {
     fn reads_the_line_below_the_table() {
         let table =
             "Running 2s test @ http://10.77.0.1:80/\n  2 threads and 50 connections\nRequests/sec:  5.00\n";
-        let line = r#"{"requests":10,"bytes":8500,"duration_us":2000000,"p50_us":300,"p99_us":900,"refused":4,"late":0,"lost":0,"statuses":{"200":6,"429":4}}"#;
+        let line = r#"{"p50_us":300,"p99_us":900,"late":0,"answers":{"requests":10,"bytes":8500,"duration_us":2000000,"refused":4,"lost":0,"statuses":{"200":6,"429":4}}}"#;
         let counts = parse(&format!("{table}\n{line}\n")).unwrap();
-        assert_eq!((counts.rps(), counts.refused, counts.statuses[&429]), (5.0, 4, 4));
+        let answers = counts.answers;
+        assert_eq!((answers.rps(), answers.refused, answers.statuses[&429]), (5.0, 4, 4));
         assert!(parse(table).unwrap_err().to_string().contains("Requests/sec"));
         assert!(parse(&line.replace(":10,", ":0,")).is_err());
     }
