@@ -1,8 +1,8 @@
 //! The network, Nginx and http-guard of one test. All of it is removed when it is dropped, also on a panic.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use http_guard::telling::OWNER;
 use http_guard::telling::offenders::View;
 use http_guard::telling::status::Status;
+use socket2::{Domain, Socket, Type};
 use xps_runtime::admin::address::Address;
 
 use crate::client::Client;
@@ -32,6 +33,9 @@ pub(crate) const CLIENT_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x79, 0, 0
 
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9181);
 
+/// The first port of the clients that have one of their own; the kernel gives others from 32768 on.
+const OWN_PORTS: u16 = 10_000;
+
 /// What Nginx serves.
 pub(crate) const PAGE: &str = "served by Nginx\n";
 
@@ -47,6 +51,8 @@ pub(crate) struct Lab {
     client: Namespace,
     bpf: BpfMount,
     folder: tempfile::TempDir,
+    /// The next client's own port.
+    port: AtomicU16,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -99,7 +105,8 @@ impl Lab {
             end.ip(&["link", "set", "veth0", "up"])?;
         }
         let nginx = start_nginx(site, &folder, server.place())?;
-        let mut lab = Self { sidecar: None, _nginx: nginx, server, client, bpf, folder, _turn: turn };
+        let port = AtomicU16::new(OWN_PORTS);
+        let mut lab = Self { sidecar: None, _nginx: nginx, server, client, bpf, folder, port, _turn: turn };
         lab.write_file(file)?;
         lab.start_sidecar()?;
         Ok(lab)
@@ -180,9 +187,15 @@ impl Lab {
         self.connect(SERVER_V4, ACCELERATED)
     }
 
-    /// Where clients are.
-    pub(crate) fn client_place(&self) -> &Place {
-        self.client.place()
+    /// A connection through XPS from a port that no other connection of this test has: by it Nginx's logs know the client.
+    /// Ports that the kernel gives come again as soon as a connection is reset.
+    pub(crate) fn client_with_own_port(&self) -> Result<(TcpStream, u16)> {
+        let port = self.port.fetch_add(1, Ordering::Relaxed);
+        let (own, to) = (SocketAddr::new(CLIENT_V4, port), SocketAddr::new(SERVER_V4, ACCELERATED));
+        let socket = self.client.place().run(|| Ok(Socket::new(Domain::IPV4, Type::STREAM, None)?))?;
+        socket.bind(&own.into()).with_context(|| format!("binding {own}"))?;
+        socket.connect_timeout(&to.into(), PATIENCE).with_context(|| format!("connecting to {to}"))?;
+        Ok((socket.into(), port))
     }
 
     /// A log of Nginx.

@@ -5,7 +5,7 @@ mod table;
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::Shutdown;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use table::{Passed, Probe, Then};
 
 use crate::PATIENCE;
-use crate::lab::{ACCELERATED, Lab, SERVER_V4, Site};
+use crate::lab::{Lab, Site};
 
 /// Between two parts of a probe, so that they come as segments of their own.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -38,11 +38,9 @@ struct Sent {
 }
 
 fn send(lab: &Lab, probe: &'static Probe, cuts: Vec<usize>) -> Result<Sent> {
-    let to = SocketAddr::new(SERVER_V4, ACCELERATED);
-    let mut stream = lab.client_place().run(|| Ok(TcpStream::connect_timeout(&to, PATIENCE)?))?;
+    let (mut stream, port) = lab.client_with_own_port()?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let port = stream.local_addr()?.port();
     let ends = cuts.iter().copied().chain([probe.bytes.len()]);
     let mut start = 0;
     for end in ends {
