@@ -19,6 +19,21 @@ pub(crate) struct Machine {
     pub(crate) xps: &'static str,
     /// Load average over the last minute when the run began; much above 0, something else was running.
     pub(crate) load_before: f64,
+    /// Share of the CPUs' time that other guests of the same host had during the run, in percent: figures of a run with more
+    /// than a few say little.
+    pub(crate) stolen_percent: f64,
+    #[serde(skip)]
+    since: Option<Ticks>,
+}
+
+impl Machine {
+    /// The run that began with [`describe`] has ended.
+    pub(crate) fn run_ended(&mut self) {
+        let now = Ticks::now();
+        if let (Some(since), Some(now)) = (self.since, now) {
+            self.stolen_percent = now.stolen_percent(since);
+        }
+    }
 }
 
 /// Describes this machine; what cannot be read is left empty or 0.
@@ -46,6 +61,8 @@ pub(crate) fn describe() -> Machine {
             .next()
             .and_then(|load| load.parse().ok())
             .unwrap_or(0.0),
+        stolen_percent: 0.0,
+        since: Ticks::now(),
     }
 }
 
@@ -73,14 +90,58 @@ pub(crate) fn busy_us() -> Result<u64> {
 }
 
 fn busy_ticks(stat: &str) -> Option<u64> {
-    let line = stat.lines().find(|line| line.starts_with("cpu "))?;
-    let fields: Vec<u64> = line.split_whitespace().skip(1).map_while(|field| field.parse().ok()).collect();
-    // user, nice, system, (idle, iowait,) irq, softirq; steal is time that somebody else had, guest is part of user.
-    (fields.len() >= 7).then(|| fields[0] + fields[1] + fields[2] + fields[5] + fields[6])
+    Ticks::of(stat).map(|ticks| ticks.busy)
+}
+
+/// Time of all CPUs since they started, in clock ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ticks {
+    busy: u64,
+    idle: u64,
+    stolen: u64,
+}
+
+impl Ticks {
+    fn now() -> Option<Self> {
+        Self::of(&fs::read_to_string("/proc/stat").ok()?)
+    }
+
+    /// From `/proc/stat` (Documentation/filesystems/proc.rst): user, nice, system, idle, iowait, irq, softirq, steal; guest is
+    /// part of user.
+    fn of(stat: &str) -> Option<Self> {
+        let line = stat.lines().find(|line| line.starts_with("cpu "))?;
+        let fields: Vec<u64> =
+            line.split_whitespace().skip(1).map_while(|field| field.parse().ok()).collect();
+        let [user, nice, system, idle, waiting, irq, softirq, rest @ ..] = fields.as_slice() else {
+            return None;
+        };
+        Some(Self {
+            busy: user + nice + system + irq + softirq,
+            idle: idle + waiting,
+            stolen: rest.first().copied().unwrap_or(0),
+        })
+    }
+
+    fn stolen_percent(self, since: Self) -> f64 {
+        let stolen = self.stolen.saturating_sub(since.stolen) as f64;
+        let all = (self.busy + self.idle).saturating_sub(since.busy + since.idle) as f64 + stolen;
+        if all > 0.0 { (stolen / all * 1000.0).round() / 10.0 } else { 0.0 }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Ticks;
+
+    #[test]
+    fn what_is_stolen_is_a_share_of_all() {
+        let since = Ticks { busy: 10, idle: 10, stolen: 5 };
+        assert_eq!(Ticks { busy: 80, idle: 20, stolen: 25 }.stolen_percent(since), 20.0);
+        assert_eq!(since.stolen_percent(since), 0.0);
+        let old = Ticks::of("cpu 1 2 4 8 16 32 64\n");
+        assert_eq!(old, Some(Ticks { busy: 103, idle: 24, stolen: 0 }));
+    }
+
     #[test]
     fn busy_is_neither_idle_nor_stolen() {
         assert_eq!(super::busy_ticks("cpu  1 2 4 8 16 32 64 128 0 0\ncpu0 9 9 9 9 9 9 9\n"), Some(103));

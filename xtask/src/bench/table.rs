@@ -9,8 +9,8 @@ const NAME: usize = 24;
 /// Prints what was measured on, with these servers, and the columns' names; `own` are those of a service alone.
 pub(super) fn print_head(machine: &Machine, servers: &str, own: &[&str]) {
     println!(
-        "\n{}, {} cores, Linux {}, {servers}, load before {:.2}",
-        machine.cpu, machine.cores, machine.kernel, machine.load_before
+        "\n{}, {} cores, Linux {}, {servers}, load before {:.2}, stolen by other guests of the host {:.1} %",
+        machine.cpu, machine.cores, machine.kernel, machine.load_before, machine.stolen_percent
     );
     println!("{}", head(own));
 }

@@ -23,7 +23,7 @@ pub(crate) struct Run<'a> {
 
 /// Makes a lab with Nginx and measures all workloads in it.
 pub(crate) fn measure(run: &Run<'_>) -> Result<Report> {
-    let machine = machine::describe();
+    let mut machine = machine::describe();
     let lab = Lab::empty()?;
     let [_, known] = lab.client_addresses();
     let lab = lab.with_nginx(&rules::nginx(known))?;
@@ -64,6 +64,7 @@ pub(crate) fn measure(run: &Run<'_>) -> Result<Report> {
         }
         sidecar.stop()?;
     }
+    machine.run_ended();
     Ok(Report { rows, machine })
 }
 

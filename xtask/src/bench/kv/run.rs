@@ -29,7 +29,7 @@ pub(crate) struct Run<'a> {
 
 /// Measures all workloads.
 pub(crate) fn measure(run: &Run<'_>) -> Result<Report> {
-    let machine = machine::describe();
+    let mut machine = machine::describe();
     let mut rows: Vec<Row> = run.workloads.iter().map(|workload| Row::new(workload.name)).collect();
     let mut phase = Phase { run, sidecar: Some(start(run, Mode::Auto)?), loaded: None };
     let status = phase.sidecar()?.status()?;
@@ -60,6 +60,7 @@ pub(crate) fn measure(run: &Run<'_>) -> Result<Report> {
     if let Some(sidecar) = phase.sidecar.take() {
         sidecar.stop()?;
     }
+    machine.run_ended();
     Ok(Report { rows, machine })
 }
 
