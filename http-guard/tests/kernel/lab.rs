@@ -14,12 +14,15 @@ use socket2::{Domain, Socket, Type};
 use xps_runtime::admin::address::Address;
 
 use crate::client::Client;
-use crate::namespace::{BpfMount, Namespace, Place, remove_leftovers};
+use crate::namespace::{BpfMount, Namespace, remove_leftovers};
 use crate::process::Process;
+use crate::site::Site;
 use crate::{PATIENCE, kernel_tests};
 
 /// Nginx's own port.
 pub(crate) const PLAIN: u16 = 80;
+/// Nginx's port where it is told of clients (PROXY protocol).
+pub(crate) const TOLD: u16 = 81;
 /// The port through XPS.
 pub(crate) const ACCELERATED: u16 = 8080;
 /// The server's address.
@@ -42,9 +45,32 @@ pub(crate) const PAGE: &str = "served by Nginx\n";
 /// Tests of one program share two processors: one at a time.
 static SERIAL: Mutex<()> = Mutex::new(());
 
+/// Which path clients take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The stack's.
+    Kernel,
+    /// The proxy's. It tells Nginx of its clients, so that logs are the same.
+    User,
+}
+
+impl Mode {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::Kernel, Self::User];
+
+    /// As the status tells it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::User => "user",
+        }
+    }
+}
+
 /// All that a test needs. Fields are dropped in order: programs, namespaces, mount, folder.
 #[derive(Debug)]
 pub(crate) struct Lab {
+    mode: Mode,
     sidecar: Option<Process>,
     _nginx: Process,
     server: Namespace,
@@ -57,18 +83,18 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// Makes everything, with http-guard's configuration file, runs `test` in it, and checks that an orderly stop leaves
-    /// nothing. Does nothing if kernel tests are not wanted.
+    /// Makes everything, with http-guard's configuration file and on the kernel path, runs `test` in it, and checks that an
+    /// orderly stop leaves nothing. Does nothing if kernel tests are not wanted.
     pub(crate) fn run(file: &str, test: impl FnOnce(&mut Self) -> Result<()>) {
-        Self::run_before(Site::Files, file, test);
+        Self::run_on(Mode::Kernel, Site::Files, file, test);
     }
 
-    /// The same, with Nginx serving something else.
-    pub(crate) fn run_before(site: Site, file: &str, test: impl FnOnce(&mut Self) -> Result<()>) {
+    /// The same on any path, with Nginx serving what the test needs.
+    pub(crate) fn run_on(mode: Mode, site: Site, file: &str, test: impl FnOnce(&mut Self) -> Result<()>) {
         if !kernel_tests() {
             return;
         }
-        let mut lab = Self::create(site, file).expect("the test network");
+        let mut lab = Self::create(mode, site, file).expect("the test network");
         if let Err(error) = test(&mut lab) {
             let status = lab.status().map_or_else(|error| format!("{error:#}"), |status| status.to_string());
             let words = lab.sidecar.as_ref().map(Process::words).unwrap_or_default();
@@ -77,7 +103,7 @@ impl Lab {
         lab.finish().expect("an end without remains");
     }
 
-    fn create(site: Site, file: &str) -> Result<Self> {
+    fn create(mode: Mode, site: Site, file: &str) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let turn = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
         remove_leftovers();
@@ -104,9 +130,10 @@ impl Lab {
             end.ip(&["address", "add", &format!("{v6}/64"), "dev", "veth0", "nodad"])?;
             end.ip(&["link", "set", "veth0", "up"])?;
         }
-        let nginx = start_nginx(site, &folder, server.place())?;
+        let nginx = site.start(&folder, server.place())?;
         let port = AtomicU16::new(OWN_PORTS);
-        let mut lab = Self { sidecar: None, _nginx: nginx, server, client, bpf, folder, port, _turn: turn };
+        let mut lab =
+            Self { mode, sidecar: None, _nginx: nginx, server, client, bpf, folder, port, _turn: turn };
         lab.write_file(file)?;
         lab.start_sidecar()?;
         Ok(lab)
@@ -126,17 +153,22 @@ impl Lab {
         Ok(std::fs::write(self.folder.path().join(name), text)?)
     }
 
-    /// Starts http-guard and waits until it serves on the kernel path.
+    /// Starts http-guard and waits until it serves on the path that is asked for.
     pub(crate) fn start_sidecar(&mut self) -> Result<()> {
         let pins = format!("path.pin_directory={}", self.pins().display());
         let mut command = self.server.place().command(env!("CARGO_BIN_EXE_http-guard"));
         command.arg("run").arg("--config").arg(self.file());
-        for setting in ["path.mode=kernel", "lease.drain_timeout=5s", &pins] {
+        let mode = self.mode.name();
+        for setting in [&format!("path.mode={mode}"), "lease.drain_timeout=5s", &pins] {
             command.args(["--set", setting]);
+        }
+        if self.mode == Mode::User {
+            let nginx = format!("nginx.address={}:{TOLD}", Ipv4Addr::LOCALHOST);
+            command.args(["--set", &nginx, "--set", "proxy.to_server=proxy_protocol_v2"]);
         }
         let mut sidecar = Process::start(&mut command, self.folder.path(), "http-guard")?;
         let place = self.server.place();
-        sidecar.until(PATIENCE, || place.run(ask).ok().filter(|status| status.path == "kernel"))?;
+        sidecar.until(PATIENCE, || place.run(ask).ok().filter(|status| status.path == mode))?;
         self.sidecar = Some(sidecar);
         Ok(())
     }
@@ -232,56 +264,4 @@ impl Lab {
 
 fn ask() -> Result<Status> {
     Ok(OWNER.get_as(&ADMIN.into(), "/status", |text| serde_json::from_str(text))?)
-}
-
-/// What Nginx does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Site {
-    /// It serves a file.
-    Files,
-    /// It logs how it has read each request (`seen.log`: the client's port, the answer's status, method, host, path), and passes
-    /// it on to itself, where the length of its body is logged (`passed.log`).
-    Logging,
-}
-
-impl Site {
-    /// The server block of the plain port, and what it needs.
-    fn configuration(self, path: &std::path::Path) -> String {
-        let path = path.display();
-        let listen = format!("listen {PLAIN}; listen [::]:{PLAIN};");
-        match self {
-            Self::Files => format!("server {{ {listen} root {path}/www; }}\n"),
-            Self::Logging => format!(
-                "log_format seen '$remote_port $status $request_method $host $uri'; log_format passed '$http_x_port $content_length';\n\
-                 server {{ {listen} access_log {path}/access.log own; access_log {path}/seen.log seen; location = /index.html {{ root {path}/www; }}\n\
-                 location / {{ proxy_pass http://unix:{path}/passed.sock; proxy_http_version 1.1; proxy_ignore_client_abort on; proxy_set_header X-Port $remote_port; proxy_set_header Host passed; }} }}\n\
-                 server {{ listen unix:{path}/passed.sock; access_log {path}/passed.log passed; location / {{ return 200 ok; }} }}\n"
-            ),
-        }
-    }
-}
-
-fn start_nginx(site: Site, folder: &tempfile::TempDir, place: &Place) -> Result<Process> {
-    let servers = site.configuration(folder.path());
-    let path = folder.path().display();
-    let www = folder.path().join("www");
-    std::fs::create_dir(&www)?;
-    std::fs::write(www.join("index.html"), PAGE)?;
-    let configuration = format!(
-        "daemon off; master_process off; pid {path}/nginx.pid; error_log stderr;\n\
-         events {{ worker_connections 256; }}\n\
-         http {{\n\
-         log_format own '$remote_addr $request $status'; access_log {path}/access.log own;\n\
-         client_body_temp_path {path}/body; proxy_temp_path {path}/proxy; fastcgi_temp_path {path}/fastcgi;\n\
-         uwsgi_temp_path {path}/uwsgi; scgi_temp_path {path}/scgi;\n\
-         {servers}}}\n"
-    );
-    let file = folder.path().join("nginx.conf");
-    std::fs::write(&file, configuration)?;
-    let mut command = place.command("/usr/sbin/nginx");
-    command.arg("-p").arg(folder.path()).arg("-c").arg(&file);
-    let mut nginx = Process::start(&mut command, folder.path(), "nginx")?;
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PLAIN));
-    nginx.until(PATIENCE, || Client::connect(place, address).ok())?;
-    Ok(nginx)
 }

@@ -1,4 +1,4 @@
-//! The kernel path with a real Nginx, in network namespaces: what passes, what is refused, and what Nginx hears of it.
+//! Both paths with a real Nginx, in network namespaces: what passes, what is refused, and what Nginx hears of it.
 //!
 //! They need root and Nginx, and run with `XPS_KERNEL_TESTS=1`; without it they say that they are skipped, and pass.
 
@@ -7,6 +7,8 @@ mod lab;
 mod life;
 mod probes;
 mod refusals;
+mod site;
+mod streams;
 mod timeouts;
 
 // Namespaces and programs are the same for all sidecars.
