@@ -1,6 +1,7 @@
 //! The network, Nginx and http-guard of one test. All of it is removed when it is dropped, also on a panic.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -36,8 +37,8 @@ pub(crate) const CLIENT_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x79, 0, 0
 
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9181);
 
-/// The first port of the clients that have one of their own; the kernel gives others from 32768 on.
-const OWN_PORTS: u16 = 10_000;
+/// The ports of the clients that have one of their own; the kernel gives others from 32768 on.
+const OWN_PORTS: Range<u16> = 10_000..32_000;
 
 /// What Nginx serves.
 pub(crate) const PAGE: &str = "served by Nginx\n";
@@ -131,7 +132,7 @@ impl Lab {
             end.ip(&["link", "set", "veth0", "up"])?;
         }
         let nginx = site.start(&folder, server.place())?;
-        let port = AtomicU16::new(OWN_PORTS);
+        let port = AtomicU16::new(OWN_PORTS.start);
         let mut lab =
             Self { mode, sidecar: None, _nginx: nginx, server, client, bpf, folder, port, _turn: turn };
         lab.write_file(file)?;
@@ -223,6 +224,7 @@ impl Lab {
     /// Ports that the kernel gives come again as soon as a connection is reset.
     pub(crate) fn client_with_own_port(&self) -> Result<(TcpStream, u16)> {
         let port = self.port.fetch_add(1, Ordering::Relaxed);
+        ensure!(OWN_PORTS.contains(&port), "a test has {} such connections at most", OWN_PORTS.len());
         let (own, to) = (SocketAddr::new(CLIENT_V4, port), SocketAddr::new(SERVER_V4, ACCELERATED));
         let socket = self.client.place().run(|| Ok(Socket::new(Domain::IPV4, Type::STREAM, None)?))?;
         socket.bind(&own.into()).with_context(|| format!("binding {own}"))?;

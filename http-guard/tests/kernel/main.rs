@@ -3,6 +3,7 @@
 //! They need root and Nginx, and run with `XPS_KERNEL_TESTS=1`; without it they say that they are skipped, and pass.
 
 mod client;
+mod heads;
 mod lab;
 mod life;
 mod probes;
@@ -18,6 +19,8 @@ mod namespace;
 #[path = "../../../kv-cache/tests/support/process.rs"]
 #[allow(dead_code, reason = "shared with other test programs; each uses a part")]
 mod process;
+#[path = "../../../kv-cache/tests/support/random.rs"]
+mod random;
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

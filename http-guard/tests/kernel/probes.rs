@@ -2,7 +2,7 @@
 //! has whole; and both paths say the same.
 
 #[path = "../../fastpath/tests/probes/mod.rs"]
-mod table;
+pub(crate) mod table;
 
 use anyhow::ensure;
 use table::{Passed, Probe, Then};
