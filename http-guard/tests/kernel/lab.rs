@@ -15,7 +15,7 @@ use socket2::{Domain, Socket, Type};
 use xps_runtime::admin::address::Address;
 
 use crate::client::Client;
-use crate::namespace::{BpfMount, Namespace, remove_leftovers};
+use crate::namespace::{BpfMount, Namespace, Place, remove_leftovers};
 use crate::process::Process;
 use crate::site::Site;
 use crate::{PATIENCE, kernel_tests};
@@ -230,6 +230,11 @@ impl Lab {
         socket.bind(&own.into()).with_context(|| format!("binding {own}"))?;
         socket.connect_timeout(&to.into(), PATIENCE).with_context(|| format!("connecting to {to}"))?;
         Ok((socket.into(), port))
+    }
+
+    /// Where clients are.
+    pub(crate) fn client_place(&self) -> &Place {
+        self.client.place()
     }
 
     /// A log of Nginx.

@@ -11,6 +11,7 @@ mod refusals;
 mod site;
 mod streams;
 mod timeouts;
+mod tools;
 
 // Namespaces and programs are the same for all sidecars.
 #[path = "../../../kv-cache/tests/support/namespace.rs"]
