@@ -1,5 +1,6 @@
 //! The programs that people use, through the accelerated port and on both paths: each runs to its end, with the right counts.
 
+mod browser;
 mod curl;
 mod load;
 mod slow;

@@ -34,6 +34,7 @@ const PACKAGES: &[Package] = &[
     package("nghttp2-client", "h2load, likewise"),
     package("slowhttptest", "slow clients, likewise"),
     package("curl", "transfers of all kinds, likewise"),
+    package("chromium", "a browser, likewise"),
     package("util-linux", "process namespaces"),
     package("iproute2", "network namespaces"),
     package("nftables", "packet loss in tests"),
