@@ -65,6 +65,15 @@ pub struct Control {
     pub reply_bytes_max: u32,
 }
 
+impl Control {
+    /// Whether somebody vouches for the tables at this time (S12): else everything passes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn stands(&self, now_ns: u64) -> bool {
+        self.answer != 0 && now_ns < self.lease_deadline_ns
+    }
+}
+
 /// What the programs tell the agent. Counters are changed atomically by the programs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use xps_core::abi::Control;
 use xps_core::flow::FlowKey;
 use xps_core::handler::{Handler, Reply, Scan, Window};
 use xps_core::host::segment::{ACCELERATED_PORT, PLAIN_PORT, Text, client, server};
@@ -268,6 +269,21 @@ fn a_client_that_is_not_admitted_cannot_connect() {
     assert_eq!(at_guard(&machine, &syn), (Action::Next, to_server.clone(), vec![]));
     machine.handler.shut.set(true);
     assert_eq!(at_guard(&machine, &syn), (Action::Next, to_server, vec![]));
+}
+
+#[test]
+fn whoever_connects_is_let_in_while_everything_passes() {
+    let changes: [fn(&mut Control); 2] =
+        [|control| control.answer = 0, |control| control.lease_deadline_ns = 0];
+    for change in changes {
+        let machine = guard();
+        machine.set_socket(client(0, 0, b"").key(), Socket::Free);
+        machine.handler.shut.set(true);
+        machine.set_control(change);
+        let syn = client(999, 0, b"").opening();
+        let to_server = syn.clone().port(PLAIN_PORT).frame();
+        assert_eq!(at_guard(&machine, &syn), (Action::Next, to_server, vec![]));
+    }
 }
 
 /// What is written anew has its checksum completed where the old header was.

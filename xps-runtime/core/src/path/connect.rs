@@ -91,7 +91,7 @@ pub(crate) fn syn<H: Handler, K: Stack<H>>(
             && mark.mss == options.mss
             && mark.flags & handshake::OF_CLIENT == flags;
         if !again {
-            if accelerated && !handler.admits(key) {
+            if accelerated && !handler.admits(key) && control.stands(stack.now_ns()) {
                 stack.count(Reason::NotAdmitted, 1);
                 return Action::Drop;
             }

@@ -229,7 +229,7 @@ fn read<H: Handler, K: Stack<H>>(
         reason = Some(Reason::Unusual);
     }
     let control = packet.control;
-    let standing = control.answer != 0 && stack.now_ns() < control.lease_deadline_ns;
+    let standing = control.stands(stack.now_ns());
     if reason.is_none() && !standing {
         reason = Some(Reason::NoLease);
     }
