@@ -17,12 +17,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
-use aya::programs::SchedClassifier;
+use aya::programs::{Program, ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfLoader};
 use xps_core::abi::{self, map, program};
 use xps_core::predicate::Predicate;
 use xps_core::verdict::Reason;
 
+use crate::call::Call;
 use crate::control::{Control, State};
 use crate::flow_table::FlowTable;
 use crate::hook::{Direction, Hook};
@@ -75,6 +76,8 @@ pub struct Installed {
     maps: BTreeMap<String, OwnedFd>,
     ingress: Loaded,
     egress: Loaded,
+    /// Programs for the agent to run.
+    called: BTreeMap<String, OwnedFd>,
     devices: BTreeMap<u32, Device>,
     control: Control,
     state: State,
@@ -126,15 +129,17 @@ impl Installed {
             let mut ebpf = load_maps(&pins, shapes, service)?;
             let ingress = load_program(&mut ebpf, program::INGRESS)?;
             let egress = load_program(&mut ebpf, program::EGRESS)?;
+            let called = load_called(&mut ebpf)?;
             let maps = descriptors(&ebpf)?;
             let memory = |name| Ok::<_, InstallError>(Mapping::of(&open(&maps, name)?)?);
             let control = Control::new(memory(map::CONTROL)?);
             let state = State::new(memory(map::STATE)?);
-            Ok((ingress, egress, control, state, maps))
+            let devices = BTreeMap::new();
+            Ok((ingress, egress, called, devices, control, state, maps))
         })();
         match parts {
-            Ok((ingress, egress, control, state, maps)) => {
-                Ok(Self { pins, maps, ingress, egress, devices: BTreeMap::new(), control, state, taken_over })
+            Ok((ingress, egress, called, devices, control, state, maps)) => {
+                Ok(Self { pins, maps, ingress, egress, called, devices, control, state, taken_over })
             }
             Err(error) => {
                 if !taken_over {
@@ -277,6 +282,16 @@ impl Installed {
     pub fn shape(&self, name: &str) -> Result<Shape, InstallError> {
         let data = open_data(&self.maps, name)?;
         Shape::of_map(name, &data).map_err(|source| InstallError::Map { name: name.into(), source })
+    }
+
+    /// A handle to a program that the agent runs itself: one of the object's beside those that are attached.
+    ///
+    /// # Errors
+    /// If there is no such program.
+    pub fn call(&self, name: &str) -> Result<Call, InstallError> {
+        let fd = self.called.get(name).ok_or_else(|| InstallError::Object(format!("no program {name}")))?;
+        let fd = fd.try_clone();
+        fd.map(Call::new).map_err(|source| InstallError::System { what: "cannot open a program", source })
     }
 
     /// Handle to the switches and the lease.
@@ -422,8 +437,7 @@ fn load_maps(pins: &Pins, shapes: &[Shape], service: &Service<'_>) -> Result<Ebp
 }
 
 fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<Loaded, InstallError> {
-    let refused =
-        |error: aya::programs::ProgramError| InstallError::Load { what: name, source: error.into() };
+    let refused = |error: ProgramError| InstallError::Load { what: name, source: error.into() };
     let program = ebpf.program_mut(name).ok_or_else(|| InstallError::Object(format!("no program {name}")))?;
     let program: &mut SchedClassifier = program.try_into().map_err(refused)?;
     program.load().map_err(refused)?;
@@ -431,6 +445,23 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<Loaded, InstallEr
     let fd = program.fd().map_err(refused)?.as_fd().try_clone_to_owned();
     let fd = fd.map_err(|source| InstallError::System { what: "cannot keep a program", source })?;
     Ok(Loaded { name, fd, verified })
+}
+
+/// Loads the object's other classifiers: those are for the agent to run.
+fn load_called(ebpf: &mut Ebpf) -> Result<BTreeMap<String, OwnedFd>, InstallError> {
+    let mut called = BTreeMap::new();
+    for (name, program) in ebpf.programs_mut() {
+        let refused = |error: ProgramError| InstallError::Load { what: "a program", source: error.into() };
+        let Program::SchedClassifier(program) = program else { continue };
+        if name == program::INGRESS || name == program::EGRESS {
+            continue;
+        }
+        program.load().map_err(refused)?;
+        let fd = program.fd().map_err(refused)?.as_fd().try_clone_to_owned();
+        let fd = fd.map_err(|source| InstallError::System { what: "cannot keep a program", source })?;
+        called.insert(name.to_owned(), fd);
+    }
+    Ok(called)
 }
 
 fn descriptors(ebpf: &Ebpf) -> Result<BTreeMap<String, OwnedFd>, InstallError> {

@@ -17,7 +17,7 @@
 //! While it runs:
 //!
 //! - [`control`]: what the agent tells the programs (lease, switches) and what they tell it (counts).
-//! - [`mapping`]: array maps as memory.
+//! - [`mapping`]: array maps as memory; [`call`]: programs that the agent runs itself.
 //! - [`flow_table`]: the connections in the stack.
 //! - [`grace`]: waiting for programs that are running.
 //! - [`events`]: records that the programs send.
@@ -38,6 +38,7 @@
 
 pub mod admin;
 mod blind;
+pub mod call;
 pub mod command;
 pub mod config;
 pub mod control;
