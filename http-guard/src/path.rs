@@ -4,10 +4,12 @@
 //!
 //! - [`kernel`]: the kernel path, as the agent's tasks share it; [`maps`]: its tables.
 //! - [`user`]: the user path; [`process`]: the handler's tables in a process's memory.
+//! - [`ledger`]: what clients have used up, for both paths.
 //! - [`sweep`]: connections that have ended, or take too long; [`connected`]: how many each client has.
 
 pub mod connected;
 pub mod kernel;
+pub mod ledger;
 pub mod maps;
 pub mod process;
 pub mod sweep;

@@ -12,9 +12,8 @@
 //! - `gate`: the client's stream, and what becomes of its requests; `replies`: the server's stream. They know no sockets.
 //! - `input`: what a client has sent; `pace`: how fast; `socket`: reads, writes and ends.
 //! - `proxy_protocol`, `forwarded`: whose request it is.
-//! - `clients`: how many connections each client has; `counts`, `settings`.
+//! - `counts`, `settings`.
 
-mod clients;
 mod connection;
 mod counts;
 mod exchange;
@@ -36,7 +35,6 @@ use tokio::task::JoinSet;
 
 use crate::path::process::Process;
 
-use clients::Clients;
 use connection::Connection;
 use counts::{Counts, count};
 
@@ -49,7 +47,6 @@ pub struct Proxy {
     process: Arc<Process>,
     settings: RwLock<Arc<ProxySettings>>,
     counts: Counts,
-    clients: Arc<Clients>,
     places: Arc<Semaphore>,
 }
 
@@ -62,7 +59,6 @@ impl Proxy {
             process,
             settings: RwLock::new(Arc::new(settings)),
             counts: Counts::default(),
-            clients: Arc::default(),
             places,
         })
     }

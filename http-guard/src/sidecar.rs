@@ -70,7 +70,7 @@ pub async fn run(
     let config = current.read();
     tracing::info!(path = taken.plan.path.label(), causes = causes.join("; "), nginx = %config.nginx, port = config.accelerated_port, rules = config.rules.len(), "started");
 
-    let (proxy, reports) = user::proxy(&config)?;
+    let (proxy, reports) = user::proxy(&config, kernel.as_ref())?;
     // The kernel, which may refuse, comes first.
     let mut judges: Vec<Arc<dyn Judges>> = Vec::new();
     if let Some(kernel) = &kernel {
@@ -243,7 +243,7 @@ async fn sweep_process(proxy: Arc<Proxy>, mut stop: watch::Receiver<bool>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = ticks.tick() => proxy.process().sweep(),
+            _ = ticks.tick() => proxy.process().ledger().sweep(),
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }

@@ -9,13 +9,14 @@ mod verifier;
 use xps_core::abi::program;
 
 /// Instructions that the verifier may go through.
-const BUDGET: [(&str, u32); 2] = [(program::INGRESS, 800_000), (program::EGRESS, 230_000)];
+const BUDGET: [(&str, u32); 3] =
+    [(program::INGRESS, 800_000), (program::EGRESS, 230_000), (http_fastpath::abi::program::LEDGER, 2_000)];
 
 #[test]
 fn every_program_loads_within_its_budget() {
     verifier::check(
         env!("XPS_OBJECT"),
         &[xps_core::abi::map::FLOWS, http_fastpath::abi::map::LIMITS],
-        BUDGET,
+        &BUDGET,
     );
 }

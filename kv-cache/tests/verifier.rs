@@ -16,6 +16,6 @@ fn every_program_loads_within_its_budget() {
     verifier::check(
         env!("XPS_OBJECT"),
         &[xps_core::abi::map::FLOWS, kv_fastpath::abi::map::INDEX, kv_fastpath::abi::map::PAGES],
-        BUDGET,
+        &BUDGET,
     );
 }

@@ -2,6 +2,8 @@
 #![no_std]
 #![no_main]
 
+mod ledger;
+
 use aya_ebpf::bindings::bpf_spin_lock as kernel_lock;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray};
@@ -148,22 +150,19 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn connections(&self, client: [u64; 2]) -> u64 {
         // SAFETY: a word of the map, aligned.
-        let count = CONNECTIONS.get_ptr(client).map_or(0, |count| unsafe { count.read_volatile() });
-        // Below zero for a moment, where the agent has just forgotten a client.
-        if count >> 63 != 0 { 0 } else { count }
+        at_least_zero(CONNECTIONS.get_ptr(client).map_or(0, |count| unsafe { count.read_volatile() }))
     }
 
     #[inline(always)]
-    fn connected(&self, client: [u64; 2]) {
+    fn connected(&self, client: [u64; 2]) -> u64 {
         const NO_EXIST: u64 = 1;
         // Another CPU may have made it meanwhile.
         if CONNECTIONS.get_ptr(client).is_none() {
             let _ = CONNECTIONS.insert(client, 0, NO_EXIST);
         }
-        if let Some(count) = CONNECTIONS.get_ptr_mut(client) {
-            // SAFETY: a word of the map, aligned.
-            unsafe { atomic::add(count, 1) };
-        }
+        let Some(count) = CONNECTIONS.get_ptr_mut(client) else { return 0 };
+        // SAFETY: a word of the map, aligned.
+        at_least_zero(unsafe { atomic::fetch_add(count, 1) }.wrapping_add(1))
     }
 
     #[inline(always)]
@@ -226,6 +225,12 @@ impl Tables for KernelTables {
     fn write(&self, words: Words, last: bool, reply: &mut Reply) -> bool {
         http_write(words.index, words.retry_s, words.head_only, u32::from(last), reply) != 0
     }
+}
+
+/// A count of connections, which is below zero for a moment where the agent has just forgotten a client.
+#[inline(always)]
+const fn at_least_zero(count: u64) -> u64 {
+    if count >> 63 != 0 { 0 } else { count }
 }
 
 #[inline(always)]

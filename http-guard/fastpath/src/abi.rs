@@ -40,6 +40,12 @@ pub mod map {
     pub const HEADS: &str = "HEADS";
 }
 
+/// Names of the programs, beside the runtime's own.
+pub mod program {
+    /// Carries out one [`crate::ledger::Entry`] for the agent. It is attached nowhere.
+    pub const LEDGER: &str = "http_ledger";
+}
+
 /// Kinds of records in the ring of events.
 pub mod event {
     /// A [`super::Refused`].

@@ -43,8 +43,8 @@ pub trait Tables: Sized {
     fn is_blocked(&self, client: &[u64; 2]) -> bool;
     /// How many connections a client has.
     fn connections(&self, client: [u64; 2]) -> u64;
-    /// A client has one more. Where the table has no place for it, it is not counted.
-    fn connected(&self, client: [u64; 2]);
+    /// A client has one more. How many it has now; 0 where the table has no place for it: then it is not counted.
+    fn connected(&self, client: [u64; 2]) -> u64;
     /// A client has one less.
     fn disconnected(&self, client: [u64; 2]);
     /// Tells the agent of a refusal, or not, as [`Settings::refused_sample`] says. `cause` is a rule, or [`RULES_MAX`] and more:

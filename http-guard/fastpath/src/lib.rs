@@ -22,7 +22,7 @@
 //! - [`guard`]: all of it as a handler; [`matching`]: what rules have seen of a head; [`judge`]: what becomes of its request;
 //!   [`words`]: how it is answered if it is refused.
 //! - [`recall`]: heads that were read before.
-//! - [`abi`]: the tables that programs and agent share.
+//! - [`abi`]: the tables that programs and agent share; [`ledger`]: what the agent has entered there by a program.
 //! - `host` (feature `host`): the parsers over streams in a process's memory, for tests.
 #![no_std]
 
@@ -34,6 +34,7 @@ mod field_line;
 pub mod guard;
 pub mod head;
 pub mod judge;
+pub mod ledger;
 pub mod limit;
 pub mod matcher;
 pub mod matching;

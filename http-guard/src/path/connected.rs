@@ -1,20 +1,20 @@
-//! How many connections each client has in the stack, kept true.
+//! How many connections each client has, in the stack and through the proxy, kept true.
 //!
 //! The programs count a connection when it comes and when it goes. Of one that vanishes without a word they do not hear: its
-//! flow is the agent's to remove, and what it counted for, too. But a number that programs change at the same time cannot be
-//! changed from here by one. So the flows are counted, and a number that is wrong twice in the same way is written anew.
+//! flow is the agent's to remove, and what it counted for, too. An agent that was killed has counted off none of its proxy's.
+//! But a number that programs change at the same time cannot be changed from here by one. So flows and the proxy's connections
+//! are counted, and a number that is wrong twice in the same way is written anew.
 
 use std::collections::{BTreeMap, HashMap};
 
 use aya::maps::{HashMap as Map, MapData, MapError};
 
-/// A client's address or prefix, as [`http_fastpath::judge::prefix`] makes it.
-pub type Client = [u64; 2];
+use crate::path::ledger::Client;
 
 /// The programs' counts.
 pub struct Connected {
     map: Map<MapData, Client, u64>,
-    /// Counts that were not those of the flows when they were compared last: the count, and how many flows there were.
+    /// Counts that were not true when they were compared last: the count, and how many connections there were.
     wrong: HashMap<Client, (u64, u64)>,
 }
 
@@ -25,11 +25,11 @@ impl Connected {
         Self { map, wrong: HashMap::new() }
     }
 
-    /// Compares the counts with the flows that are counted.
+    /// Compares the counts with the connections that there are.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn compare(&mut self, flows: &BTreeMap<Client, u64>) -> Result<(), MapError> {
+    pub fn compare(&mut self, open: &BTreeMap<Client, u64>) -> Result<(), MapError> {
         let mut wrong = HashMap::new();
         for client in self.map.keys().collect::<Result<Vec<_>, _>>()? {
             let counted = match self.map.get(&client, 0) {
@@ -37,7 +37,7 @@ impl Connected {
                 Err(MapError::KeyNotFound) => continue,
                 Err(error) => return Err(error),
             };
-            let real = flows.get(&client).copied().unwrap_or_default();
+            let real = open.get(&client).copied().unwrap_or_default();
             // Who has none is forgotten the same way: the table has room for those who have.
             if counted == real && real != 0 {
                 continue;

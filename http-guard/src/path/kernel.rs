@@ -1,13 +1,16 @@
 //! The kernel path as the agent's tasks share it.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
-use http_fastpath::abi::map;
+use http_fastpath::abi::{map, program};
 use http_fastpath::guard::State as HandlerState;
+use http_fastpath::ledger::{Entry, Order};
 use xps_core::abi::map::FLOWS;
 use xps_core::handler::REPLY_MAX;
 use xps_core::predicate::Predicate;
+use xps_runtime::call::Call;
 use xps_runtime::control::{Control, State};
 use xps_runtime::devices::Hooks;
 use xps_runtime::flow_table::FlowTable;
@@ -18,6 +21,7 @@ use xps_runtime::probe::chain;
 use crate::config::Config;
 use crate::config::reload::Judges;
 use crate::date;
+use crate::path::ledger::clients::Clients;
 use crate::path::maps::Maps;
 use crate::policy::Policy;
 
@@ -40,8 +44,18 @@ pub struct Kernel {
     pub maps: Maps,
     /// What the agent counts.
     pub counts: Counts,
+    /// The program that enters what the proxy does into the tables.
+    pub ledger: Call,
+    /// Connections of the proxy, which are counted with those in the stack.
+    pub proxied: Clients,
     /// The operator lets everything pass.
     pub disabled: AtomicBool,
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kernel").field("hooks", &self.hooks).finish_non_exhaustive()
+    }
 }
 
 /// What the agent counts.
@@ -78,13 +92,20 @@ pub fn install(config: &Config, policy: &Policy, plan: &Plan) -> Result<Arc<Kern
         flows_max: config.flows_max,
         reply_bytes_max: REPLY_MAX as u32,
     };
-    let mut maps = None;
+    let mut prepared = None;
     let installed = Installed::install_with(plan, &service, |installed| {
         let own = Maps::of(installed)?;
         own.set_date(&date::of(date::now_s()));
         own.set_sample(1);
         own.publish(policy, config)?;
-        maps = Some(own);
+        let ledger = installed.call(program::LEDGER)?;
+        // An order that does nothing. Where it cannot be carried out, no other one could be.
+        let mut entry = Entry::from(Order::IsBlocked { client: [0; 2] });
+        ledger.run(entry.words_mut()).map_err(|source| InstallError::System {
+            what: "a program cannot be run (BPF_PROG_TEST_RUN)",
+            source,
+        })?;
+        prepared = Some((own, ledger));
         Ok(())
     })?;
     if installed.taken_over() {
@@ -100,7 +121,7 @@ pub fn install(config: &Config, policy: &Policy, plan: &Plan) -> Result<Arc<Kern
     // SAFETY: the object is built from the same source as this program, so the states are the same type; it consists of
     // integers and arrays of them only.
     let flows = unsafe { installed.flow_table::<HandlerState>()? };
-    let Some(maps) = maps else {
+    let Some((maps, ledger)) = prepared else {
         return Err(InstallError::Object("the tables were not prepared".to_owned()));
     };
     Ok(Arc::new(Kernel {
@@ -110,6 +131,8 @@ pub fn install(config: &Config, policy: &Policy, plan: &Plan) -> Result<Arc<Kern
         flows: Mutex::new(flows),
         maps,
         counts: Counts::default(),
+        ledger,
+        proxied: Clients::default(),
         disabled: AtomicBool::new(false),
         hooks: Hooks::of(installed, plan.skipped.clone()),
     }))

@@ -26,7 +26,8 @@ use xps_runtime::lock::lock;
 use xps_runtime::mapping::Mapping;
 
 use crate::config::Config;
-use crate::path::connected::{Client, Connected};
+use crate::path::connected::Connected;
+use crate::path::ledger::Client;
 use crate::policy::Policy;
 
 /// How long programs get to end where the kernel lets nobody wait for them: a thousand times what one takes.
@@ -182,7 +183,7 @@ impl Maps {
         ] {
             self.word(head + field).store(value, Ordering::Release);
         }
-        self.word(offset_of!(Settings, limits_mask)).store(self.limit_sets - 1, Ordering::Release);
+        self.word(offset_of!(Settings, limits_mask)).store(self.limits_mask(), Ordering::Release);
         self.word(offset_of!(Settings, clients)).store(clients.into(), Ordering::Release);
         let ipv6_prefix = config.connections.ipv6_prefix;
         self.word(offset_of!(Settings, ipv6_prefix)).store(ipv6_prefix, Ordering::Release);
@@ -250,12 +251,30 @@ impl Maps {
         swept
     }
 
-    /// Compares the programs' counts of clients' connections with the flows that are counted.
+    /// Compares the counts of clients' connections with those that there are.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn compare_connections(&self, flows: &BTreeMap<Client, u64>) -> Result<(), MapError> {
-        lock(&self.tables).connected.compare(flows)
+    pub fn compare_connections(&self, open: &BTreeMap<Client, u64>) -> Result<(), MapError> {
+        lock(&self.tables).connected.compare(open)
+    }
+
+    /// The key of all hashes of what clients choose. There is one once a policy was [published](Self::publish).
+    #[must_use]
+    pub fn secret(&self) -> [u64; 2] {
+        [0, 8].map(|half| self.settings.u64(offset_of!(Settings, secret) + half).load(Ordering::Acquire))
+    }
+
+    /// Number of sets of buckets less one.
+    #[must_use]
+    pub const fn limits_mask(&self) -> u32 {
+        self.limit_sets - 1
+    }
+
+    /// Whether there may be clients that are blocked.
+    #[must_use]
+    pub fn is_blocking(&self) -> bool {
+        self.word(offset_of!(Settings, blocking)).load(Ordering::Acquire) != 0
     }
 
     fn word(&self, offset: usize) -> &std::sync::atomic::AtomicU32 {

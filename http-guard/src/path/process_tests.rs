@@ -9,6 +9,7 @@ use xps_core::flow::FlowKey;
 use xps_core::handler::{Handler, Reply, Window};
 
 use super::*;
+use crate::path::ledger::memory::Memory;
 use crate::rules;
 
 const RULES: &str = r#"
@@ -50,8 +51,12 @@ fn read(text: &str) -> Vec<Rule> {
     rules::read("test", text, &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap().rules
 }
 
+fn memory() -> Arc<Memory> {
+    Arc::new(Memory::new(4096))
+}
+
 fn process() -> (Arc<Process>, mpsc::Receiver<Refused>) {
-    Process::new(&read(RULES), &Page::default(), &ProcessSettings::default()).unwrap()
+    Process::new(&read(RULES), &Page::default(), &ProcessSettings::default(), memory()).unwrap()
 }
 
 fn mapped(address: &str) -> [u8; 16] {
@@ -104,7 +109,10 @@ fn the_rules_decide_and_are_counted() {
 
 #[test]
 fn paths_are_keys_as_the_server_sees_them() {
-    let (process, _) = process();
+    let memory = memory();
+    let ledger = Arc::<Memory>::clone(&memory);
+    let (process, _) =
+        Process::new(&read(RULES), &Page::default(), &ProcessSettings::default(), ledger).unwrap();
     for (target, expected) in [
         ("/p/a", Verdict::Pass),
         ("/p/b", Verdict::Pass),
@@ -122,7 +130,7 @@ fn paths_are_keys_as_the_server_sees_them() {
         let judgement = ask(&process, "198.51.100.7", "/p/x/y/../../a", cut);
         assert_eq!((judgement.verdict, judgement.rule), (Verdict::Refuse, 1), "{cut}");
     }
-    assert!(process.keys() >= 4);
+    assert!(memory.keys() >= 4);
 }
 
 #[test]
@@ -136,23 +144,9 @@ fn who_does_not_heed_refusals_is_blocked() {
         HttpGuard { tables: view }.admits(&FlowKey { client: mapped(client), ..FlowKey::default() })
     };
     assert!(!admits("198.51.100.7") && admits("198.51.100.8"));
-    process.sweep();
-    assert_eq!(process.blocked(), 1);
+    process.ledger().sweep();
+    assert_eq!(process.ledger().blocked(), 1);
     assert!(!admits("198.51.100.7"));
-}
-
-#[test]
-fn blocks_that_are_over_are_forgotten() {
-    let (process, _) = process();
-    let now_ns = monotonic_ns();
-    assert!(process.block([0, 1], 1, now_ns));
-    assert!(process.block([0, 2], u64::MAX, now_ns));
-    assert!(process.is_blocked([0, 2], now_ns + 1) && !process.is_blocked([0, 1], now_ns + 1));
-    process.sweep();
-    assert_eq!(process.blocked(), 1);
-    process.blocks.clear();
-    process.sweep();
-    assert!(!process.is_blocking());
 }
 
 #[test]
@@ -170,7 +164,7 @@ fn connections_have_a_rate() {
         connections: Rate::new(1, 3_600_000_000_000, 2).unwrap(),
         ..ProcessSettings::default()
     };
-    let (process, _) = Process::new(&[], &Page::default(), &settings).unwrap();
+    let (process, _) = Process::new(&[], &Page::default(), &settings, memory()).unwrap();
     let guard = HttpGuard { tables: process.view() };
     let mut admits = |client| guard.admits(&FlowKey { client: mapped(client), ..FlowKey::default() });
     let admitted = ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1"].map(&mut admits);
@@ -222,4 +216,27 @@ fn a_reload_keeps_counters_and_buckets_and_changes_no_head_that_has_begun() {
     let counts = process.counts();
     assert_eq!((counts[1].counts.passed, counts[1].counts.rejected), (1, 1));
     assert_eq!(counts[0].counts, Counts::default());
+}
+
+#[test]
+fn two_share_what_clients_have_used_up() {
+    let ledger: Arc<dyn Ledger> = memory();
+    let of = |text: &str| {
+        let settings = ProcessSettings::default();
+        Process::new(&read(text), &Page::default(), &settings, Arc::clone(&ledger)).unwrap().0
+    };
+    // Keys are the same whatever other rules there are, and in whichever order.
+    let (one, other) = (of(RULES), of(&RULES.replace("\"scripts\"", "\"zzz\"").replace(".php", ".cgi")));
+    assert_eq!(verdict(&one, "/p/a"), Verdict::Pass);
+    assert_eq!(verdict(&other, "/p/a"), Verdict::Refuse);
+    for expected in [Verdict::Pass, Verdict::Refuse] {
+        assert_eq!(verdict(&other, "/strikes"), expected);
+    }
+    for expected in [Verdict::Refuse, Verdict::Close] {
+        assert_eq!(verdict(&one, "/strikes"), expected);
+    }
+    let mut view = other.view();
+    view.refresh();
+    let key = FlowKey { client: mapped("198.51.100.7"), ..FlowKey::default() };
+    assert!(!HttpGuard { tables: view }.admits(&key), "blocked by the other one");
 }

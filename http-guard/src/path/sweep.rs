@@ -128,6 +128,7 @@ impl Sweep {
             seen.insert(*key, one);
         })?;
         self.seen = seen;
+        kernel.proxied.for_each(|client, open| *counted.entry(client).or_default() += u64::from(open));
         kernel.maps.compare_connections(&counted)?;
         close(kernel, &slow, plain_port).map_err(SweepError::Sockets)?;
         let gone = self.ended.look(&keys, plain_port).map_err(SweepError::Sockets)?;

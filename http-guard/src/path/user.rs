@@ -1,5 +1,5 @@
 //! The user path: the proxy on the accelerated port. While the kernel path is up, it serves the connections that the kernel path
-//! does not take, with tables of its own: they are judged by the same rules, but counted apart.
+//! does not take: they are judged by the same rules, and what clients use up by them is entered into the stack's tables.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +12,9 @@ use xps_runtime::config::Mistakes;
 
 use crate::config::Config;
 use crate::config::reload::Judges;
+use crate::path::kernel::Kernel;
+use crate::path::ledger::Ledger;
+use crate::path::ledger::memory::Memory;
 use crate::path::process::{Process, ProcessSettings};
 use crate::policy::Policy;
 use crate::proxy::{Proxy, ProxySettings};
@@ -23,8 +26,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// If rules or answers do not fit the tables.
-pub fn proxy(config: &Config) -> Result<(Arc<Proxy>, mpsc::Receiver<Refused>), Mistakes> {
-    let (process, reports) = Process::new(&config.rules, &config.page, &process_settings(config))?;
+pub fn proxy(
+    config: &Config,
+    kernel: Option<&Arc<Kernel>>,
+) -> Result<(Arc<Proxy>, mpsc::Receiver<Refused>), Mistakes> {
+    let ledger: Arc<dyn Ledger> = match kernel {
+        Some(kernel) => Arc::<Kernel>::clone(kernel),
+        None => Arc::new(Memory::new(config.limit_sets * WAYS as u32)),
+    };
+    let (process, reports) = Process::new(&config.rules, &config.page, &process_settings(config), ledger)?;
     Ok((Proxy::new(process, proxy_settings(config)), reports))
 }
 
@@ -37,7 +47,6 @@ pub fn addresses(config: &Config) -> Vec<SocketAddr> {
 fn process_settings(config: &Config) -> ProcessSettings {
     ProcessSettings {
         head: config.heads.settings(0),
-        keys_max: config.limit_sets * WAYS as u32,
         refused_sample: 1,
         ipv6_prefix: config.connections.ipv6_prefix,
         connections: config.connections.new.unwrap_or_default(),

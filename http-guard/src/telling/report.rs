@@ -189,7 +189,6 @@ fn of_kernel(kernel: &Kernel, status: &mut Status) {
     status.connections = kernel.state.read().flows;
     status.disabled = kernel.disabled.load(Ordering::Acquire);
     let counts = &kernel.counts;
-    status.blocked_clients = counts.blocked.load(Ordering::Relaxed);
     status.agent = [
         ("slow_heads", &counts.slow_heads),
         ("slow_bodies", &counts.slow_bodies),
@@ -224,7 +223,7 @@ fn of_proxy(proxy: &Proxy, status: &mut Status) {
     status.connections_proxied_total = counts.connections;
     status.requests_total += counts.requests;
     status.replies_total += counts.replies;
-    status.blocked_clients += proxy.process().blocked() as u64;
+    status.blocked_clients = proxy.process().ledger().blocked();
     for (label, count) in [
         (Reason::WasReset.label(), counts.closed),
         (Reason::Silenced.label(), counts.silenced),

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::PATIENCE;
 use crate::namespace::Place;
@@ -36,7 +37,22 @@ impl Client {
     /// A connection from a place to an address.
     pub(crate) fn connect(place: &Place, to: SocketAddr) -> Result<Self> {
         let stream = place.run(|| Ok(TcpStream::connect_timeout(&to, PATIENCE)?));
-        let stream = stream.with_context(|| format!("connecting to {to}"))?;
+        Self::over(stream.with_context(|| format!("connecting to {to}"))?)
+    }
+
+    /// A connection that the client opens with MPTCP, which the stack leaves to the proxy.
+    pub(crate) fn multipath(place: &Place, to: SocketAddr) -> Result<Self> {
+        let stream = place.run(|| {
+            let protocol = Protocol::from(libc::IPPROTO_MPTCP);
+            let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(protocol))
+                .context("no socket of MPTCP (CONFIG_MPTCP, net.mptcp.enabled)")?;
+            socket.connect_timeout(&to.into(), PATIENCE)?;
+            Ok(TcpStream::from(socket))
+        });
+        Self::over(stream.with_context(|| format!("connecting to {to} with MPTCP"))?)
+    }
+
+    fn over(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         Ok(Self { stream, read: Vec::new() })

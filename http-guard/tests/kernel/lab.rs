@@ -220,6 +220,11 @@ impl Lab {
         self.connect(SERVER_V4, ACCELERATED)
     }
 
+    /// A connection from the client's namespace through XPS that the stack leaves to the proxy.
+    pub(crate) fn connect_to_proxy(&self, server: IpAddr) -> Result<Client> {
+        Client::multipath(self.client.place(), SocketAddr::new(server, ACCELERATED))
+    }
+
     /// A connection through XPS from a port that no other connection of this test has: by it Nginx's logs know the client.
     /// Ports that the kernel gives come again as soon as a connection is reset.
     pub(crate) fn client_with_own_port(&self) -> Result<(TcpStream, u16)> {

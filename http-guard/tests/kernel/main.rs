@@ -2,9 +2,11 @@
 //!
 //! They need root and Nginx, and run with `XPS_KERNEL_TESTS=1`; without it they say that they are skipped, and pass.
 
+mod both;
 mod client;
 mod heads;
 mod lab;
+mod ledger;
 mod life;
 mod probes;
 mod refusals;

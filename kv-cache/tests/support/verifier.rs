@@ -9,7 +9,7 @@ use aya::programs::SchedClassifier;
 ///
 /// # Panics
 /// If a program is refused, is not in the budget, or goes beyond it.
-pub(crate) fn check(object: &str, tables: &[&'static str], budget: [(&str, u32); 2]) {
+pub(crate) fn check(object: &str, tables: &[&'static str], budget: &[(&str, u32)]) {
     if std::env::var("XPS_KERNEL_TESTS").as_deref() != Ok("1") {
         println!("SKIPPED: loading programs needs root; XPS_KERNEL_TESTS=1 runs it");
         return;
@@ -22,7 +22,7 @@ pub(crate) fn check(object: &str, tables: &[&'static str], budget: [(&str, u32);
     let mut ebpf = loader.load(&object).expect("the maps");
     let names: Vec<_> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
     assert_eq!(names.len(), budget.len(), "{names:?}");
-    for (name, budget) in budget {
+    for (name, budget) in budget.iter().copied() {
         let program = ebpf.program_mut(name).unwrap_or_else(|| panic!("no program {name}"));
         let program: &mut SchedClassifier = program.try_into().expect("a classifier");
         program.load().unwrap_or_else(|error| panic!("{name} is refused: {error:?}"));

@@ -277,8 +277,11 @@ impl Tables for &World {
         self.connections.borrow().get(&client).copied().unwrap_or_default()
     }
 
-    fn connected(&self, client: [u64; 2]) {
-        *self.connections.borrow_mut().entry(client).or_default() += 1;
+    fn connected(&self, client: [u64; 2]) -> u64 {
+        let mut connections = self.connections.borrow_mut();
+        let count = connections.entry(client).or_default();
+        *count += 1;
+        *count
     }
 
     fn disconnected(&self, client: [u64; 2]) {

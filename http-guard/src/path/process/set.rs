@@ -12,6 +12,7 @@ use xps_runtime::config::Mistakes;
 use crate::answers::{self, Page};
 use crate::compile::clients::Clients;
 use crate::compile::{self, Compiled};
+use crate::path::ledger::Ledger;
 use crate::rules::Rule;
 
 use super::{ProcessSettings, RuleCounts};
@@ -53,7 +54,7 @@ impl Set {
         rules: &[Rule],
         page: &Page,
         settings: &ProcessSettings,
-        secret: [u64; 2],
+        ledger: &dyn Ledger,
         earlier: Option<&Self>,
     ) -> Result<Self, Mistakes> {
         let answers = answers::compile(rules, page)?;
@@ -65,11 +66,12 @@ impl Set {
             counters.map(|(_, counters)| Arc::clone(counters))
         };
         let counters = rules.iter().map(|rule| (rule.name.clone(), kept(&rule.name).unwrap_or_default()));
+        let secret = ledger.secret();
         let settings = Settings {
             head: head::Settings { seed: secret[1], ..settings.head },
             secret,
             tables: 0,
-            limits_mask: 0,
+            limits_mask: ledger.limits_mask(),
             date: 0,
             refused_sample: settings.refused_sample,
             clients: u32::from(!clients.is_empty()),

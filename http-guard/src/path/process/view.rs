@@ -39,7 +39,7 @@ impl View {
             self.set = self.process.current();
             self.take_settings();
         }
-        self.settings.blocking = u32::from(self.process.is_blocking());
+        self.look_for_blocks();
     }
 
     /// From now on answers tell this moment's date.
@@ -49,8 +49,12 @@ impl View {
 
     fn take_settings(&mut self) {
         *self.settings = self.set.settings;
-        self.settings.limits_mask = self.process.limits_mask();
-        self.settings.blocking = u32::from(self.process.is_blocking());
+        self.look_for_blocks();
+    }
+
+    /// Whether it is asked who is blocked.
+    fn look_for_blocks(&mut self) {
+        self.settings.blocking = u32::from(self.process.ledger.is_blocking());
     }
 }
 
@@ -72,7 +76,7 @@ impl Tables for View {
     }
 
     fn charge(&self, index: u32, tag: u64, rate: Rate) -> Charge {
-        self.process.charge(index, tag, rate, self.now_ns())
+        self.process.ledger.charge(index, tag, rate)
     }
 
     fn answer(&self, index: u32) -> Option<*const Answer> {
@@ -91,19 +95,21 @@ impl Tables for View {
     }
 
     fn block(&self, client: [u64; 2], time_ns: u64) -> bool {
-        self.process.block(client, time_ns, self.now_ns())
+        self.process.ledger.block(client, time_ns)
     }
 
     fn is_blocked(&self, client: &[u64; 2]) -> bool {
-        self.process.is_blocked(*client, self.now_ns())
+        self.process.ledger.is_blocked(*client)
     }
 
-    // The proxy counts the connections that it takes, and refuses those that are too many itself.
+    // The proxy enters the connections that it takes into the ledger itself, and refuses those that are too many.
     fn connections(&self, _: [u64; 2]) -> u64 {
         0
     }
 
-    fn connected(&self, _: [u64; 2]) {}
+    fn connected(&self, _: [u64; 2]) -> u64 {
+        0
+    }
 
     fn disconnected(&self, _: [u64; 2]) {}
 

@@ -5,7 +5,7 @@ use std::io;
 use tokio::time::{Instant, timeout};
 
 use super::{Connection, Upstream};
-use crate::proxy::clients::Place;
+use crate::path::ledger::Place;
 use crate::proxy::counts::count;
 use crate::proxy::exchange::pass_on;
 use crate::proxy::gate::Met;
@@ -63,7 +63,8 @@ impl Connection {
             socket::reset(&self.client);
             return None;
         }
-        let place = self.proxy.clients.enter(self.gate.prefix(client), self.settings.per_client_max);
+        let max = self.settings.per_client_max;
+        let place = Place::take(self.proxy.process.ledger(), self.gate.prefix(client), max);
         if place.is_none() {
             count(&counts.over_connections);
             socket::reset(&self.client);

@@ -146,8 +146,9 @@ async fn a_client_has_so_many_connections() {
 async fn a_client_opens_connections_so_often() {
     let server = answering().await;
     let rate = Rate::new(1, 3_600_000_000_000, 2).unwrap();
-    let settings = ProcessSettings { connections: rate, keys_max: 64, ..ProcessSettings::default() };
-    let (process, _) = Process::new(&[], &Page::default(), &settings).unwrap();
+    let settings = ProcessSettings { connections: rate, ..ProcessSettings::default() };
+    let memory = Arc::new(Memory::new(64));
+    let (process, _) = Process::new(&[], &Page::default(), &settings, memory).unwrap();
     let guarded = behind(process, server.address, |_| {}).await;
     for expected in ["fine", "fine", ""] {
         let mut client = Client::to(guarded.address).await;

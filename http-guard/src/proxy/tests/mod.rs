@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::answers::Page;
+use crate::path::ledger::memory::Memory;
 use crate::path::process::ProcessSettings;
 use crate::rules;
 
@@ -31,8 +32,9 @@ struct Guarded {
 /// A proxy before a server, with these rules.
 async fn guarded(server: SocketAddr, text: &str, change: impl FnOnce(&mut ProxySettings)) -> Guarded {
     let rules = rules::read("test", text, &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap().rules;
-    let settings = ProcessSettings { keys_max: 1024, ..ProcessSettings::default() };
-    let (process, _) = Process::new(&rules, &Page::default(), &settings).unwrap();
+    let (process, _) =
+        Process::new(&rules, &Page::default(), &ProcessSettings::default(), Arc::new(Memory::new(1024)))
+            .unwrap();
     behind(process, server, change).await
 }
 

@@ -110,5 +110,5 @@ async fn a_blocked_client_is_known_behind_a_proxy() {
         assert_eq!(client.rest().await, (String::new(), false), "{path}");
     }
     assert_eq!(statuses(&ask(guarded.address, &from("198.51.100.2", "/other")).await), ["200"]);
-    assert_eq!(guarded.proxy.process().blocked(), 1);
+    assert_eq!(guarded.proxy.process().ledger().blocked(), 1);
 }
