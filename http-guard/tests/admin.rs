@@ -155,6 +155,23 @@ fn requests_are_judged_and_a_hangup_reads_the_rules_again() {
 }
 
 #[test]
+fn the_operator_can_let_everything_pass() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("guard.toml");
+    std::fs::write(&file, PRIVATE).expect("a file");
+    let sidecar = start(loopback(), &["--config", &file.display().to_string(), "--set", "path.mode=user"]);
+    let admin = sidecar.admin.to_string();
+    for (action, disabled, answer) in
+        [("disable", true, "HTTP/1.1 200 OK"), ("enable", false, "HTTP/1.1 403 Forbidden")]
+    {
+        let output = http_guard(&[action, "--admin", &admin]);
+        assert!(output.status.success(), "{}", said(&output));
+        assert_eq!(get(&sidecar, "/private/x"), answer);
+        assert_eq!(status(&sidecar.admin).expect("a status").disabled, disabled);
+    }
+}
+
+#[test]
 fn what_only_the_user_path_does_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("guard.toml");

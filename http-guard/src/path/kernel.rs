@@ -1,7 +1,7 @@
 //! The kernel path as the agent's tasks share it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use http_fastpath::abi::{map, program};
@@ -48,8 +48,6 @@ pub struct Kernel {
     pub ledger: Call,
     /// Connections of the proxy, which are counted with those in the stack.
     pub proxied: Clients,
-    /// The operator lets everything pass.
-    pub disabled: AtomicBool,
 }
 
 impl fmt::Debug for Kernel {
@@ -133,7 +131,6 @@ pub fn install(config: &Config, policy: &Policy, plan: &Plan) -> Result<Arc<Kern
         counts: Counts::default(),
         ledger,
         proxied: Clients::default(),
-        disabled: AtomicBool::new(false),
         hooks: Hooks::of(installed, plan.skipped.clone()),
     }))
 }

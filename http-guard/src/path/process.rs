@@ -18,7 +18,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use http_fastpath::abi::{Counts, REFUSALS_MAX, Refused};
 use http_fastpath::head;
 use http_fastpath::limit::Rate;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use xps_runtime::config::Mistakes;
 
 use crate::answers::Page;
@@ -73,6 +73,8 @@ pub struct Process {
     /// That of the current set: who has the same one need not ask for it.
     generation: AtomicU32,
     refusals: Box<[AtomicU64]>,
+    /// Whether the operator lets everything pass.
+    disabled: watch::Sender<bool>,
     reports: mpsc::Sender<Refused>,
     /// Counts refusals, for sampling.
     refused: AtomicU32,
@@ -97,6 +99,7 @@ impl Process {
             generation: AtomicU32::new(set.generation()),
             current: RwLock::new(Arc::new(set)),
             refusals: (0..REFUSALS_MAX).map(|_| AtomicU64::new(0)).collect(),
+            disabled: watch::Sender::new(false),
             reports,
             refused: AtomicU32::new(0),
             lost: AtomicU64::new(0),
@@ -150,6 +153,23 @@ impl Process {
     #[must_use]
     pub const fn ledger(&self) -> &Arc<dyn Ledger> {
         &self.ledger
+    }
+
+    /// Lets everything pass, or takes that back.
+    pub fn set_disabled(&self, disabled: bool) {
+        self.disabled.send_replace(disabled);
+    }
+
+    /// Whether the operator lets everything pass.
+    #[must_use]
+    pub fn is_disabled(&self) -> bool {
+        *self.disabled.borrow()
+    }
+
+    /// Waits until requests are judged again.
+    pub async fn enabled(&self) {
+        // Its sender is this.
+        let _ = self.disabled.subscribe().wait_for(|disabled| !disabled).await;
     }
 
     fn report(&self, refused: Refused) {

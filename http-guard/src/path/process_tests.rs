@@ -147,6 +147,10 @@ fn who_does_not_heed_refusals_is_blocked() {
     process.ledger().sweep();
     assert_eq!(process.ledger().blocked(), 1);
     assert!(!admits("198.51.100.7"));
+    process.set_disabled(true);
+    assert!(admits("198.51.100.7"), "everything passes");
+    process.set_disabled(false);
+    assert!(!admits("198.51.100.7"));
 }
 
 #[test]

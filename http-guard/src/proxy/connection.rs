@@ -4,10 +4,13 @@
 //!
 //! - `arrival`: how it begins, and what happens until a request has come.
 //! - `refusing`: what clients are told instead of the server's answer.
+//! - `unread`: what passes unread.
 
 mod arrival;
 mod refusing;
+mod unread;
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +93,10 @@ impl Connection {
     /// Its ends become resets.
     pub(super) fn reset(&self) {
         socket::reset(&self.client);
+        self.reset_server();
+    }
+
+    fn reset_server(&self) {
         if let Some(upstream) = &self.upstream {
             socket::reset(&upstream.stream);
         }
@@ -152,21 +159,9 @@ impl Connection {
             // What was said of it holds for all of a connection.
             self.upstream = None;
         }
-        let mut first = Vec::new();
-        if self.upstream.is_none() {
-            match self.settings.server.connect(self.settings.connect_timeout).await {
-                Ok(stream) => {
-                    socket::tune(&stream);
-                    first = self.introduction(client);
-                    self.upstream = Some(Upstream { stream, replies: Replies::new(), client });
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "cannot reach the server");
-                    count(&self.proxy.counts.unreachable);
-                    return self.last_words(unreachable(asked)).await;
-                }
-            }
-        }
+        let Some(mut first) = self.reach(client).await else {
+            return self.last_words(unreachable(asked)).await;
+        };
         let (head, body) = self.input.passed().split_at(head_len);
         if self.settings.to_server == ToServer::XForwardedFor {
             first.extend(forwarded::told(head, self.ends.client.ip(), self.believed));
@@ -177,6 +172,25 @@ impl Connection {
         self.input.forget_passed();
         count(&self.proxy.counts.passed);
         self.exchange(asked, client, first).await
+    }
+
+    /// Connects to the server, if it is not connected yet. What it is told first; nothing if it cannot be reached.
+    async fn reach(&mut self, client: IpAddr) -> Option<Vec<u8>> {
+        if self.upstream.is_some() {
+            return Some(Vec::new());
+        }
+        match self.settings.server.connect(self.settings.connect_timeout).await {
+            Ok(stream) => {
+                socket::tune(&stream);
+                self.upstream = Some(Upstream { stream, replies: Replies::new(), client });
+                Some(self.introduction(client))
+            }
+            Err(error) => {
+                tracing::debug!(%error, "cannot reach the server");
+                count(&self.proxy.counts.unreachable);
+                None
+            }
+        }
     }
 
     /// What the server is told of a connection that is opened for a client.
@@ -217,7 +231,8 @@ impl Connection {
             counts: &self.proxy.counts,
             pace: Pace::new(self.settings.body_timeout, self.settings.body_rate_min),
         };
-        match exchange.run(first).await {
+        let outcome = exchange.run(first).await;
+        match outcome {
             Outcome::Done if asked.keeps_alive && !*self.stop.borrow() => return Then::GoOn,
             Outcome::Done | Outcome::Ended => {
                 self.upstream = None;
@@ -227,13 +242,17 @@ impl Connection {
             Outcome::Torn | Outcome::Gone => self.reset(),
             Outcome::Slow => {
                 count(&self.proxy.counts.slow);
-                socket::reset(stream);
+                self.reset_server();
             }
             Outcome::Refused(response) => {
-                socket::reset(stream);
+                let words = self.gate.refused(client);
+                // Of a response that is under way bytes may be lost.
+                if response != Begun::Partly && self.passes_unread() {
+                    return self.pass_unread(client).await;
+                }
+                self.reset_server();
                 self.upstream = None;
                 count(&self.proxy.counts.bodies_refused);
-                let words = self.gate.refused(client);
                 match (response, words) {
                     (Begun::Whole, _) => socket::close(&self.client).await,
                     (Begun::No, Some(words)) => return self.last_words(words).await,
@@ -247,18 +266,20 @@ impl Connection {
     /// Both sides speak what they like from now on.
     async fn switched(&mut self) {
         count(&self.proxy.counts.switched);
-        let Some(upstream) = &mut self.upstream else { return };
+        let first = self.input.take();
+        if self.relay(first).await.is_err() {
+            self.reset();
+        }
+    }
+
+    /// Sends the server what is there, and from then on each side what the other one says, until both have ended.
+    async fn relay(&mut self, first: Vec<u8>) -> io::Result<()> {
+        let Some(upstream) = &mut self.upstream else { return Ok(()) };
         let server = &mut upstream.stream;
-        let begun = socket::write(server, &self.input.take()).await;
+        socket::write(server, &first).await?;
         if self.input.ended {
             socket::end(server);
         }
-        let copied = match begun {
-            Ok(()) => tokio::io::copy_bidirectional(&mut self.client, server).await.map(|_| ()),
-            Err(error) => Err(error),
-        };
-        if copied.is_err() {
-            self.reset();
-        }
+        tokio::io::copy_bidirectional(&mut self.client, server).await.map(|_| ())
     }
 }

@@ -55,9 +55,11 @@ counts! {
     unreachable,
     /// Requests that waited, by a rule, until they passed.
     delayed,
+    /// Connections whose rest passed unread, since the operator lets everything pass and it could not be read.
+    unread,
     /// Connections that changed to another protocol.
     switched,
-    /// Bytes sent to the server; of connections that changed their protocol up to then.
+    /// Bytes sent to the server; of connections that changed their protocol, or passed unread, up to then.
     bytes_to_server,
     /// Bytes of the server sent to clients, likewise.
     bytes_to_client,

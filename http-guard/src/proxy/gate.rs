@@ -80,7 +80,9 @@ impl Gate {
     /// Whether a client may connect.
     pub(super) fn admits(&mut self, client: IpAddr) -> bool {
         self.guard.tables.refresh();
+        // It counts in any case, as in the stack.
         self.guard.admits(&FlowKey { client: mapped(client), ..FlowKey::default() })
+            || self.guard.tables.is_disabled()
     }
 
     /// What makes one client of addresses, where connections are counted.
@@ -146,6 +148,12 @@ impl Gate {
 
     /// What becomes of the request whose head was met.
     pub(super) fn judge(&mut self, client: IpAddr) -> Decision {
+        // It is judged, charged and counted in any case, as in the stack.
+        let decision = self.judged(client);
+        if self.guard.tables.is_disabled() { Decision::Pass(Duration::ZERO) } else { decision }
+    }
+
+    fn judged(&mut self, client: IpAddr) -> Decision {
         self.scratch.client = mapped(client);
         if self.is_blocked() {
             return Decision::Close;

@@ -1,8 +1,8 @@
 //! Gathers the status and the metrics from what runs.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http_fastpath::abi::Counts;
@@ -41,6 +41,8 @@ pub struct Report {
     offenders: Arc<Offenders>,
     reloader: Arc<Reloader>,
     metrics: Metrics,
+    /// What is switched is switched for both paths, by one at a time.
+    turn: Mutex<()>,
 }
 
 impl Report {
@@ -61,7 +63,7 @@ impl Report {
         for collector in reloader.reloads().collectors() {
             metrics.registry().register(collector)?;
         }
-        Ok(Self { plan, config, kernel, proxy, offenders, reloader, metrics })
+        Ok(Self { plan, config, kernel, proxy, offenders, reloader, metrics, turn: Mutex::default() })
     }
 
     /// The status now.
@@ -70,6 +72,7 @@ impl Report {
         let mut status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             path: self.plan.path.label().to_owned(),
+            disabled: self.proxy.process().is_disabled(),
             path_causes: self.plan.causes.iter().map(|cause| format!("{}: {cause}", cause.label())).collect(),
             configuration: Configuration {
                 last_reload_successful: self.reloader.reloads().last_successful(),
@@ -156,11 +159,11 @@ impl Report {
     /// Lets everything pass, or takes that back.
     #[must_use]
     pub fn set_disabled(&self, disabled: bool) -> Outcome {
-        let Some(kernel) = &self.kernel else {
-            return Outcome::Refused("only the kernel path can be made to let everything pass".to_owned());
-        };
-        kernel.disabled.store(disabled, Ordering::Release);
-        kernel.control.set_answer(!disabled);
+        let _turn = lock(&self.turn);
+        if let Some(kernel) = &self.kernel {
+            kernel.control.set_answer(!disabled);
+        }
+        self.proxy.process().set_disabled(disabled);
         if disabled {
             tracing::info!("everything passes: the operator asked for it");
             let text = "everything passes from here on; `http-guard enable` or a restart ends that";
@@ -187,7 +190,6 @@ fn of_kernel(kernel: &Kernel, status: &mut Status) {
     status.segments =
         Reason::ALL.iter().map(|reason| (reason.label().to_owned(), counted(*reason))).collect();
     status.connections = kernel.state.read().flows;
-    status.disabled = kernel.disabled.load(Ordering::Acquire);
     let counts = &kernel.counts;
     status.agent = [
         ("slow_heads", &counts.slow_heads),
@@ -232,7 +234,9 @@ fn of_proxy(proxy: &Proxy, status: &mut Status) {
     ] {
         *status.closes.entry(label.to_owned()).or_default() += count;
     }
-    for (label, count) in [("slow_proxied", counts.slow), ("delayed", counts.delayed)] {
+    for (label, count) in
+        [("slow_proxied", counts.slow), ("delayed", counts.delayed), ("unread", counts.unread)]
+    {
         *status.agent.entry(label.to_owned()).or_default() += count;
     }
 }

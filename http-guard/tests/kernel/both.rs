@@ -13,6 +13,9 @@ use crate::{PATIENCE, until};
 /// How long a limit is tried.
 const TIME: Duration = Duration::from_secs(3);
 
+/// How long an end may take.
+const SOON: Duration = Duration::from_secs(10);
+
 const RULES: &str = r#"
 [[rule]]
 name = "private"
@@ -144,7 +147,18 @@ fn who_is_blocked_by_one_is_blocked_by_the_other() {
             until("a block", || Ok((lab.status()?.blocked_clients == 1).then_some(())))?;
             ensure!(clients[1 - first].get("/index.html").is_err(), "the other connection ends, too");
             ensure!(!admits(lab), "a new one through the proxy");
-            Ok(())
+            std::thread::scope(|scope| {
+                let fast = scope.spawn(|| lab.client()?.get("/index.html"));
+                until("a SYN that goes nowhere", || {
+                    Ok((lab.status()?.segments["not_admitted"] != 0).then_some(()))
+                })?;
+                ensure!(!fast.is_finished(), "a new one in the stack");
+                lab.act("disable")?;
+                let response = fast.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                ensure!(response.status == 200, "everything passes");
+                ensure!(proxied(lab)?.get("/limited")?.status == 404, "through the proxy, too");
+                Ok(())
+            })
         });
     }
 }
@@ -186,6 +200,35 @@ fn connections_are_counted_together() {
         drop(left);
         lab.start_sidecar()?;
         until("two places", || Ok(two(lab).ok().map(drop)))
+    });
+}
+
+#[test]
+fn what_the_operator_switches_holds_for_both() {
+    Lab::run(RULES, |lab| {
+        let [_, mut slow] = both(lab)?;
+        for (action, status) in [("enable", 403), ("disable", 404), ("enable", 403)] {
+            lab.act(action)?;
+            ensure!(lab.status()?.disabled == (action == "disable"), "{action}: the status tells it");
+            for client in [&mut lab.client()?, &mut slow] {
+                let response = client.get("/private/a")?;
+                ensure!(response.status == status, "{action}: {response:?}");
+            }
+        }
+        // Nginx takes it, the guard does not. Nor does the proxy pass unread what it must tell whose it is.
+        let unreadable = "GET /index.html HTTP/1.1\nHost: a\n\n";
+        for (action, statuses) in [("disable", [200, 400]), ("enable", [400, 400])] {
+            lab.act(action)?;
+            for (mut client, status) in [lab.client()?, proxied(lab)?].into_iter().zip(statuses) {
+                client.send(unreadable)?;
+                let response = client.response()?;
+                ensure!(response.status == status, "{action}: {response:?}");
+                if status == 400 {
+                    client.ended(SOON)?;
+                }
+            }
+        }
+        Ok(())
     });
 }
 

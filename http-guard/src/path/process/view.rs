@@ -42,6 +42,12 @@ impl View {
         self.look_for_blocks();
     }
 
+    /// Whether the operator lets everything pass.
+    #[must_use]
+    pub fn is_disabled(&self) -> bool {
+        self.process.is_disabled()
+    }
+
     /// From now on answers tell this moment's date.
     pub fn tell_date(&mut self) {
         self.settings.dates[0] = self.process.date();
@@ -52,9 +58,10 @@ impl View {
         self.look_for_blocks();
     }
 
-    /// Whether it is asked who is blocked.
+    /// Whether it is asked who is blocked: not where everything passes.
     fn look_for_blocks(&mut self) {
-        self.settings.blocking = u32::from(self.process.ledger.is_blocking());
+        let asked = self.process.ledger.is_blocking() && !self.is_disabled();
+        self.settings.blocking = u32::from(asked);
     }
 }
 

@@ -63,7 +63,7 @@ impl Connection {
             socket::reset(&self.client);
             return None;
         }
-        let max = self.settings.per_client_max;
+        let max = if self.proxy.process.is_disabled() { 0 } else { self.settings.per_client_max };
         let place = Place::take(self.proxy.process.ledger(), self.gate.prefix(client), max);
         if place.is_none() {
             count(&counts.over_connections);

@@ -53,8 +53,13 @@ impl Connection {
 
     /// What comes is refused by its syntax; where the next request begins nobody knows.
     pub(super) async fn refused_by_syntax(&mut self, client: IpAddr) -> Then {
+        let words = self.gate.refused(client);
+        if self.passes_unread() {
+            count(&self.proxy.counts.passed);
+            return self.pass_unread(client).await;
+        }
         count(&self.proxy.counts.refused);
-        match self.gate.refused(client) {
+        match words {
             Some(words) => self.last_words(words).await,
             None => {
                 self.reset();

@@ -1,6 +1,7 @@
 //! The proxy between clients and servers of these tests, on loopback.
 
 mod bodies;
+mod disabled;
 mod ends;
 mod limits;
 mod probes;
