@@ -117,9 +117,9 @@ impl bench::Report for Report {
             "Ratios: by plain (Nginx itself, with the same rules where requests are refused) and by HAProxy, measured in \
              the same turns. flood/s: refusals a second beside; the other figures of those rows are of the clients that \
              are served.\n\
-             flood-goodput: every side is offered the same flood, by the clock, at the most that Nginx can refuse when nobody \
-             else asks (the best of three tries with the same connections, each asking again once it is refused); what is \
-             due while all 50 connections wait for an answer is never sent.\n\
+             flood-goodput: every side is offered the same flood, by the clock: as much as Nginx refuses when nobody else \
+             asks (the median of five tries with the same connections, each asking again once it is refused); what is due \
+             while all 50 connections wait for an answer is never sent.\n\
              flood-closed-loop: who was refused asks again at once, so a side that refuses faster is asked more.",
         );
     }

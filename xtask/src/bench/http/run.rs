@@ -68,13 +68,13 @@ pub(crate) fn measure(run: &Run<'_>) -> Result<Report> {
     Ok(Report { rows, machine })
 }
 
-/// At which rate a paced flood asks, on all sides and both paths: as often as Nginx can refuse when it has nothing else to do.
+/// At which rate a paced flood asks, on all sides and both paths: as often as Nginx refuses when it has nothing else to do.
 fn offered(lab: &Lab<Nginx>, workload: Workload, effort: Effort) -> Result<Option<f64>> {
     if workload.kind != Kind::Flood(Pace::Offered) {
         return Ok(None);
     }
     let unpaced = Requests { lab, workload, server: Server::Nginx, flood_rps: None };
-    unpaced.most_refused(effort.duration).map(|rate| Some(rounded(rate)))
+    unpaced.refused_alone(effort.duration).map(|rate| Some(rounded(rate)))
 }
 
 /// What was measured by turns.
