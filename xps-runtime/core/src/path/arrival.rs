@@ -90,7 +90,7 @@ fn decide<A: Arrival, B: Blocks>(packet: &A, blocks: &B) -> Option<()> {
     let stops = role == Some(Role::Accelerated)
         && control.version == VERSION
         && control.accept != 0
-        && control.vouched_for(packet.now_ns())
+        && control.stands(packet.now_ns())
         && blocks.blocked(&client);
     if stops { Some(()) } else { None }
 }
