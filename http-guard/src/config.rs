@@ -23,6 +23,7 @@ use xps_runtime::config::{Mistakes, Reader, Section, Sources};
 use xps_runtime::endpoint::{self, Endpoint};
 use xps_runtime::logging::{self, Format};
 use xps_runtime::plan::{Mode, Wishes};
+use xps_runtime::xdp::Wish;
 
 use crate::answers::Page;
 use crate::rules::{self, Rule};
@@ -190,6 +191,8 @@ impl Config {
         let modes = [("auto", Mode::Auto), ("kernel", Mode::Kernel), ("user", Mode::User)];
         let mode = path.choice("mode", Mode::Auto, &modes);
         let interfaces = path.strings("interfaces", &[]);
+        let at_xdp = [("auto", Wish::Auto), ("on", Wish::On), ("off", Wish::Off)];
+        let xdp = path.choice("xdp", Wish::Auto, &at_xdp);
         let pin_directory = path.string("pin_directory", "/sys/fs/bpf/xps/http-guard").into();
         let mut limits = reader.section("limits");
         let keys_max: u32 = limits.integer("keys_max", 524_288, 8..=1 << 26);
@@ -211,7 +214,7 @@ impl Config {
             addresses,
             admin,
             proxy_connections_max,
-            wishes: Wishes { mode, interfaces },
+            wishes: Wishes { mode, interfaces, xdp },
             pin_directory,
             limit_sets: keys_max.div_ceil(WAYS as u32).next_power_of_two(),
             flows_max,

@@ -11,7 +11,7 @@ fn nothing_given_is_a_configuration() {
     let config = Config::read(None, Vec::new(), Vec::new()).expect("defaults");
     assert_eq!(config.nginx, (SocketAddr::from((Ipv4Addr::LOCALHOST, 80))).into());
     assert_eq!((config.accelerated_port, config.limit_sets), (8080, 1 << 16));
-    assert_eq!(config.connections.new, None);
+    assert_eq!((config.connections.new, config.wishes.xdp), (None, Wish::Auto));
     assert!(config.needs_user_path().is_empty() && config.rules.is_empty());
 }
 
@@ -24,6 +24,8 @@ fn values_are_read() {
         ("[connections]\nnew_per_second = 5\n", |c| c.connections.new == Rate::new(5, 1_000_000_000, 5).ok()),
         ("[connections]\nheader_timeout = \"5s\"\n", |c| c.connections.header_timeout.as_secs() == 5),
         ("[answers]\nbody = \"\"\n", |c| c.page.body.is_empty()),
+        ("[path]\nxdp = \"on\"\n", |c| c.wishes.xdp == Wish::On),
+        ("[path]\nxdp = \"off\"\n", |c| c.wishes.xdp == Wish::Off),
         ("[proxy]\ntrusted = [\"10.0.0.0/8\"]\n", |c| c.proxy.trusted.len() == 1),
         ("[[rule]]\nname = \"a\"\naction = \"close\"\n", |c| c.rules.len() == 1),
     ] {
@@ -35,13 +37,14 @@ fn values_are_read() {
 #[test]
 fn all_mistakes_are_told_at_once() {
     let text = "[nginx]\naddress = \"127.0.0.1:8080\"\nline_bytes_max = 9000\n[limits]\nkesy_max = 1\n\
-                [connections]\nipv6_prefix = 0\n[[rule]]\nname = \"x\"\naction = \"limit\"\n[[rule]]\npath = \"y\"\n";
+                [connections]\nipv6_prefix = 0\n[path]\nxdp = \"generic\"\n[[rule]]\nname = \"x\"\naction = \"limit\"\n[[rule]]\npath = \"y\"\n";
     let text = read(text).expect_err("mistakes").to_string();
     for part in [
         "accelerated_port is Nginx's own",
         "guard.toml:3: nginx.line_bytes_max is more",
         "did you mean \"keys_max\"?",
         "guard.toml:7: connections.ipv6_prefix is 0",
+        "guard.toml:9: path.xdp is \"generic\"",
         "rule \"x\" has no rate",
         "rule 2 has no name",
         "rule 2 has no action",

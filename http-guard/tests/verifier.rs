@@ -9,8 +9,12 @@ mod verifier;
 use xps_core::abi::program;
 
 /// Instructions that the verifier may go through.
-const BUDGET: [(&str, u32); 3] =
-    [(program::INGRESS, 800_000), (program::EGRESS, 230_000), (http_fastpath::abi::program::LEDGER, 2_000)];
+const BUDGET: [(&str, u32); 4] = [
+    (program::INGRESS, 800_000),
+    (program::EGRESS, 230_000),
+    (http_fastpath::abi::program::LEDGER, 2_000),
+    (http_fastpath::abi::program::BLOCK, 12_000),
+];
 
 #[test]
 fn every_program_loads_within_its_budget() {

@@ -202,7 +202,7 @@ impl Config {
             addresses,
             admin,
             relay_connections_max,
-            wishes: Wishes { mode, interfaces },
+            wishes: Wishes { mode, interfaces, ..Wishes::default() },
             pin_directory,
             pages,
             entries_max,

@@ -67,6 +67,7 @@ fn install(
         }],
         flows_max: config.flows_max,
         reply_bytes_max: REPLY_MAX as u32,
+        xdp: None,
     };
     let known = Commands::before_learning();
     let installed = Installed::install_with(plan, &service, |installed| store_commands(installed, &known))?;

@@ -1,4 +1,4 @@
-//! The tcx links of one interface, pinned so that they stay when the agent goes (S12).
+//! The tcx links of one interface, and that at XDP, pinned so that they stay when the agent goes (S12).
 //!
 //! Links are made here by system call, since what a takeover needs, to know the interface that a pinned link is attached
 //! to and whether it still is, is not offered by the loader.
@@ -9,20 +9,32 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The directions of an interface, with the kernel's number of the attach type.
+/// Where on the way of an interface's packets a program is, with the kernel's number of the attach type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
+pub enum Place {
+    /// `BPF_XDP`, in native mode: in the driver, before [`Self::Ingress`].
+    Arrival = 37,
     /// `BPF_TCX_INGRESS`.
     Ingress = 46,
     /// `BPF_TCX_EGRESS`.
     Egress = 47,
 }
 
-impl Direction {
+impl Place {
     const fn label(self) -> &'static str {
         match self {
+            Self::Arrival => "xdp",
             Self::Ingress => "ingress",
             Self::Egress => "egress",
+        }
+    }
+
+    /// `flags` of the system call.
+    const fn flags(self) -> u32 {
+        const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+        match self {
+            Self::Arrival => XDP_FLAGS_DRV_MODE,
+            Self::Ingress | Self::Egress => 0,
         }
     }
 }
@@ -30,7 +42,7 @@ impl Direction {
 /// First part of the name of a link's pin.
 const PREFIX: &str = "link_";
 
-/// A program attached to one direction of one interface, and pinned.
+/// A program attached to one place of one interface, and pinned.
 #[derive(Debug)]
 pub struct Hook {
     link: OwnedFd,
@@ -47,24 +59,20 @@ pub struct LinkFacts {
 }
 
 impl Hook {
-    /// Attaches `program` behind the programs that are there already, and pins the link.
+    /// Attaches `program` behind the programs that are there already, and pins the link. At XDP there can be only one.
     ///
     /// # Errors
     /// The kernel's; then nothing is attached.
-    pub fn attach(
-        program: BorrowedFd<'_>,
-        ifindex: u32,
-        direction: Direction,
-        pins: &Path,
-    ) -> io::Result<Self> {
+    pub fn attach(program: BorrowedFd<'_>, ifindex: u32, place: Place, pins: &Path) -> io::Result<Self> {
         let attributes = LinkCreate {
             program: program.as_raw_fd() as u32,
             ifindex,
-            attach_type: direction as u32,
+            attach_type: place as u32,
+            flags: place.flags(),
             ..LinkCreate::default()
         };
         let link = bpf_fd(BPF_LINK_CREATE, &attributes)?;
-        let pin = pin_of(pins, ifindex, direction);
+        let pin = pin_of(pins, ifindex, place);
         let path = path_of(&pin)?;
         let object = Object { path: path.as_ptr() as u64, fd: link.as_raw_fd() as u32, flags: 0 };
         // If this fails the link's only descriptor is closed, which detaches it.
@@ -76,8 +84,8 @@ impl Hook {
     ///
     /// # Errors
     /// The kernel's, other than that there is none.
-    pub fn pinned(ifindex: u32, direction: Direction, pins: &Path) -> io::Result<Option<Self>> {
-        Self::open(pin_of(pins, ifindex, direction))
+    pub fn pinned(ifindex: u32, place: Place, pins: &Path) -> io::Result<Option<Self>> {
+        Self::open(pin_of(pins, ifindex, place))
     }
 
     fn open(pin: PathBuf) -> io::Result<Option<Self>> {
@@ -150,8 +158,8 @@ impl Hook {
     }
 }
 
-fn pin_of(pins: &Path, ifindex: u32, direction: Direction) -> PathBuf {
-    pins.join(format!("{PREFIX}{ifindex}_{}", direction.label()))
+fn pin_of(pins: &Path, ifindex: u32, place: Place) -> PathBuf {
+    pins.join(format!("{PREFIX}{ifindex}_{}", place.label()))
 }
 
 fn path_of(path: &Path) -> io::Result<CString> {
@@ -203,7 +211,7 @@ struct Info {
     info: u64,
 }
 
-/// `struct bpf_link_info` of a tcx link: its union begins at offset 16.
+/// `struct bpf_link_info` of a tcx or XDP link: its union begins at offset 16, with the interface.
 #[repr(C)]
 #[derive(Default)]
 struct LinkInfo {

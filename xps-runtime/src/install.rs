@@ -8,7 +8,9 @@
 //! An installation starts with nothing accepted and nothing answered; the service switches both on when its tables are
 //! ready ([`Control`]).
 
+mod arrival;
 mod error;
+mod load;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,8 +19,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
-use aya::programs::{Program, ProgramError, SchedClassifier};
-use aya::{Ebpf, EbpfLoader};
 use xps_core::abi::{self, map, program};
 use xps_core::predicate::Predicate;
 use xps_core::verdict::Reason;
@@ -26,13 +26,15 @@ use xps_core::verdict::Reason;
 use crate::call::Call;
 use crate::control::{Control, State};
 use crate::flow_table::FlowTable;
-use crate::hook::{Direction, Hook};
+use crate::hook::{Hook, Place};
 use crate::mapping::Mapping;
 use crate::pins::{Pins, Runs, Shape};
 use crate::plan::{DevicePlan, Plan};
 use crate::table;
+use crate::xdp::Without;
 
 pub use error::InstallError;
+use load::{Loaded, descriptors, load_called, load_maps, load_program, open, open_data};
 
 /// What a service brings.
 #[derive(Clone, Debug)]
@@ -51,6 +53,9 @@ pub struct Service<'a> {
     pub flows_max: u32,
     /// Longest reply, in bytes.
     pub reply_bytes_max: u32,
+    /// The program that looks at packets on their arrival, at XDP, if there is one. What it does must be done by the others
+    /// as well: it is only where it can be.
+    pub xdp: Option<&'static str>,
 }
 
 /// The hooks of one interface.
@@ -59,14 +64,7 @@ struct Device {
     name: String,
     ingress: Hook,
     egress: Hook,
-}
-
-/// A program as loaded.
-#[derive(Debug)]
-struct Loaded {
-    name: &'static str,
-    fd: OwnedFd,
-    verified: u32,
+    arrival: Result<Hook, Without>,
 }
 
 /// An installation. Dropping it leaves everything in place for the next agent; see [`Installed::detach`].
@@ -78,6 +76,7 @@ pub struct Installed {
     egress: Loaded,
     /// Programs for the agent to run.
     called: BTreeMap<String, OwnedFd>,
+    arrival: Result<Loaded, Without>,
     devices: BTreeMap<u32, Device>,
     control: Control,
     state: State,
@@ -130,16 +129,17 @@ impl Installed {
             let ingress = load_program(&mut ebpf, program::INGRESS)?;
             let egress = load_program(&mut ebpf, program::EGRESS)?;
             let called = load_called(&mut ebpf)?;
+            let arrival = arrival::load(&mut ebpf, service.xdp);
             let maps = descriptors(&ebpf)?;
             let memory = |name| Ok::<_, InstallError>(Mapping::of(&open(&maps, name)?)?);
             let control = Control::new(memory(map::CONTROL)?);
             let state = State::new(memory(map::STATE)?);
             let devices = BTreeMap::new();
-            Ok((ingress, egress, called, devices, control, state, maps))
+            Ok((ingress, egress, called, arrival, devices, control, state, maps))
         })();
         match parts {
-            Ok((ingress, egress, called, devices, control, state, maps)) => {
-                Ok(Self { pins, maps, ingress, egress, called, devices, control, state, taken_over })
+            Ok((ingress, egress, called, arrival, devices, control, state, maps)) => {
+                Ok(Self { pins, maps, ingress, egress, called, arrival, devices, control, state, taken_over })
             }
             Err(error) => {
                 if !taken_over {
@@ -214,8 +214,8 @@ impl Installed {
         let pins = self.pins.directory();
         // Egress first: between the two, replies of the server are seen before requests, which is harmless.
         let (egress, new_egress) =
-            link(&self.egress.fd, device.ifindex, Direction::Egress, pins).map_err(attach)?;
-        let (ingress, new_ingress) = match link(&self.ingress.fd, device.ifindex, Direction::Ingress, pins) {
+            link(&self.egress.fd, device.ifindex, Place::Egress, pins).map_err(attach)?;
+        let (ingress, new_ingress) = match link(&self.ingress.fd, device.ifindex, Place::Ingress, pins) {
             Ok(hook) => hook,
             Err(error) => {
                 if new_egress {
@@ -224,7 +224,8 @@ impl Installed {
                 return Err(attach(error));
             }
         };
-        self.devices.insert(device.ifindex, Device { name: device.name.clone(), ingress, egress });
+        let arrival = arrival::hook(&self.arrival, device, pins);
+        self.devices.insert(device.ifindex, Device { name: device.name.clone(), ingress, egress, arrival });
         Ok(new_egress || new_ingress)
     }
 
@@ -235,16 +236,23 @@ impl Installed {
     pub fn unhook(&mut self, ifindex: u32) -> Result<bool, InstallError> {
         let Some(device) = self.devices.remove(&ifindex) else { return Ok(false) };
         let attach = |source| InstallError::Attach { device: device.name, source };
+        let arrival = device.arrival.map_or(Ok(()), Hook::remove);
         let ingress = device.ingress.remove();
         let egress = device.egress.remove();
         table::remove_device(self.map(map::DEVICES)?, ifindex)?;
-        ingress.and(egress).map_err(attach)?;
+        arrival.and(ingress).and(egress).map_err(attach)?;
         Ok(true)
     }
 
     /// Indexes and names of the hooked interfaces.
     pub fn devices(&self) -> impl Iterator<Item = (u32, &str)> {
         self.devices.iter().map(|(&ifindex, device)| (ifindex, device.name.as_str()))
+    }
+
+    /// Names of the hooked interfaces, each with the reason why its packets are not looked at on their arrival, if they are
+    /// not.
+    pub fn arrivals(&self) -> impl Iterator<Item = (&str, Option<&Without>)> {
+        self.devices.values().map(|device| (device.name.as_str(), device.arrival.as_ref().err()))
     }
 
     /// Whether maps and links of an earlier agent were taken over.
@@ -347,14 +355,18 @@ impl Installed {
 
     /// Instructions that the verifier went through, by program. 0 where the kernel does not say.
     #[must_use]
-    pub fn verified_instructions(&self) -> [(&'static str, u32); 2] {
-        [&self.ingress, &self.egress].map(|program| (program.name, program.verified))
+    pub fn verified_instructions(&self) -> Vec<(&'static str, u32)> {
+        self.programs().map(|program| (program.name, program.verified)).collect()
     }
 
     /// How often and for how long the programs ran, where the kernel counts that (`kernel.bpf_stats_enabled`); else zeros.
     #[must_use]
-    pub fn runs(&self) -> [(&'static str, Runs); 2] {
-        [&self.ingress, &self.egress].map(|program| (program.name, crate::pins::runs_of(program.fd.as_fd())))
+    pub fn runs(&self) -> Vec<(&'static str, Runs)> {
+        self.programs().map(|program| (program.name, crate::pins::runs_of(program.fd.as_fd()))).collect()
+    }
+
+    fn programs(&self) -> impl Iterator<Item = &Loaded> {
+        [&self.ingress, &self.egress].into_iter().chain(&self.arrival)
     }
 
     /// Memory that each map takes now, in bytes.
@@ -375,9 +387,10 @@ impl Installed {
         let mut result = Ok(());
         let mut egress = Vec::new();
         for (_, device) in std::mem::take(&mut self.devices) {
-            let Device { name, ingress, egress: hook } = device;
+            let Device { name, ingress, egress: hook, arrival } = device;
             egress.push((name.clone(), hook));
-            if let Err(source) = ingress.remove() {
+            let arrival = arrival.map_or(Ok(()), Hook::remove);
+            if let Err(source) = arrival.and(ingress.remove()) {
                 result = result.and(Err(InstallError::Attach { device: name, source }));
             }
         }
@@ -411,8 +424,8 @@ impl Stats {
 }
 
 /// The pinned link with the new program in it, or a new link. Whether it is new.
-fn link(program: &OwnedFd, ifindex: u32, direction: Direction, pins: &Path) -> io::Result<(Hook, bool)> {
-    if let Some(hook) = Hook::pinned(ifindex, direction, pins)? {
+fn link(program: &OwnedFd, ifindex: u32, place: Place, pins: &Path) -> io::Result<(Hook, bool)> {
+    if let Some(hook) = Hook::pinned(ifindex, place, pins)? {
         match hook.replace(program.as_fd()) {
             Ok(()) => return Ok((hook, false)),
             // The interface is gone and its index given to another.
@@ -420,71 +433,7 @@ fn link(program: &OwnedFd, ifindex: u32, direction: Direction, pins: &Path) -> i
             Err(error) => return Err(error),
         }
     }
-    Ok((Hook::attach(program.as_fd(), ifindex, direction, pins)?, true))
-}
-
-fn load_maps(pins: &Pins, shapes: &[Shape], service: &Service<'_>) -> Result<Ebpf, InstallError> {
-    let mut loader = EbpfLoader::new();
-    for shape in shapes {
-        if shape.kept(service) {
-            loader.map_pin_path(&shape.name, pins.directory().join(&shape.name));
-        }
-    }
-    for (name, entries) in &service.map_entries {
-        loader.map_max_entries(name, *entries);
-    }
-    loader.load(service.object).map_err(|error| InstallError::Load { what: "the maps", source: error.into() })
-}
-
-fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<Loaded, InstallError> {
-    let refused = |error: ProgramError| InstallError::Load { what: name, source: error.into() };
-    let program = ebpf.program_mut(name).ok_or_else(|| InstallError::Object(format!("no program {name}")))?;
-    let program: &mut SchedClassifier = program.try_into().map_err(refused)?;
-    program.load().map_err(refused)?;
-    let verified = program.info().map_err(refused)?.verified_instruction_count().unwrap_or(0);
-    let fd = program.fd().map_err(refused)?.as_fd().try_clone_to_owned();
-    let fd = fd.map_err(|source| InstallError::System { what: "cannot keep a program", source })?;
-    Ok(Loaded { name, fd, verified })
-}
-
-/// Loads the object's other classifiers: those are for the agent to run.
-fn load_called(ebpf: &mut Ebpf) -> Result<BTreeMap<String, OwnedFd>, InstallError> {
-    let mut called = BTreeMap::new();
-    for (name, program) in ebpf.programs_mut() {
-        let refused = |error: ProgramError| InstallError::Load { what: "a program", source: error.into() };
-        let Program::SchedClassifier(program) = program else { continue };
-        if name == program::INGRESS || name == program::EGRESS {
-            continue;
-        }
-        program.load().map_err(refused)?;
-        let fd = program.fd().map_err(refused)?.as_fd().try_clone_to_owned();
-        let fd = fd.map_err(|source| InstallError::System { what: "cannot keep a program", source })?;
-        called.insert(name.to_owned(), fd);
-    }
-    Ok(called)
-}
-
-fn descriptors(ebpf: &Ebpf) -> Result<BTreeMap<String, OwnedFd>, InstallError> {
-    let mut maps = BTreeMap::new();
-    for (name, map) in ebpf.maps() {
-        if let Some(data) = table::data_of(map) {
-            let fd = data.fd().as_fd().try_clone_to_owned();
-            let fd = fd.map_err(|source| InstallError::System { what: "cannot keep a map", source })?;
-            maps.insert(name.to_owned(), fd);
-        }
-    }
-    Ok(maps)
-}
-
-fn open_data(maps: &BTreeMap<String, OwnedFd>, name: &str) -> Result<MapData, InstallError> {
-    let fd = maps.get(name).ok_or_else(|| InstallError::Object(format!("no map {name}")))?;
-    let fd = fd.try_clone().map_err(|source| InstallError::System { what: "cannot open a map", source })?;
-    MapData::from_fd(fd).map_err(|source| InstallError::Map { name: name.into(), source })
-}
-
-fn open(maps: &BTreeMap<String, OwnedFd>, name: &str) -> Result<Map, InstallError> {
-    let data = open_data(maps, name)?;
-    Map::from_map_data(data).map_err(|source| InstallError::Map { name: name.into(), source })
+    Ok((Hook::attach(program.as_fd(), ifindex, place, pins)?, true))
 }
 
 fn random() -> Result<u64, InstallError> {

@@ -11,7 +11,7 @@
 //! - [`install`]: the plan made real: maps, programs and links, all of them or none, pinned so that they outlive the agent.
 //! - [`pins`]: what an agent leaves behind for the next, and whether the next can use it.
 //! - `table`: the small tables that are written once.
-//! - [`hook`]: the links of one interface.
+//! - [`hook`]: the links of one interface; [`xdp`]: whether it has one at XDP.
 //! - [`start`]: all of these as a transaction.
 //!
 //! While it runs:
@@ -71,3 +71,4 @@ pub mod sockets;
 pub mod start;
 mod stream;
 mod table;
+pub mod xdp;

@@ -8,6 +8,7 @@ use xps_core::abi::{DEVICES_MAX, Redirect};
 
 use crate::interface::{ETHERNET, Interface, LOOPBACK};
 use crate::probe::Facts;
+use crate::xdp::{self, Without};
 
 /// First kernel with tcx links.
 const KERNEL_MIN: (u32, u32) = (6, 6);
@@ -19,6 +20,8 @@ pub struct Wishes {
     pub mode: Mode,
     /// Names of the interfaces to hook; empty for all.
     pub interfaces: Vec<String>,
+    /// Where a program at XDP is wanted, if the service has one.
+    pub xdp: xdp::Wish,
 }
 
 /// Which path the configuration asks for.
@@ -91,6 +94,8 @@ pub struct DevicePlan {
     pub redirect: Redirect,
     /// Largest IP packet, in bytes.
     pub mtu: u32,
+    /// Whether to try it with a program at XDP, or why not.
+    pub xdp: Result<(), Without>,
 }
 
 /// An interface that is not hooked.
@@ -334,7 +339,13 @@ pub fn device(interface: &Interface, all: &[Interface], wishes: &Wishes) -> Resu
     if !wishes.interfaces.is_empty() && !wishes.interfaces.contains(&interface.name) {
         return Err(Cause::NotNamed);
     }
-    Ok(DevicePlan { ifindex: interface.index, name: interface.name.clone(), redirect, mtu: interface.mtu })
+    Ok(DevicePlan {
+        ifindex: interface.index,
+        name: interface.name.clone(),
+        redirect,
+        mtu: interface.mtu,
+        xdp: xdp::wanted(interface, wishes.xdp),
+    })
 }
 
 /// An interface that is left out for `cause`.

@@ -45,6 +45,18 @@ fn everything_is_hooked() {
 }
 
 #[test]
+fn each_interface_has_its_own_answer_about_xdp() {
+    let with = |xdp| {
+        let plan = plan(&facts(), &Wishes { xdp, ..Wishes::default() }).unwrap();
+        plan.devices.into_iter().map(|device| device.xdp).collect::<Vec<_>>()
+    };
+    let costly = |kind: &str| Err(Without::Costly { kind: kind.into() });
+    assert_eq!(with(xdp::Wish::Auto), [costly("loopback"), Ok(()), costly("veth")]);
+    assert_eq!(with(xdp::Wish::On), [Ok(()), Ok(()), Ok(())]);
+    assert_eq!(with(xdp::Wish::Off), [const { Err(Without::Configured) }; 3]);
+}
+
+#[test]
 fn each_obstacle_leads_to_the_user_path_with_its_cause() {
     let no = || Err("why".to_owned());
     let cases: Vec<(Facts, &[&str])> = vec![
@@ -76,7 +88,7 @@ fn each_obstacle_leads_to_the_user_path_with_its_cause() {
 
 #[test]
 fn the_user_path_can_be_asked_for() {
-    let wishes = Wishes { mode: Mode::User, interfaces: vec!["not-there".into()] };
+    let wishes = Wishes { mode: Mode::User, interfaces: vec!["not-there".into()], ..Wishes::default() };
     assert_eq!(plan(&facts(), &wishes), Ok(Plan::user(vec![Cause::Configured])));
 }
 
@@ -119,7 +131,7 @@ fn a_veth_whose_peer_is_here_is_no_peer() {
 
 #[test]
 fn only_named_interfaces_are_hooked_and_missing_ones_are_an_error() {
-    let wishes = Wishes { mode: Mode::Auto, interfaces: vec!["eth0".into()] };
+    let wishes = Wishes { interfaces: vec!["eth0".into()], ..Wishes::default() };
     let planned = plan(&facts(), &wishes).unwrap();
     assert_eq!(planned.devices.iter().map(|d| d.name.as_str()).collect::<Vec<_>>(), ["eth0"]);
     assert_eq!(planned.blind().map(|s| s.cause.label()).collect::<Vec<_>>(), ["not_named", "not_named"]);

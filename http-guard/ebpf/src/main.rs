@@ -8,7 +8,8 @@ use aya_ebpf::bindings::bpf_spin_lock as kernel_lock;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, PerCpuArray};
 use aya_ebpf::helpers::generated as helper;
-use aya_ebpf::macros::btf_map;
+use aya_ebpf::macros::{btf_map, xdp};
+use aya_ebpf::programs::XdpContext;
 use http_fastpath::abi::{
     ANSWERS_MAX, Answer, BLOCKS_MAX, CLIENTS_MAX, CONNECTIONS_MAX, ClientKey, Conditions, Counts, Matcher,
     REFUSALS_MAX, RULES_MAX, Refused, Rules, Settings, TABLES, event,
@@ -21,8 +22,8 @@ use http_fastpath::words::{self, Words};
 use xps_core::abi::Event;
 use xps_core::handler::Reply;
 use xps_core::verdict::Reason;
-use xps_ebpf::atomic;
 use xps_ebpf::maps::Maps;
+use xps_ebpf::{arrival, atomic};
 
 xps_ebpf::service! {
     handler: HttpGuard<KernelTables> = HttpGuard { tables: KernelTables },
@@ -240,6 +241,15 @@ fn count(reason: Reason) {
         // SAFETY: this CPU's counter.
         unsafe { *counter += 1 };
     }
+}
+
+/// Who is blocked opens no connection. Its packets may have several buffers ("frags"): headers are in the first one.
+#[xdp(frags)]
+fn http_block(ctx: XdpContext) -> u32 {
+    arrival::run::<HttpGuard<KernelTables>, xps_service::ServiceMaps>(
+        &ctx,
+        &HttpGuard { tables: KernelTables },
+    )
 }
 
 /// Whether a rule that holds decides, verified by itself.

@@ -44,6 +44,8 @@ pub mod map {
 pub mod program {
     /// Carries out one [`crate::ledger::Entry`] for the agent. It is attached nowhere.
     pub const LEDGER: &str = "http_ledger";
+    /// At XDP: lets nobody in who is blocked.
+    pub const BLOCK: &str = "http_block";
 }
 
 /// Kinds of records in the ring of events.

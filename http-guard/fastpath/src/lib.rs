@@ -22,12 +22,14 @@
 //! - [`guard`]: all of it as a handler; [`matching`]: what rules have seen of a head; [`judge`]: what becomes of its request;
 //!   [`words`]: how it is answered if it is refused.
 //! - [`recall`]: heads that were read before.
+//! - `block`: whether a client is blocked, before the stack has made anything of its packets.
 //! - [`abi`]: the tables that programs and agent share; [`ledger`]: what the agent has entered there by a program.
 //! - `host` (feature `host`): the parsers over streams in a process's memory, for tests.
 #![no_std]
 
 pub mod abi;
 pub mod authority;
+mod block;
 pub mod body;
 pub mod field;
 mod field_line;

@@ -164,6 +164,7 @@ fn compare(new: &mut Config, old: &Config) -> Difference {
     difference.keep("listen.connections_max", &mut new.proxy_connections_max, proxy_connections_max);
     difference.keep("path.mode", &mut new.wishes.mode, &wishes.mode);
     difference.keep("path.interfaces", &mut new.wishes.interfaces, &wishes.interfaces);
+    difference.keep("path.xdp", &mut new.wishes.xdp, &wishes.xdp);
     difference.keep("path.pin_directory", &mut new.pin_directory, pin_directory);
     difference.keep("limits.keys_max", &mut new.limit_sets, limit_sets);
     difference.keep("limits.flows_max", &mut new.flows_max, flows_max);

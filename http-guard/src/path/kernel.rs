@@ -17,6 +17,7 @@ use xps_runtime::flow_table::FlowTable;
 use xps_runtime::install::{InstallError, Installed, Service, Stats};
 use xps_runtime::plan::Plan;
 use xps_runtime::probe::chain;
+use xps_runtime::xdp::Wish;
 
 use crate::config::Config;
 use crate::config::reload::Judges;
@@ -89,6 +90,7 @@ pub fn install(config: &Config, policy: &Policy, plan: &Plan) -> Result<Arc<Kern
         }],
         flows_max: config.flows_max,
         reply_bytes_max: REPLY_MAX as u32,
+        xdp: (config.wishes.xdp != Wish::Off).then_some(program::BLOCK),
     };
     let mut prepared = None;
     let installed = Installed::install_with(plan, &service, |installed| {

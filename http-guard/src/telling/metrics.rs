@@ -46,7 +46,7 @@ fn requests(page: &Page, status: &Status) -> prometheus::Result<()> {
     page.counters(
         "http_guard_closes_total",
         "Connections that were ended since a request was refused, by how: with an answer (closed), with a reset (reset), \
-         without a word (silenced), or not let in (not_admitted).",
+         without a word (silenced), or not let in (not_admitted; blocked_xdp before the stack has seen the packet).",
         "result",
         &labelled(&status.closes),
     )?;

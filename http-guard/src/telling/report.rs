@@ -30,7 +30,8 @@ use crate::telling::status::{Configuration, Interface, Rule, Status};
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How connections end since a request was refused.
-const CLOSES: [Reason; 4] = [Reason::Closed, Reason::WasReset, Reason::Silenced, Reason::NotAdmitted];
+const CLOSES: [Reason; 5] =
+    [Reason::Closed, Reason::WasReset, Reason::Silenced, Reason::NotAdmitted, Reason::BlockedOnArrival];
 
 /// Everything that can be reported on.
 pub struct Report {
@@ -200,16 +201,20 @@ fn of_kernel(kernel: &Kernel, status: &mut Status) {
     .into();
     let installed = lock(&kernel.hooks.installed);
     let Some(installed) = &*installed else { return };
-    let hooked = installed.devices().map(|(_, name)| Interface {
+    let hooked = installed.arrivals().map(|(name, without)| Interface {
         name: name.to_owned(),
         path: Path::Kernel.label().to_owned(),
         cause: String::new(),
+        blocks: if without.is_none() { "xdp" } else { "tcx" }.to_owned(),
+        blocks_cause: without.map(ToString::to_string).unwrap_or_default(),
     });
     status.interfaces = hooked.collect();
     status.interfaces.extend(lock(&kernel.hooks.skipped).iter().map(|skipped| Interface {
         name: skipped.name.clone(),
         path: Path::User.label().to_owned(),
         cause: skipped.cause.to_string(),
+        blocks: Path::User.label().to_owned(),
+        blocks_cause: String::new(),
     }));
     let verified = installed.verified_instructions();
     status.verified_instructions =

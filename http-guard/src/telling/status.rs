@@ -63,6 +63,10 @@ pub struct Interface {
     pub path: String,
     /// Why it is not hooked; empty if it is.
     pub cause: String,
+    /// Where clients that are blocked are stopped: `xdp`, `tcx`, or `user` in the proxy.
+    pub blocks: String,
+    /// Why not at XDP; empty if it is there, or not hooked at all.
+    pub blocks_cause: String,
 }
 
 /// A rule, and what became of the requests that it held for.
@@ -103,10 +107,11 @@ impl fmt::Display for Status {
             row(f, "", cause.clone())?;
         }
         for (i, interface) in self.interfaces.iter().enumerate() {
-            let cause =
-                if interface.cause.is_empty() { String::new() } else { format!(" ({})", interface.cause) };
-            let name = if i == 0 { "interfaces" } else { "" };
-            row(f, name, format!("{}: {}{cause}", interface.name, interface.path))?;
+            let because = |cause: &str| if cause.is_empty() { String::new() } else { format!(" ({cause})") };
+            let Interface { name, path, cause, blocks, blocks_cause } = interface;
+            let (cause, blocks_cause) = (because(cause), because(blocks_cause));
+            let text = format!("{name}: {path}{cause}, blocks at {blocks}{blocks_cause}");
+            row(f, if i == 0 { "interfaces" } else { "" }, text)?;
         }
         if self.disabled {
             row(f, "disabled", "everything passes; `http-guard enable` or a restart ends that".to_owned())?;
@@ -192,11 +197,19 @@ mod tests {
         let status = Status {
             path: "user".into(),
             path_causes: vec!["not_in_stack: rule \"x\"".into()],
+            interfaces: vec![Interface {
+                name: "eth0".into(),
+                path: "kernel".into(),
+                blocks: "tcx".into(),
+                blocks_cause: "no driver".into(),
+                ..Interface::default()
+            }],
             rules: vec![rule],
             ..Status::default()
         };
         let text = status.to_string();
         assert!(text.contains("path          user\n              not_in_stack: rule \"x\"\n"), "{text}");
+        assert!(text.contains("interfaces    eth0: kernel, blocks at tcx (no driver)\n"), "{text}");
         assert!(text.contains("rules         logins (limit): 3 passed, 1 refused\n"), "{text}");
     }
 }

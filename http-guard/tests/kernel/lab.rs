@@ -242,6 +242,11 @@ impl Lab {
         self.client.place()
     }
 
+    /// Where Nginx and http-guard are.
+    pub(crate) fn server_place(&self) -> &Place {
+        self.server.place()
+    }
+
     /// A log of Nginx.
     pub(crate) fn log(&self, name: &str) -> Result<String> {
         Ok(std::fs::read_to_string(self.folder.path().join(name))?)

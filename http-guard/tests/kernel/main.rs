@@ -2,6 +2,8 @@
 //!
 //! They need root and Nginx, and run with `XPS_KERNEL_TESTS=1`; without it they say that they are skipped, and pass.
 
+mod arrivals;
+mod blocks;
 mod both;
 mod client;
 mod heads;

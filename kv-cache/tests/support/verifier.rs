@@ -3,7 +3,7 @@
 //! Needs root: with `XPS_KERNEL_TESTS=1` it runs or fails, without it it says that it is skipped.
 
 use aya::EbpfLoader;
-use aya::programs::SchedClassifier;
+use aya::programs::{Program, ProgramError};
 
 /// Loads the object at `object` with small `tables`: what the verifier sees does not depend on how large they are.
 ///
@@ -22,10 +22,14 @@ pub(crate) fn check(object: &str, tables: &[&'static str], budget: &[(&str, u32)
     let mut ebpf = loader.load(&object).expect("the maps");
     let names: Vec<_> = ebpf.programs().map(|(name, _)| name.to_owned()).collect();
     assert_eq!(names.len(), budget.len(), "{names:?}");
-    for (name, budget) in budget.iter().copied() {
+    for &(name, budget) in budget {
         let program = ebpf.program_mut(name).unwrap_or_else(|| panic!("no program {name}"));
-        let program: &mut SchedClassifier = program.try_into().expect("a classifier");
-        program.load().unwrap_or_else(|error| panic!("{name} is refused: {error:?}"));
+        match program {
+            Program::SchedClassifier(program) => program.load(),
+            Program::Xdp(program) => program.load(),
+            _ => Err(ProgramError::UnexpectedProgramType),
+        }
+        .unwrap_or_else(|error| panic!("{name} is refused: {error:?}"));
         let info = program.info().expect("what the kernel says of it");
         let verified = info.verified_instruction_count().expect("a count (kernel 5.16 or newer)");
         println!(

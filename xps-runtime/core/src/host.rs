@@ -10,8 +10,9 @@
 //! - [`frame`]: packets, and their checksums.
 //! - [`skb`]: a packet as [`Stack`](crate::path::Stack).
 //! - [`segment`]: packets written down for tests.
-//! - [`table`]: the table of packets, for the host and for the kernel.
+//! - [`table`]: the table of packets, for the host and for the kernel; [`arrivals`]: those that are looked at on arrival.
 
+pub mod arrivals;
 pub mod frame;
 pub mod segment;
 pub mod skb;

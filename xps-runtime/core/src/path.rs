@@ -2,13 +2,17 @@
 //!
 //! The kernel's glue implements [`Stack`] with contexts, helpers and maps; tests implement it with a vector of bytes.
 //!
+//! A service may have a third, at XDP, which stands before them.
+//!
 //! # Layout
 //!
+//! - [`arrival`]: packets before the stack has made anything of them.
 //! - [`ingress`]: the client's packets: predicate, flow, splice, handler, reply or pass.
 //! - [`egress`]: the server's packets on their way back.
 //! - [`connect`]: SYN, SYN-ACK and the first ACK.
 //! - [`headers`]: headers that the stack writes itself.
 
+pub mod arrival;
 pub mod connect;
 pub mod egress;
 pub mod headers;

@@ -36,6 +36,8 @@ reasons! {
     AfterClose = "after_close",
     /// Dropped: a SYN of a client that may not connect now.
     NotAdmitted = "not_admitted",
+    /// Dropped on its arrival, at XDP: a SYN of a client that is blocked.
+    BlockedOnArrival = "blocked_xdp",
     /// A segment without payload: nothing to decide.
     NoPayload = "no_payload",
     /// Requests are outstanding at the server, or bytes on the way are not acknowledged (S1).

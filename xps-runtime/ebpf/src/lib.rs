@@ -5,6 +5,8 @@
 //! # Layout
 //!
 //! - `packet`: a `__sk_buff` as `xps_core::path::Stack`.
+//! - `arrival`: an `xdp_md` as `xps_core::path::arrival::Arrival`.
+//! - `linear`: the bytes of a packet that lie where the program can read them.
 //! - `maps`: what a service's maps offer.
 //! - `service`: the macro that makes maps and programs concrete.
 //! - `atomic`: additions that several CPUs see whole.
@@ -12,7 +14,9 @@
 #![cfg(target_arch = "bpf")]
 #![feature(asm_experimental_arch)]
 
+pub mod arrival;
 pub mod atomic;
+mod linear;
 pub mod maps;
 pub mod packet;
 pub mod service;

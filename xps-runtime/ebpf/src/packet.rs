@@ -21,6 +21,7 @@ use xps_core::verdict::Reason;
 use xps_core::word::{load_u16, load_u32};
 
 use crate::atomic;
+use crate::linear;
 use crate::maps::Maps;
 
 /// Reads a field of the context as the one load of 32 bits that the kernel translates.
@@ -61,32 +62,11 @@ impl<'a, M> Packet<'a, M> {
 }
 
 impl<M> Packet<'_, M> {
-    /// Start and end of the linear part.
-    ///
-    /// To LLVM these fields are numbers of 32 bits, of which it may keep just those on the stack; to the verifier they
-    /// are pointers, which may only be kept whole. So they are loaded by instructions that yield 64 bits.
-    #[inline(always)]
-    fn bounds(&self) -> (*const u8, *const u8) {
-        const DATA: usize = core::mem::offset_of!(__sk_buff, data);
-        const DATA_END: usize = core::mem::offset_of!(__sk_buff, data_end);
-        let (start, end): (*const u8, *const u8);
-        // SAFETY: loads from the program's own context.
-        unsafe {
-            core::arch::asm!("{to} = *(u32 *)({ctx} + {at})", to = lateout(reg) start, ctx = in(reg) self.skb(),
-                at = const DATA, options(nostack, readonly));
-            core::arch::asm!("{to} = *(u32 *)({ctx} + {at})", to = lateout(reg) end, ctx = in(reg) self.skb(),
-                at = const DATA_END, options(nostack, readonly));
-        }
-        (start, end)
-    }
-
     /// The place of `N` bytes at `offset` in the packet's linear part.
     #[inline(always)]
     fn within<const N: usize>(&self, offset: u32) -> Option<*const u8> {
-        // Read anew for each check, or LLVM combines the checks into arithmetic on the end, which the verifier refuses.
-        let (start, end) = self.bounds();
-        let at = start.wrapping_add((offset & 0x1ff) as usize);
-        (at.wrapping_add(N) <= end).then_some(at)
+        // SAFETY: the program's own context.
+        unsafe { linear::within::<N, _>(self.skb(), offset) }
     }
 }
 
@@ -111,7 +91,8 @@ impl<M> Skb for Packet<'_, M> {
 
     #[inline(always)]
     fn reach(&self, len: u32) {
-        let (start, end) = self.bounds();
+        // SAFETY: the program's own context.
+        let (start, end) = unsafe { linear::bounds(self.skb()) };
         if start.wrapping_add((len & 0x1ff) as usize) > end {
             let all = field!(self.skb(), len);
             // SAFETY: the helper checks the length; pointers into the packet are taken anew by each read.

@@ -101,6 +101,7 @@ impl Kernel {
                 predicates: vec![Predicate { accelerated_port, plain_port, ..Predicate::default() }],
                 flows_max: FLOWS_MAX,
                 reply_bytes_max: REPLY_MAX as u32,
+                xdp: None,
             },
         )?;
         // SAFETY: the object was built from this package's library; its state consists of integers.
