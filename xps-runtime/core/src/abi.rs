@@ -3,7 +3,7 @@
 use crate::predicate::Predicate;
 
 /// Version of everything in this module and of [`crate::flow`]. A pinned map of another version is not taken over.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Names of the maps in a service's object file.
 pub mod map {
