@@ -4,7 +4,7 @@ use super::answers::Answers;
 use super::client::Clients;
 use super::flood::Flood;
 use super::rules::FLOOD_RATE;
-use super::workload::{Kind, Pace, Workload};
+use super::workload::{Asking, Kind, Pace, Workload};
 use super::wrk::{Counts, Wrk};
 use crate::bench::measure::{Outcome, Traffic, median};
 use crate::lab::{Lab, Nginx, Sidecar};
@@ -166,7 +166,7 @@ impl Requests<'_> {
             place: &place,
             server: self.address(),
             path: self.workload.file.path,
-            new_connections: self.workload.kind == Kind::Allowed { new_connections: true },
+            asking: if let Kind::Allowed(asking) = self.workload.kind { asking } else { Asking::Alike },
             folder: self.lab.folder(),
         };
         if counting { wrk.run_counting(duration) } else { wrk.run(duration) }
@@ -178,7 +178,7 @@ impl Requests<'_> {
         let name = self.name();
         ensure!(answers.lost == 0, "{name} has refused or broken off {} connections", answers.lost);
         let wanted = match self.workload.kind {
-            Kind::Allowed { .. } => 200,
+            Kind::Allowed(_) => 200,
             Kind::Refused { status, .. } => status,
             Kind::Flood(_) => 429,
         };
@@ -186,7 +186,7 @@ impl Requests<'_> {
             bail!("{name} answers {others}, not with {wanted}");
         }
         match self.workload.kind {
-            Kind::Allowed { .. } => {
+            Kind::Allowed(_) => {
                 ensure!(answers.refused == 0, "{name} has refused {} requests", answers.refused);
                 let least = answers.requests * self.workload.file.bytes as u64;
                 ensure!(answers.bytes >= least, "{name} has not sent the whole file each time");

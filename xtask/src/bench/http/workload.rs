@@ -18,14 +18,22 @@ pub(crate) struct Workload {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Requests that Nginx answers with the file.
-    Allowed {
-        /// Each on a connection of its own.
-        new_connections: bool,
-    },
+    Allowed(Asking),
     /// Requests that are refused with this status, but for so many in a round.
     Refused { status: u16, passes_max: u64 },
     /// Clients that may have the file, beside a flood of requests that are refused.
     Flood(Pace),
+}
+
+/// How requests that may pass are asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asking {
+    /// Each like the one before.
+    Alike,
+    /// Each with a query of its own: no head comes twice.
+    Distinct,
+    /// Each on a connection of its own.
+    OnNewConnections,
 }
 
 /// What decides how often the connections of a flood ask.
@@ -39,10 +47,10 @@ pub(super) enum Pace {
 
 /// All workloads.
 pub(crate) fn all() -> Vec<Workload> {
-    let allowed = |name, file, new_connections| Workload {
+    let allowed = |name, file, asking| Workload {
         name,
         file,
-        kind: Kind::Allowed { new_connections },
+        kind: Kind::Allowed(asking),
         guarded: false,
         haproxy: false,
     };
@@ -58,9 +66,10 @@ pub(crate) fn all() -> Vec<Workload> {
     // One a minute, and a round may lie on the edge of one.
     let by_rate = |name| refused(name, LIMITED, 429, 2);
     vec![
-        allowed("allowed-612B", PAGE, false),
-        allowed("allowed-100KB", LARGE, false),
-        allowed("allowed-new-connections", PAGE, true),
+        allowed("allowed-612B", PAGE, Asking::Alike),
+        allowed("allowed-612B-distinct", PAGE, Asking::Distinct),
+        allowed("allowed-100KB", LARGE, Asking::Alike),
+        allowed("allowed-new-connections", PAGE, Asking::OnNewConnections),
         refused("refused-rule", PRIVATE, 403, 0),
         by_rate("refused-rate"),
         flood("flood-goodput", Pace::Offered),
@@ -76,6 +85,6 @@ mod tests {
         let mut names: Vec<_> = super::all().iter().map(|workload| workload.name).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 8);
+        assert_eq!(names.len(), 9);
     }
 }

@@ -1,6 +1,7 @@
 //! wrk, the HTTP client that everybody knows.
 
 use super::answers::Answers;
+use super::workload::Asking;
 use crate::lab::Place;
 use crate::workspace;
 use anyhow::{Context, Result, bail};
@@ -43,13 +44,25 @@ function response(status)
 end
 ";
 
+/// A query of its own for each request. Threads count from different numbers: where their memory lies.
+const DISTINCT: &str = r"
+local number = tonumber(tostring({}):match('0x(%x+)'), 16) % 1000000 * 1000000
+local first, last
+function init()
+  first, last = wrk.format(nil, wrk.path .. '?@'):match('^(.-)@(.*)$')
+end
+function request()
+  number = number + 1
+  return first .. number .. last
+end
+";
+
 /// What to ask for.
 pub(super) struct Wrk<'a> {
     pub(super) place: &'a Place,
     pub(super) server: SocketAddr,
     pub(super) path: &'a str,
-    /// Each request on a connection of its own.
-    pub(super) new_connections: bool,
+    pub(super) asking: Asking,
     /// Where its scripts lie.
     pub(super) folder: &'a Path,
 }
@@ -76,13 +89,15 @@ impl Wrk<'_> {
     }
 
     fn run_with(&self, name: &str, script: &str, duration: Duration) -> Result<Counts> {
+        let more = if self.asking == Asking::Distinct { DISTINCT } else { "" };
+        let script = [script, more].concat();
         let program = workspace::find("wrk").context("wrk is missing; run `cargo xtask setup`")?;
         let path = self.folder.join(name);
         fs::write(&path, script).with_context(|| format!("cannot write {}", path.display()))?;
         let mut command = self.place.command(program);
         command.args(["-c", &CONNECTIONS.to_string(), "-t", &THREADS.to_string()]);
         command.args(["-d", &format!("{}s", duration.as_secs_f64().ceil())]).arg("-s").arg(path);
-        if self.new_connections {
+        if self.asking == Asking::OnNewConnections {
             command.args(["-H", "Connection: close"]);
         }
         command.arg(format!("http://{}{}", self.server, self.path)).stdin(Stdio::null());
