@@ -117,8 +117,9 @@ impl Connection {
         let client = if self.believed {
             forwarded::client(self.input.passed(), peer, &self.settings.trusted)
         } else {
-            peer
+            Some(peer)
         };
+        let Some(client) = client else { return self.not_agreed() };
         match self.gate.judge(client) {
             Decision::Pass(wait) => return self.pass(asked, client, wait).await,
             Decision::Refuse(words) => {
@@ -138,6 +139,15 @@ impl Connection {
                 socket::drain(&self.client, self.settings.header_timeout).await;
             }
         }
+        self.reset();
+        Then::Over
+    }
+
+    /// Two readers do not agree on a head: nobody can say what the server would read.
+    fn not_agreed(&self) -> Then {
+        tracing::warn!("a head that was let pass cannot be read; its connection is reset");
+        count(&self.proxy.counts.refused);
+        count(&self.proxy.counts.closed);
         self.reset();
         Then::Over
     }
@@ -164,7 +174,10 @@ impl Connection {
         };
         let (head, body) = self.input.passed().split_at(head_len);
         if self.settings.to_server == ToServer::XForwardedFor {
-            first.extend(forwarded::told(head, self.ends.client.ip(), self.believed));
+            let Some(told) = forwarded::told(head, self.ends.client.ip(), self.believed) else {
+                return self.not_agreed();
+            };
+            first.extend(told);
         } else {
             first.extend_from_slice(head);
         }

@@ -1,7 +1,7 @@
 //! The field `X-Forwarded-For`: read from proxies that are trusted, and told to the server.
 //!
-//! Heads come here behind the strict parser: lines end with CR and LF and are not folded, and a name ends at its colon. So the
-//! fields are found by these alone, whatever bytes values and targets are of.
+//! Heads come here behind the strict parser, and their fields are read by `httparse`. It has nothing against what that lets
+//! pass; if it had, two readers would not agree, and the request goes no further.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -17,10 +17,10 @@ pub(super) fn is_trusted(trusted: &[Prefix], address: IpAddr) -> bool {
 }
 
 /// Whose request it is that came from `peer`: who asked the first proxy that is trusted. An address that is none ends what is
-/// believed.
-pub(super) fn client(head: &[u8], peer: IpAddr, trusted: &[Prefix]) -> IpAddr {
+/// believed. `None`: the head cannot be read.
+pub(super) fn client(head: &[u8], peer: IpAddr, trusted: &[Prefix]) -> Option<IpAddr> {
     let mut client = peer.to_canonical();
-    let fields: Vec<_> = lines(head).collect();
+    let fields = lines(head)?;
     let values = fields.iter().rev().map(|line| &head[line.clone()][NAME.len() + 1..]);
     for element in values.flat_map(|value| value.rsplit(|byte| *byte == b',')) {
         if !is_trusted(trusted, client) {
@@ -34,7 +34,7 @@ pub(super) fn client(head: &[u8], peer: IpAddr, trusted: &[Prefix]) -> IpAddr {
         let Some(address) = std::str::from_utf8(element).ok().and_then(address) else { break };
         client = address;
     }
-    client
+    Some(client)
 }
 
 /// An address, perhaps with a port.
@@ -48,10 +48,10 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 /// A head that tells the server who asks: `address` is appended to what a trusted proxy has said, or takes the place of what
-/// anybody else has.
-pub(super) fn told(head: &[u8], address: IpAddr, trusted: bool) -> Vec<u8> {
+/// anybody else has. `None`: the head cannot be read.
+pub(super) fn told(head: &[u8], address: IpAddr, trusted: bool) -> Option<Vec<u8>> {
     let address = address.to_canonical().to_string();
-    let fields: Vec<_> = lines(head).collect();
+    let fields = lines(head)?;
     let mut told = Vec::with_capacity(head.len() + NAME.len() + address.len() + 4);
     if let Some(last) = fields.last().filter(|_| trusted) {
         let line = head[..last.end].trim_ascii_end();
@@ -59,7 +59,7 @@ pub(super) fn told(head: &[u8], address: IpAddr, trusted: bool) -> Vec<u8> {
         told.extend_from_slice(if line.ends_with(b":") { b" " } else { b", " });
         told.extend_from_slice(address.as_bytes());
         told.extend_from_slice(&head[last.end..]);
-        return told;
+        return Some(told);
     }
     let mut at = 0;
     for line in fields {
@@ -74,22 +74,35 @@ pub(super) fn told(head: &[u8], address: IpAddr, trusted: bool) -> Vec<u8> {
     told.extend_from_slice(address.as_bytes());
     told.extend_from_slice(b"\r\n");
     told.extend_from_slice(&head[end..]);
-    told
+    Some(told)
 }
 
-/// The lines of the field, without their ends.
-fn lines(head: &[u8]) -> impl Iterator<Item = Range<usize>> {
-    let mut at = 0;
-    let lines = std::iter::from_fn(move || {
-        let len = head.get(at..)?.windows(2).position(|pair| pair == b"\r\n")?;
-        let line = at..at + len;
-        at = line.end + 2;
-        Some(line)
-    });
-    lines.filter(|line| {
-        let line = &head[line.clone()];
-        line.get(NAME.len()) == Some(&b':') && line[..NAME.len()].eq_ignore_ascii_case(NAME)
+/// The lines of the field, without their ends. The request line is not shown to `httparse`: that wants targets in UTF-8.
+fn lines(head: &[u8]) -> Option<Vec<Range<usize>>> {
+    // An empty line may come first.
+    let line_start = if head.starts_with(b"\r\n") { 2 } else { 0 };
+    let start = line_start + line_end(&head[line_start..])? + 2;
+    let fields = &head[start..];
+    let most = fields.iter().filter(|byte| **byte == b'\n').count();
+    let mut headers = vec![httparse::EMPTY_HEADER; most];
+    let Ok(httparse::Status::Complete((len, headers))) = httparse::parse_headers(fields, &mut headers) else {
+        return None;
+    };
+    if len != fields.len() {
+        return None;
+    }
+    let ours = headers.iter().filter(|header| header.name.as_bytes().eq_ignore_ascii_case(NAME));
+    ours.map(|header| {
+        // It gives parts of what it was given.
+        let at = start + header.name.as_ptr().addr().checked_sub(fields.as_ptr().addr())?;
+        Some(at..at + line_end(head.get(at..)?)?)
     })
+    .collect()
+}
+
+/// How long the line is, without its end.
+fn line_end(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(2).position(|pair| pair == b"\r\n")
 }
 
 #[cfg(test)]
@@ -125,7 +138,7 @@ mod tests {
             ("X-Forwarded-For: [192.0.2.1]\r\n", "10.0.0.1"),
         ] {
             let found = client(&head(fields), "10.0.0.1".parse().unwrap(), &trusted());
-            assert_eq!(found.to_string(), expected, "{fields:?}");
+            assert_eq!(found.map(|found| found.to_string()).as_deref(), Some(expected), "{fields:?}");
         }
     }
 
@@ -133,8 +146,23 @@ mod tests {
     fn nobody_else_is_believed() {
         let head = head("X-Forwarded-For: 192.0.2.1\r\n");
         let peer = "203.0.113.1".parse().unwrap();
-        assert_eq!(client(&head, peer, &trusted()), peer);
+        assert_eq!(client(&head, peer, &trusted()), Some(peer));
         assert!(is_trusted(&trusted(), "::ffff:10.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_two_readers_do_not_agree_on_goes_no_further() {
+        let address = "203.0.113.1".parse().unwrap();
+        for bytes in [
+            head("X-Forwarded-For : 192.0.2.1\r\n"),
+            head("X\r\n"),
+            head("\r\nX-Forwarded-For: 192.0.2.1\r\n"),
+            b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec(),
+            b"GET / HTTP/1.1".to_vec(),
+        ] {
+            assert_eq!(client(&bytes, address, &trusted()), None, "{bytes:?}");
+            assert_eq!(told(&bytes, address, false), None, "{bytes:?}");
+        }
     }
 
     #[test]
@@ -156,7 +184,7 @@ mod tests {
             ),
             (true, "X-Forwarded-For:  \r\n", "X-Forwarded-For: 203.0.113.1\r\n"),
         ] {
-            let told = told(&head(fields), address, trusted);
+            let told = told(&head(fields), address, trusted).expect("a head");
             assert_eq!(
                 String::from_utf8_lossy(&told),
                 String::from_utf8_lossy(&head(expected)),
