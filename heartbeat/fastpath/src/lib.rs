@@ -1,0 +1,19 @@
+//! heartbeat behind protocol processing: reads probes, and answers them while the application is alive, where a busy host
+//! still finds the time.
+//!
+//! One source for the kernel programs and the host; no `std`, no allocation. `heartbeat/PROTOCOL.md` tells the same to those
+//! who write another implementation.
+//!
+//! # Layout
+//!
+//! - [`wire`]: a message, and its 64 bytes.
+//! - [`keys`]: the keys of a cluster, of which two may be valid while they are changed.
+//! - [`refusal`]: why a datagram is dropped.
+#![no_std]
+
+#[cfg(any(test, feature = "host"))]
+extern crate std;
+
+pub mod keys;
+pub mod refusal;
+pub mod wire;
