@@ -8,6 +8,8 @@
 //!
 //! - [`wire`]: a message, and its 64 bytes.
 //! - [`keys`]: the keys of a cluster, of which two may be valid while they are changed.
+//! - [`replay`]: which sequences have been seen.
+//! - [`peer`]: that, and how fast they come, for one that probes.
 //! - [`refusal`]: why a datagram is dropped.
 #![no_std]
 
@@ -15,5 +17,7 @@
 extern crate std;
 
 pub mod keys;
+pub mod peer;
 pub mod refusal;
+pub mod replay;
 pub mod wire;

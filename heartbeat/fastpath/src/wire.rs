@@ -91,14 +91,16 @@ pub enum Health {
 }
 
 impl Health {
+    /// What the byte says in a message of this kind: probes and questions tell nothing, and nobody answers that it is silent.
     #[inline(always)]
-    const fn from_u8(number: u8) -> Option<Self> {
-        match number {
-            1 => Some(Self::Alive),
-            2 => Some(Self::Degraded),
-            3 => Some(Self::Suspect),
-            4 => Some(Self::Failed),
-            _ => None,
+    const fn read(kind: Kind, byte: u8) -> Result<Option<Self>, Refusal> {
+        match (kind, byte) {
+            (Kind::Probe | Kind::Ask, 0) => Ok(None),
+            (Kind::Reply | Kind::Told | Kind::Claim, 1) => Ok(Some(Self::Alive)),
+            (Kind::Reply | Kind::Told | Kind::Claim, 2) => Ok(Some(Self::Degraded)),
+            (Kind::Told | Kind::Claim, 3) => Ok(Some(Self::Suspect)),
+            (Kind::Told | Kind::Claim, 4) => Ok(Some(Self::Failed)),
+            _ => Err(Refusal::WrongHealth),
         }
     }
 }
@@ -201,27 +203,18 @@ impl Body {
         }
     }
 
-    /// The body of a message of this kind, or what is wrong with it.
+    /// The body of a message of this kind, unless the subject is missing, or one too many.
     #[inline(always)]
-    const fn read(kind: Kind, health: u8, subject: Option<Subject>) -> Result<Self, Refusal> {
-        let health = match (kind, health) {
-            (Kind::Probe | Kind::Ask, 0) => None,
-            (Kind::Probe | Kind::Ask, _) => return Err(Refusal::WrongHealth),
-            _ => match Health::from_u8(health) {
-                Some(health) => Some(health),
-                None => return Err(Refusal::WrongHealth),
-            },
-        };
+    const fn read(kind: Kind, health: Option<Health>, subject: Option<Subject>) -> Option<Self> {
         match (kind, health, subject) {
-            (Kind::Reply, Some(Health::Suspect | Health::Failed), _) => Err(Refusal::WrongHealth),
-            (Kind::Probe, None, None) => Ok(Self::Probe),
+            (Kind::Probe, None, None) => Some(Self::Probe),
             (Kind::Reply, Some(health), None) => {
-                Ok(Self::Reply { degraded: matches!(health, Health::Degraded) })
+                Some(Self::Reply { degraded: matches!(health, Health::Degraded) })
             }
-            (Kind::Ask, None, Some(subject)) => Ok(Self::Ask { subject }),
-            (Kind::Told, Some(health), Some(subject)) => Ok(Self::Told { subject, health }),
-            (Kind::Claim, Some(health), Some(subject)) => Ok(Self::Claim { subject, health }),
-            _ => Err(Refusal::WrongSubject),
+            (Kind::Ask, None, Some(subject)) => Some(Self::Ask { subject }),
+            (Kind::Told, Some(health), Some(subject)) => Some(Self::Told { subject, health }),
+            (Kind::Claim, Some(health), Some(subject)) => Some(Self::Claim { subject, health }),
+            _ => None,
         }
     }
 }
@@ -309,8 +302,12 @@ impl Unverified {
         }
     }
 
+    /// Reads what as many bytes as a message has say.
+    ///
+    /// # Errors
+    /// As [`Self::read`], but for the length.
     #[inline(always)]
-    fn read_exact(bytes: &[u8; MESSAGE_BYTES]) -> Result<Self, Refusal> {
+    pub fn read_exact(bytes: &[u8; MESSAGE_BYTES]) -> Result<Self, Refusal> {
         let (chunks, _) = bytes.as_chunks::<8>();
         let mut words = [0; MESSAGE_BYTES / 8];
         let mut i = 0;
@@ -326,12 +323,7 @@ impl Unverified {
             return Err(Refusal::WrongVersion);
         }
         let Some(kind) = Kind::from_u8(kind) else { return Err(Refusal::WrongKind) };
-        let incarnation = Incarnation((words[4] >> 32) as u32);
-        let subject = NodeId::new(words[3] as u32).map(|node| Subject { node, incarnation });
-        let body = Body::read(kind, health, subject);
-        if let Err(Refusal::WrongHealth) = body {
-            return Err(Refusal::WrongHealth);
-        }
+        let health = Health::read(kind, health)?;
         if words[4] as u32 != 0 {
             return Err(Refusal::ReservedNotZero);
         }
@@ -340,10 +332,14 @@ impl Unverified {
         else {
             return Err(Refusal::WrongNode);
         };
-        // A life of nobody is as wrong as a subject too many: each message has one form only.
-        if subject.is_none() && incarnation.0 != 0 {
-            return Err(Refusal::WrongSubject);
-        }
+        let incarnation = Incarnation((words[4] >> 32) as u32);
+        let subject = match NodeId::new(words[3] as u32) {
+            Some(node) => Some(Subject { node, incarnation }),
+            None if incarnation.0 == 0 => None,
+            // A life of nobody. Each message has one form only.
+            None => return Err(Refusal::WrongSubject),
+        };
+        let Some(body) = Body::read(kind, health, subject) else { return Err(Refusal::WrongSubject) };
         let message = Message {
             cluster: ClusterId(words[1]),
             sender,
@@ -351,7 +347,7 @@ impl Unverified {
             receiver,
             sequence: Sequence(words[5]),
             sent: SendTime(words[6]),
-            body: body?,
+            body,
         };
         Ok(Self { words, message })
     }
