@@ -11,13 +11,18 @@
 //! - [`replay`]: which sequences have been seen.
 //! - [`peer`]: that, and how fast they come, for one that probes.
 //! - [`refusal`]: why a datagram is dropped.
+//! - [`respond`]: what becomes of a datagram: answered, passed up, or dropped.
+//! - `host` (feature `host`): the responder's tables in a process's memory.
 #![no_std]
 
 #[cfg(any(test, feature = "host"))]
 extern crate std;
+#[cfg(any(test, feature = "host"))]
+pub mod host;
 
 pub mod keys;
 pub mod peer;
 pub mod refusal;
 pub mod replay;
+pub mod respond;
 pub mod wire;

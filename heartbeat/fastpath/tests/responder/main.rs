@@ -1,0 +1,5 @@
+//! The responder over tables in memory.
+
+mod cluster;
+mod datagrams;
+mod time;
