@@ -12,11 +12,14 @@
 //! - [`peer`]: that, and how fast they come, for one that probes.
 //! - [`refusal`]: why a datagram is dropped.
 //! - [`respond`]: what becomes of a datagram: answered, passed up, or dropped.
+//! - `bfd` (feature `host`): the second wire, BFD's control packets (RFC 5880).
 //! - `host` (feature `host`): the responder's tables in a process's memory.
 #![no_std]
 
 #[cfg(any(test, feature = "host"))]
 extern crate std;
+#[cfg(any(test, feature = "host"))]
+pub mod bfd;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
 

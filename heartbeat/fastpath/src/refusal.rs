@@ -2,6 +2,7 @@
 //!
 //! Nothing that is dropped is answered, and nothing up to [`Refusal::WrongTag`] has touched any state.
 
+/// An enum `Refusal`: each with its number among counters and its name there.
 macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $label:literal;)*) => {
         /// Why a datagram is dropped.
@@ -25,6 +26,8 @@ macro_rules! refusals {
         }
     };
 }
+
+pub(crate) use refusals;
 
 refusals! {
     /// Not exactly as long as a message.
