@@ -27,6 +27,7 @@ macro_rules! refusals {
     };
 }
 
+#[cfg(any(test, feature = "host"))]
 pub(crate) use refusals;
 
 refusals! {
