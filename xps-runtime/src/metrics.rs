@@ -265,13 +265,15 @@ mod tests {
         metrics.set_segments(&counts, 2);
         metrics.set_relay(&RelayReading { connections: 5, open: 1, ..RelayReading::default() });
         let text = metrics.text().unwrap();
+        let abi = xps_core::abi::VERSION;
+        let build = format!("xps_build_info{{abi=\"{abi}\",service=\"kv-cache\",version=\"0.1.0\"}} 1");
         for line in [
+            build.as_str(),
             "xps_path{path=\"user\",reason=\"configured\"} 1",
             "xps_path{path=\"user\",reason=\"no_interface\"} 1",
             "xps_segments_total{reason=\"miss\"} 9",
             "xps_flows 2",
             "xps_relay_connections_total 5",
-            "xps_build_info{abi=\"1\",service=\"kv-cache\",version=\"0.1.0\"} 1",
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\n{text}");
         }
