@@ -143,7 +143,8 @@ impl Config {
     }
 
     /// How long two living members may take each other for failed once messages pass between them again, if none of the four
-    /// (probe, answer, claim, contradiction) that it takes is lost; each loss costs a period more.
+    /// (probe, answer, claim, contradiction) that it takes is lost; each loss costs the longest
+    /// time-out more.
     ///
     /// It is the time until the next probe of a failed peer.
     #[must_use]

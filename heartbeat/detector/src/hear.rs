@@ -83,8 +83,8 @@ impl Detector {
         self.members[i].answered(now_ns, now_ns.saturating_sub(message.sent.0));
         let failed = self.members[i].health == Health::Failed;
         if failed && self.members[i].told {
-            // It was confronted, and is asked again as soon as if it were alive.
-            return self.take_turn_within(i, now_ns, self.period_ns());
+            // It was confronted. Claim or contradiction may be lost, so it is asked again soon.
+            return self.take_turn_within(i, now_ns, self.config.timeout_max_ns);
         }
         if failed {
             self.revive(i, now_ns);
