@@ -89,12 +89,15 @@ impl Detector {
         Some(&mut self.members[i].tells)
     }
 
-    /// What this detector thinks of a node.
+    /// What this detector thinks of a node; nothing while it has to find out.
     pub(crate) fn claim(&self, node: NodeId) -> Option<Body> {
         let (incarnation, health) = if node == self.identity.node {
             (self.identity.incarnation, Health::Alive)
         } else {
             let member = &self.members[self.find(node)?];
+            if member.contradicted {
+                return None;
+            }
             (member.incarnation, member.health)
         };
         Some(Body::Claim { subject: Subject { node, incarnation }, health })

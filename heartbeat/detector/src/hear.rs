@@ -50,7 +50,7 @@ impl Detector {
     /// A member speaks, and under this incarnation.
     fn learn(&mut self, i: usize, now_ns: u64, incarnation: Incarnation) {
         let known = self.members[i].incarnation;
-        if incarnation > known {
+        if incarnation > known || (incarnation == known && self.members[i].contradicted) {
             self.members[i].incarnation = incarnation;
             if matches!(self.members[i].health, Health::Suspect | Health::Failed) {
                 self.revive(i, now_ns);
@@ -64,6 +64,7 @@ impl Detector {
     /// A member is alive after all.
     fn revive(&mut self, i: usize, now_ns: u64) {
         let told = core::mem::replace(&mut self.members[i].told, false);
+        self.members[i].contradicted = false;
         self.members[i].suspicion = None;
         self.members[i].excuse(now_ns);
         self.change(i, Health::Alive);
@@ -82,7 +83,7 @@ impl Detector {
         self.answered_ns = Some(now_ns);
         self.members[i].answered(now_ns, now_ns.saturating_sub(message.sent.0));
         let failed = self.members[i].health == Health::Failed;
-        if failed && self.members[i].told {
+        if failed && self.members[i].told && !self.members[i].contradicted {
             // It was confronted. Claim or contradiction may be lost, so it is asked again soon.
             return self.take_turn_within(i, now_ns, self.config.timeout_max_ns);
         }
@@ -161,12 +162,18 @@ impl Detector {
         match health {
             Health::Alive | Health::Degraded if subject.incarnation > known => {
                 self.members[of].incarnation = subject.incarnation;
-                if matches!(seen, Health::Suspect | Health::Failed) {
-                    self.revive(of, now_ns);
+                // It may have failed since: were it taken for alive, waiting for it would begin anew, and again for each
+                // who has heard so late. So it is asked itself. A suspect is being asked.
+                if seen == Health::Failed {
+                    self.members[of].contradicted = true;
+                    self.members[of].round = None;
+                    self.take_turn_within(of, now_ns, self.config.timeout_max_ns);
+                    self.schedule(of);
                 }
             }
             Health::Failed if subject.incarnation >= known => {
                 self.members[of].incarnation = subject.incarnation;
+                self.members[of].contradicted = false;
                 // It is believed when the member does not answer this detector either.
                 if matches!(seen, Health::Alive | Health::Degraded) {
                     self.members[of].round = None;

@@ -52,6 +52,8 @@ pub(crate) struct Member {
     pub(crate) tells: u32,
     /// Its failure was told to others, so only a new incarnation contradicts.
     pub(crate) told: bool,
+    /// Others say that it contradicted its failure, which it has not yet shown to this detector.
+    pub(crate) contradicted: bool,
     /// When it was last told what is thought of it.
     pub(crate) confronted_ns: Option<u64>,
     /// The earliest time for which it stands in the queue of timers.
@@ -74,6 +76,7 @@ impl Member {
             arrivals: Arrivals::new(config.window),
             tells: 0,
             told: false,
+            contradicted: false,
             confronted_ns: None,
             queued_ns: u64::MAX,
         }
