@@ -122,8 +122,8 @@ impl Config {
         (u128::from(period_ns) * u128::from(self.jitter_per_mille) / 1000) as u64
     }
 
-    /// The bound: a detector whose local health was never worse than `local_health` since, takes a peer for failed at most so
-    /// long after the last answer that it had from it.
+    /// The bound: a detector whose local health was never worse than `local_health` takes a peer for failed at most so long
+    /// after the last answer that it had from it, directly or through a helper.
     ///
     /// ```text
     /// bound = period + jitter                    until the next probe
@@ -133,8 +133,9 @@ impl Config {
     /// period = max(interval, peers * gap_min)
     /// ```
     ///
-    /// A detector that is asked by a crash is one whose last answer may still be on its way: that time comes on top. It
-    /// holds without help: that others tell of the failure makes it only sooner.
+    /// After a crash, an answer may still be on its way: that time comes on top. The bound holds without anybody's telling of
+    /// the failure, which makes it only sooner. Local health worsens when the detector is late or hears from nobody, so for
+    /// one that is well and connected it is 0.
     #[must_use]
     pub fn bound_ns(&self, peers: usize, local_health: u32) -> u64 {
         let period_ns = self.period_ns(peers);

@@ -81,6 +81,8 @@ pub struct Detector {
     pub(crate) now_ns: u64,
     /// In the order of their numbers.
     pub(crate) members: Vec<Member>,
+    /// Their numbers again, close together: to search among the members themselves would touch one after the other.
+    ids: Vec<NodeId>,
     /// A member stands here at [`Member::queued_ns`], which may be too early; other entries are old.
     pub(crate) timers: BinaryHeap<Reverse<(u64, NodeId)>>,
     pub(crate) local: LocalHealth,
@@ -112,6 +114,7 @@ impl Detector {
             deviations: phi::deviations(config.phi),
             now_ns,
             members: Vec::new(),
+            ids: Vec::new(),
             timers: BinaryHeap::new(),
             local: LocalHealth::new(config.local_health_max, now_ns),
             answered_ns: None,
@@ -129,10 +132,11 @@ impl Detector {
     /// From now on `peer` is a member. It is taken for alive until it has had time to answer.
     pub fn add(&mut self, now_ns: u64, peer: NodeId) {
         let now_ns = self.arrive(now_ns);
-        let Err(place) = self.members.binary_search_by_key(&peer, |member| member.id) else { return };
+        let Err(place) = self.ids.binary_search(&peer) else { return };
         if peer == self.identity.node {
             return;
         }
+        self.ids.insert(place, peer);
         self.members.insert(place, Member::new(peer, now_ns, &self.config));
         self.take_turn_within(place, now_ns, self.config.period_ns(self.members.len()));
         self.schedule(place);
@@ -142,6 +146,7 @@ impl Detector {
     pub fn remove(&mut self, now_ns: u64, peer: NodeId) {
         self.arrive(now_ns);
         if let Some(i) = self.find(peer) {
+            self.ids.remove(i);
             self.members.remove(i);
             self.rumours.retain(|&node| node != peer);
         }
@@ -198,7 +203,7 @@ impl Detector {
     }
 
     pub(crate) fn find(&self, node: NodeId) -> Option<usize> {
-        self.members.binary_search_by_key(&node, |member| member.id).ok()
+        self.ids.binary_search(&node).ok()
     }
 
     /// How often each peer is probed now.
