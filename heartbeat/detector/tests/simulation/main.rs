@@ -58,7 +58,7 @@ fn deliberate_mistakes_are_found() {
 }
 
 #[test]
-#[ignore = "takes some minutes, and only in release"]
+#[ignore = "takes about a minute, and only in release"]
 fn a_thousand_members_lose_nobody() {
     let seed = number("XPS_SEED").unwrap_or(1);
     let totals = run(Plan::large(seed), seed, None).expect("the property holds");

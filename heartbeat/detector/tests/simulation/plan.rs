@@ -59,6 +59,8 @@ pub struct Plan {
     pub faults: Vec<(u64, Fault)>,
     /// When everything has healed.
     pub healed_ns: u64,
+    /// When all who live must see each other alive, if not as soon as is certain.
+    pub end_ns: Option<u64>,
     /// One link may be cut, and nothing else happens: no excuse for a false alarm.
     pub only_cuts: bool,
 }
@@ -87,6 +89,7 @@ impl Plan {
             jitter_ns: interval_ns / random.pick(&[30, 300]),
             faults: Vec::new(),
             healed_ns: 0,
+            end_ns: None,
             only_cuts,
         };
         let period_ns = config.period_ns(nodes);
@@ -98,9 +101,8 @@ impl Plan {
     pub fn large(seed: u64) -> Self {
         let random = Random::new(seed);
         let mut config = Config::with_interval(1000 * MS);
-        config.gap_min_ns = 8 * MS;
+        config.gap_min_ns = 16 * MS;
         config.window = 16;
-        config.failed_interval_ns = 8000 * MS;
         let mut plan = Self {
             nodes: 1000,
             config,
@@ -110,9 +112,23 @@ impl Plan {
             jitter_ns: 5 * MS,
             faults: Vec::new(),
             healed_ns: 0,
+            end_ns: Some(60_000 * MS),
             only_cuts: false,
         };
-        plan.healed_ns = plan.happen(&random, 1000 * MS, 8);
+        let mut at = |at_ms: u64, fault| plan.faults.push((at_ms * MS, fault));
+        let first = random.below(900) as usize;
+        for node in first..first + 20 {
+            at(4_000, Fault::Pause { node });
+        }
+        for node in first + 20..first + 25 {
+            at(5_000, Fault::Crash { node });
+        }
+        at(6_000, Fault::Split { group: random.next(), one_way: false });
+        for node in first..first + 20 {
+            at(20_000, Fault::Wake { node });
+        }
+        at(24_000, Fault::Heal);
+        plan.healed_ns = 24_000 * MS;
         plan
     }
 

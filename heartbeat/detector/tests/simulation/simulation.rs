@@ -148,9 +148,9 @@ impl Simulation {
 
     /// When all who live must see each other alive.
     pub fn end_ns(&self) -> u64 {
-        let Plan { config, nodes, healed_ns, .. } = &self.plan;
+        let Plan { config, nodes, healed_ns, end_ns, .. } = &self.plan;
         // Time for what was lost on the way, and for time-outs that began before.
-        healed_ns + 4 * config.rejoin_ns(*nodes) + config.bound_ns(*nodes, 1)
+        end_ns.unwrap_or(healed_ns + 4 * config.rejoin_ns(*nodes) + config.bound_ns(*nodes, 1))
     }
 
     fn go(&mut self) {

@@ -134,10 +134,11 @@ impl Simulation {
         // What was heard before the connection broke may still count.
         let since_ns = cut_off_ns.max(if disturbed_ns == NOW_ON { 0 } else { disturbed_ns });
         let heard_until_ns = since_ns + config.bound_ns(self.plan.nodes, score);
-        let others = detector.peers(self.now_ns).filter(|peer| peer.node != change.node);
-        let could = others.filter(|peer| peer.health != Health::Failed).count() > 0;
-        if connected_ns == NOW_ON && self.now_ns > heard_until_ns && could && score < config.local_health_max
-        {
+        if connected_ns != NOW_ON || self.now_ns <= heard_until_ns || score >= config.local_health_max {
+            return;
+        }
+        let mut others = detector.peers(self.now_ns).filter(|peer| peer.node != change.node);
+        if others.any(|peer| peer.health != Health::Failed) {
             let who = index(change.node);
             self.violation = Some(format!("{observer}, cut off, accuses {who} with local health {score}"));
         }
