@@ -21,19 +21,32 @@ use crate::maps::Maps;
 /// blocked.
 #[inline(always)]
 pub fn run<H: Handler, M: Maps<H>>(ctx: &XdpContext, blocks: &impl Blocks) -> u32 {
-    match arrival::run(&Packet::<H, M> { ctx: ctx.ctx, maps: PhantomData }, blocks) {
+    match arrival::run(&Packet::<H, M>::new(ctx), blocks) {
         Action::Drop => xdp_action::XDP_DROP,
         _ => xdp_action::XDP_PASS,
     }
 }
 
 /// The packet that a program was called with.
-struct Packet<H, M> {
+pub struct Packet<H, M> {
     ctx: *mut xdp_md,
     maps: PhantomData<(H, M)>,
 }
 
 impl<H, M> Packet<H, M> {
+    /// The packet of `ctx`.
+    #[inline(always)]
+    pub const fn new(ctx: &XdpContext) -> Self {
+        Self { ctx: ctx.ctx, maps: PhantomData }
+    }
+
+    /// The place of `len` bytes at `offset`, which must be less than 512, in the linear part. `len` is to be a constant.
+    #[inline(always)]
+    pub fn place(&self, offset: u32, len: usize) -> Option<*mut u8> {
+        // SAFETY: the program's own context.
+        unsafe { linear::place(self.ctx, offset, len) }.map(<*const u8>::cast_mut)
+    }
+
     /// The place of `N` bytes at `offset`. Headers lie in the linear part, also of a packet of several buffers.
     #[inline(always)]
     fn within<const N: usize>(&self, offset: u32) -> Option<*const u8> {

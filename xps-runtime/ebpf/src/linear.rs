@@ -48,9 +48,19 @@ pub(crate) unsafe fn bounds<C: Context>(ctx: *mut C) -> (*const u8, *const u8) {
 /// As for [`bounds`].
 #[inline(always)]
 pub(crate) unsafe fn within<const N: usize, C: Context>(ctx: *mut C, offset: u32) -> Option<*const u8> {
+    // SAFETY: the caller vouches for the context.
+    unsafe { place(ctx, offset, N) }
+}
+
+/// The place of `len` bytes, a constant to LLVM, at `offset` in the linear part.
+///
+/// # Safety
+/// As for [`bounds`].
+#[inline(always)]
+pub(crate) unsafe fn place<C: Context>(ctx: *mut C, offset: u32, len: usize) -> Option<*const u8> {
     // Read anew for each check, or LLVM combines the checks into arithmetic on the end, which the verifier refuses.
     // SAFETY: the caller vouches for the context.
     let (start, end) = unsafe { bounds(ctx) };
     let at = start.wrapping_add((offset & 0x1ff) as usize);
-    (at.wrapping_add(N) <= end).then_some(at)
+    (at.wrapping_add(len) <= end).then_some(at)
 }

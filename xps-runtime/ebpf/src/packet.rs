@@ -424,16 +424,7 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     #[inline(always)]
     fn redirect(&self, target: Target) -> Action {
         let ifindex = field!(self.skb(), ifindex);
-        let way = way::<H, M>(ifindex);
-        // SAFETY: the device that the packet is at; the helpers take any index.
-        let code = unsafe {
-            if target == Target::Client && way == Redirect::Peer as u32 {
-                helper::bpf_redirect_peer(ifindex, 0)
-            } else {
-                helper::bpf_redirect(ifindex, direction(target, way))
-            }
-        };
-        Action::Redirected(code as i32)
+        Action::Redirected(redirect(ifindex, target, way::<H, M>(ifindex)))
     }
 
     #[inline(always)]
@@ -447,6 +438,20 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
         <Self as Stack<H>>::set_packet_mark(self, before);
         sent
     }
+}
+
+/// Sends the packet back out of the device that it is at, whose [`Redirect`] is `way`. What the program then returns.
+#[inline(always)]
+pub fn redirect(ifindex: u32, target: Target, way: u32) -> i32 {
+    // SAFETY: the helpers take any index.
+    let code = unsafe {
+        if target == Target::Client && way == Redirect::Peer as u32 {
+            helper::bpf_redirect_peer(ifindex, 0)
+        } else {
+            helper::bpf_redirect(ifindex, direction(target, way))
+        }
+    };
+    code as i32
 }
 
 /// How packets leave a device: a [`Redirect`].

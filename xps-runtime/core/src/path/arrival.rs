@@ -96,7 +96,7 @@ fn decide<A: Arrival, B: Blocks>(packet: &A, blocks: &B) -> Option<()> {
 }
 
 /// A packet as if its tags had been taken off.
-struct Untagged<'a, P> {
+pub struct Untagged<'a, P> {
     packet: &'a P,
     /// Bytes of tags.
     tags: u32,
@@ -104,8 +104,9 @@ struct Untagged<'a, P> {
 }
 
 impl<'a, P: Skb> Untagged<'a, P> {
+    /// The packet, of which up to two tags are read over. `None` if it ends in one.
     #[inline(always)]
-    fn of(packet: &'a P) -> Option<Self> {
+    pub fn of(packet: &'a P) -> Option<Self> {
         let (mut tags, mut protocol) = (0, packet.protocol());
         while tags < TAGS_MAX * TAG && (protocol == VLAN || protocol == SERVICE_VLAN) {
             // A tag's own type stands in front of it, the type of what follows at its end.
@@ -113,6 +114,13 @@ impl<'a, P: Skb> Untagged<'a, P> {
             tags += TAG;
         }
         Some(Self { packet, tags, protocol })
+    }
+
+    /// Bytes of tags behind the Ethernet header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tags(&self) -> u32 {
+        self.tags
     }
 }
 
