@@ -1,5 +1,9 @@
 //! The responder's tables in a process's memory: for the path without a program in the stack, and for tests.
 
+pub mod arrivals;
+pub mod datagram;
+pub mod packet;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};

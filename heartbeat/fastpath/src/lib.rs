@@ -6,6 +6,8 @@
 //!
 //! # Layout
 //!
+//! - [`abi`]: the maps between the programs and the agent.
+//! - [`datagram`]: a packet, and how it becomes its own reply.
 //! - [`wire`]: a message, and its 64 bytes.
 //! - [`keys`]: the keys of a cluster, of which two may be valid while they are changed.
 //! - [`replay`]: which sequences have been seen.
@@ -13,7 +15,8 @@
 //! - [`refusal`]: why a datagram is dropped.
 //! - [`respond`]: what becomes of a datagram: answered, passed up, or dropped.
 //! - `bfd` (feature `host`): the second wire, BFD's control packets (RFC 5880).
-//! - `host` (feature `host`): the responder's tables in a process's memory.
+//! - `host` (feature `host`): the responder's tables in a process's memory; there, packets for tests, and what must become of
+//!   them.
 #![no_std]
 
 #[cfg(any(test, feature = "host"))]
@@ -23,6 +26,8 @@ pub mod bfd;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
 
+pub mod abi;
+pub mod datagram;
 pub mod keys;
 pub mod peer;
 pub mod refusal;

@@ -167,12 +167,17 @@ pub fn respond<T: Tables>(tables: &T, payload: &[u8], now_ns: u64) -> Verdict {
 /// The same where the length is right: a program that has copied so many bytes needs no slice of an unknown length.
 #[inline(always)]
 pub fn respond_exact<T: Tables>(tables: &T, payload: &[u8; MESSAGE_BYTES], now_ns: u64) -> Verdict {
-    match decide(tables, payload, now_ns) {
-        Ok((outcome, verdict)) => {
-            tables.count(outcome);
-            verdict
-        }
-        Err(refusal) => refuse(tables, refusal),
+    // Whatever becomes of the datagram, these bytes are something: the verifier reads them where branches meet.
+    let mut reply = [0; MESSAGE_BYTES];
+    let outcome = match decide(tables, payload, now_ns, &mut reply) {
+        Ok(outcome) => outcome,
+        Err(refusal) => Outcome::Dropped(refusal),
+    };
+    tables.count(outcome);
+    match outcome {
+        Outcome::Answered | Outcome::AnsweredDegraded => Verdict::Reply(reply),
+        Outcome::Passed => Verdict::Pass,
+        Outcome::Dropped(refusal) => Verdict::Drop(refusal),
     }
 }
 
@@ -188,12 +193,13 @@ fn decide<T: Tables>(
     tables: &T,
     payload: &[u8; MESSAGE_BYTES],
     now_ns: u64,
-) -> Result<(Outcome, Verdict), Refusal> {
+    to: &mut [u8; MESSAGE_BYTES],
+) -> Result<Outcome, Refusal> {
     let unverified = Unverified::read_exact(payload)?;
     let keys = tables.keys(unverified.cluster()).ok_or(Refusal::WrongCluster)?;
     let (probe, key) = unverified.verify(&keys)?;
     let node = tables.node(&NodeKey::new(probe.cluster, probe.receiver)).ok_or(Refusal::UnknownReceiver)?;
-    let Body::Probe = probe.body else { return Ok((Outcome::Passed, Verdict::Pass)) };
+    let Body::Probe = probe.body else { return Ok(Outcome::Passed) };
     let peer = PeerKey::new(probe.cluster, probe.receiver, probe.sender);
     tables.admit(&peer, probe.sequence, node.rate, now_ns).ok_or(Refusal::UnknownSender)??;
     let body = node.health(now_ns).ok_or(Refusal::Lapsed)?;
@@ -204,12 +210,12 @@ fn decide<T: Tables>(
         body,
         ..probe
     };
-    let outcome = match body {
+    // Under the key that the prober used: it has that one, whatever key this host sends with.
+    *to = reply.encode(&key);
+    Ok(match body {
         Body::Reply { degraded: true } => Outcome::AnsweredDegraded,
         _ => Outcome::Answered,
-    };
-    // Under the key that the prober used: it has that one, whatever key this host sends with.
-    Ok((outcome, Verdict::Reply(reply.encode(&key))))
+    })
 }
 
 const _: () = assert!(size_of::<NodeKey>() == 16 && size_of::<PeerKey>() == 16 && size_of::<Node>() == 32);
