@@ -331,6 +331,12 @@ fn lengths(table: &mut Table) {
         text.payload.resize(len, 0);
         table.push(&format!("{len} bytes"), &text, Fate::Dropped(Refusal::WrongLength));
     }
+    let mut longer = table.valid();
+    longer.payload.push(0);
+    let mut bytes = longer.bytes();
+    bytes.pop();
+    let name = format!("65 bytes of which 64 are there, IPv6: {}", table.v6);
+    table.all.push(Arrived { name, bytes, fate: Fate::Foreign, tagged: false });
     // Whatever is missing at its end, the headers say otherwise.
     let text = table.valid();
     let whole = text.bytes();
@@ -376,6 +382,12 @@ fn only_v4(table: &mut Table) {
     table.foreign("a first fragment", |text| text.fragment = 0x2000);
     table.foreign("a later fragment", |text| text.fragment = 0x0001);
     table.foreign("options", |text| text.options = std::vec![1, 1, 1, 0]);
+    // As long as all that follows, and with a sum that leaves the header's as it is.
+    let len = 8 + 8 + 64;
+    let looks = [1, PORT, len, u16::MAX - 1 - PORT - len];
+    table.foreign("options that look like a UDP header", |text| {
+        text.options = looks.iter().flat_map(|half| half.to_be_bytes()).collect();
+    });
     for (what, address) in [
         ("another host", [10, 79, 0, 9]),
         ("many", [224, 0, 0, 1]),
