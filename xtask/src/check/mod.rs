@@ -31,7 +31,7 @@ const KERNEL_TESTS: &str = "XPS_KERNEL_TESTS";
 /// Runs all steps and prints a table. Returns whether all passed.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
-    setup::run(&setup::Options { tools: wanted("fuzz") || wanted("deny") })?;
+    setup::run(&setup::Options { tools: wanted("fuzz") || wanted("deny"), tests: wanted("integration") })?;
     let mut outcomes = Vec::new();
     for name in NAMES.into_iter().filter(|name| wanted(name)) {
         match name {

@@ -16,11 +16,14 @@ pub(crate) struct Options {
     /// Also cargo-deny and cargo-fuzz, which `cargo xtask test` runs (a few minutes to build).
     #[arg(long)]
     pub(crate) tools: bool,
+    /// Also the programs that tests go through: ab, h2load, slowhttptest and Chromium (some hundred megabytes).
+    #[arg(long)]
+    pub(crate) tests: bool,
 }
 
 /// Installs what is missing. Returns whether anything was installed.
 pub(crate) fn run(options: &Options) -> Result<bool> {
-    let mut changed = packages::install()?;
+    let mut changed = packages::install(options.tests)?;
     changed |= linker::install()?;
     if options.tools {
         changed |= tools::install()?;

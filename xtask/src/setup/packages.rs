@@ -12,10 +12,16 @@ struct Package {
     why: &'static str,
     /// Taken where Debian has it, never missed where it has not.
     optional: bool,
+    /// Only tests need it.
+    tests: bool,
 }
 
 const fn package(name: &'static str, why: &'static str) -> Package {
-    Package { name, why, optional: false }
+    Package { name, why, optional: false, tests: false }
+}
+
+const fn for_tests(name: &'static str, why: &'static str) -> Package {
+    Package { tests: true, ..package(name, why) }
 }
 
 const PACKAGES: &[Package] = &[
@@ -30,17 +36,17 @@ const PACKAGES: &[Package] = &[
     package("tcl", "Redis's test suite"),
     package("nginx-light", "another server that is measured"),
     package("wrk", "HTTP load"),
-    package("apache2-utils", "ab, which tests go through"),
-    package("nghttp2-client", "h2load, likewise"),
-    package("slowhttptest", "slow clients, likewise"),
-    package("curl", "transfers of all kinds, likewise"),
-    package("chromium", "a browser, likewise"),
+    for_tests("apache2-utils", "ab, which tests go through"),
+    for_tests("nghttp2-client", "h2load, likewise"),
+    for_tests("slowhttptest", "slow clients, likewise"),
+    for_tests("curl", "transfers of all kinds, likewise"),
+    for_tests("chromium", "a browser, likewise"),
     package("util-linux", "process namespaces"),
     package("iproute2", "network namespaces"),
     package("nftables", "packet loss in tests"),
     package("haproxy", "a relay to compare with"),
     package("ethtool", "offloads in tests"),
-    Package { name: "bpftool", why: "a look at what is attached", optional: true },
+    Package { optional: true, ..package("bpftool", "a look at what is attached") },
 ];
 
 /// Packages that would start a service, and its name.
@@ -48,9 +54,10 @@ const SERVICES: &[(&str, &str)] =
     &[("redis-server", "redis-server"), ("haproxy", "haproxy"), ("nginx-light", "nginx")];
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Installs the missing packages. Returns whether there were any.
-pub(super) fn install() -> Result<bool> {
-    let names = || PACKAGES.iter().filter(|package| !package.optional).map(|package| package.name);
+/// Installs the missing packages, with those that only tests need or without. Returns whether there were any.
+pub(super) fn install(tests: bool) -> Result<bool> {
+    let wanted = || PACKAGES.iter().filter(|package| tests || !package.tests);
+    let names = || wanted().filter(|package| !package.optional).map(|package| package.name);
     if workspace::find("dpkg-query").is_none() {
         bail!(
             "setup knows Debian 12 and what derives from it, and there is no dpkg-query here. Install what these \
@@ -58,7 +65,7 @@ pub(super) fn install() -> Result<bool> {
             names().collect::<Vec<_>>().join(" ")
         );
     }
-    let mut missing: Vec<&Package> = PACKAGES.iter().filter(|package| !is_installed(package.name)).collect();
+    let mut missing: Vec<&Package> = wanted().filter(|package| !is_installed(package.name)).collect();
     let needed = missing.iter().any(|package| !package.optional);
     if missing.is_empty() || (!needed && !workspace::is_root()) {
         return Ok(false);
