@@ -7,6 +7,7 @@
 #![allow(unreachable_pub, missing_docs)]
 
 mod plan;
+#[path = "../../../../xps-runtime/core/tests/splice/random.rs"]
 mod random;
 mod simulation;
 mod watch;
