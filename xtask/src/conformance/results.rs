@@ -20,7 +20,8 @@ pub(super) struct Failure {
 
 impl Failure {
     /// Whether it shows the agent: a request in a line of `MONITOR` (`… [0 127.0.0.1:4711] "INFO"`), or in the slow log, whose
-    /// tests log everything (`… to be equal to 'ACL WHOAMI'`), or its tracking connection where those of the server are counted.
+    /// tests log everything (`… to be equal to 'ACL WHOAMI'`), or its tracking connection where those of the server are counted. And
+    /// `COMMAND INFO … multi …`, which names what a test waits for, so that the client's own line comes where the next one should.
     fn shows_agent(&self) -> bool {
         let asked = |name: &str| ASKED_BY_AGENT.contains(&name);
         let monitored = self.text.split("] \"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0));
@@ -28,6 +29,7 @@ impl Failure {
         let logged = logged.filter_map(|rest| rest.split([' ', '\'']).next());
         monitored.into_iter().any(asked)
             || self.text.contains("SLOWLOG") && logged.into_iter().any(|name| name == "CONFIG" || asked(name))
+            || self.text.contains("MONITOR") && self.text.contains(r#"] "multi"' to match '*"set"*"#)
             || self.text.contains("Tracking info is correct") && self.text.contains("{$total_prefixes == 1}")
     }
 }
@@ -203,6 +205,8 @@ mod tests {
             ),
             unit
         );
+        assert_eq!(met(r#"Expected '1.5 [0 127.0.0.1:4711] "multi"' to match '*"set"*"foo"*"bar"*'"#), unit);
+        assert!(met(r#"Expected '1.5 [0 127.0.0.1:4711] "exec"' to match '*"set"*"foo"*"bar"*'"#).is_empty());
         assert!(met(r#"Expected '1.5 [0 127.0.0.1:4711] "info"' to match '*"multi"*'"#).is_empty());
         assert!(met(r#"Expected '1.5 [0 127.0.0.1:4711] "set" "INFO"' to match '*"multi"*'"#).is_empty());
         assert!(met("Expected 'INFO' to be equal to '2'").is_empty());
