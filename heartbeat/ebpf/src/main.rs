@@ -9,16 +9,12 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use heartbeat_fastpath::datagram::{Action, run};
+use xps_core::path::{self, Target};
 use xps_ebpf::packet::redirect;
-use xps_ebpf::xps_core::path::Target;
+use xps_ebpf::service::return_code;
 
 use arrived::{AtTcx, AtXdp};
 use tables::Maps;
-
-/// What a tcx program returns so that the next one sees the packet (include/uapi/linux/bpf.h).
-const TCX_NEXT: i32 = -1;
-/// What it returns so that nobody does.
-const TCX_DROP: i32 = 2;
 
 /// Answers before the stack has seen the packet. Those of several buffers ("frags") have their headers in the first one.
 #[xdp(frags)]
@@ -34,14 +30,14 @@ fn heartbeat_xdp(ctx: XdpContext) -> u32 {
 #[classifier]
 fn heartbeat_tcx(ctx: TcContext) -> i32 {
     let packet = AtTcx::new(&ctx);
-    match run(&packet, &Maps) {
-        Action::Next => TCX_NEXT,
-        Action::Drop => TCX_DROP,
+    return_code(match run(&packet, &Maps) {
+        Action::Next => path::Action::Next,
+        Action::Drop => path::Action::Drop,
         Action::Back => {
             let device = packet.device();
-            redirect(device, Target::Client, tables::way(device))
+            path::Action::Redirected(redirect(device, Target::Client, tables::way(device)))
         }
-    }
+    })
 }
 
 /// No program can panic: what could is not verified.
