@@ -196,13 +196,10 @@ impl<T: Tables> HttpGuard<T> {
         // SAFETY: maps' values stay while the program runs.
         let settings = unsafe { &*settings };
         let in_head = state.matching.has(flag::IN_HEAD);
-        if !in_head && settings.blocking != 0 {
-            scratch.blocked = judge::prefix(&scratch.client, settings.ipv6_prefix);
-            if self.tables.is_blocked(&scratch.blocked) {
-                // It was blocked on another connection.
-                scratch.decide(Verdict::Close);
-                return request::Event::Refused;
-            }
+        if !in_head && judge::is_blocked(&self.tables, settings, scratch) {
+            // It was blocked on another connection.
+            scratch.decide(Verdict::Close);
+            return request::Event::Refused;
         }
         let tables = if in_head { state.matching.tables() } else { settings.tables & 1 };
         let Some(matcher) = self.tables.matcher(tables) else { return request::Event::Refused };

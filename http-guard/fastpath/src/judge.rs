@@ -3,7 +3,7 @@
 use xps_core::bound::keep_in_memory;
 use xps_core::siphash::{self, SipHash13};
 
-use crate::abi::{ClientKey, Conditions, Limit, RULES_MAX, Rule, SLOTS_MAX, key};
+use crate::abi::{ClientKey, Conditions, Limit, RULES_MAX, Rule, SLOTS_MAX, Settings, key};
 use crate::guard::{Scratch, State, Tables};
 use crate::limit::{Charge, Rate};
 use crate::rules::Action;
@@ -193,6 +193,16 @@ fn charge<T: Tables>(tables: &T, limit: &Limit, state: &State, scratch: &Scratch
         i += 1;
     }
     charge_tag(tables, settings.limits_mask, hash.finish(), limit.rate)
+}
+
+/// Whether the segment's client is blocked.
+#[inline(always)]
+pub(crate) fn is_blocked<T: Tables>(tables: &T, settings: &Settings, scratch: &mut Scratch) -> bool {
+    if settings.blocking == 0 {
+        return false;
+    }
+    scratch.blocked = prefix(&scratch.client, settings.ipv6_prefix);
+    tables.is_blocked(&scratch.blocked)
 }
 
 /// Counts a refusal against the client. Whether it is one too many: then the client is blocked.

@@ -134,11 +134,8 @@ pub fn recall<T: Tables>(tables: &T, window: &Window, state: &mut State, scratch
     if scratch.head == 0 {
         return false;
     }
-    if settings.blocking != 0 {
-        scratch.blocked = judge::prefix(&scratch.client, settings.ipv6_prefix);
-        if tables.is_blocked(&scratch.blocked) {
-            return false;
-        }
+    if judge::is_blocked(tables, settings, scratch) {
+        return false;
     }
     let which = settings.tables & 1;
     let (Some(remembered), Some(matcher)) = (tables.remembered(place(scratch.head)), tables.matcher(which))
