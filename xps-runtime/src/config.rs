@@ -22,20 +22,19 @@
 
 pub mod current;
 mod quantity;
+mod section;
 pub mod source;
 mod spelling;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::RangeInclusive;
-use std::str::FromStr;
-use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
 use spelling::nearest;
 
 pub use quantity::{bytes_of, duration_of};
+pub use section::Section;
 pub use spelling::hint;
 
 /// Where the configuration comes from.
@@ -126,9 +125,10 @@ pub struct Reader {
     /// Sections of the file that are not tables or stand twice are mistakes already; these are the others.
     sections: BTreeMap<String, String>,
     asked_sections: BTreeMap<String, Vec<String>>,
-    /// Lists of tables, `[[name]]`, and those that the service reads by itself.
-    lists: BTreeMap<String, String>,
+    /// Lists of tables, `[[name]]`: where each begins and how many tables it has; and those that the service reads by itself.
+    lists: BTreeMap<String, (String, usize)>,
     elsewhere: Vec<String>,
+    asked_lists: Vec<String>,
     environment: Vec<(String, String, String)>,
     prefix: String,
     mistakes: Vec<Mistake>,
@@ -144,6 +144,7 @@ impl Reader {
             asked_sections: BTreeMap::new(),
             lists: BTreeMap::new(),
             elsewhere: Vec::new(),
+            asked_lists: Vec::new(),
             environment: Vec::new(),
             prefix: sources.prefix.to_owned(),
             mistakes: Vec::new(),
@@ -177,12 +178,14 @@ impl Reader {
             let at = section.span().start;
             let here = place(name, text, at);
             let section = section.get_ref().to_string();
-            if value
-                .get_ref()
-                .as_array()
-                .is_some_and(|list| list.iter().all(|item| item.get_ref().is_table()))
+            if let Some(list) = value.get_ref().as_array()
+                && let Some(tables) =
+                    list.iter().map(|item| item.get_ref().as_table()).collect::<Option<Vec<_>>>()
             {
-                self.lists.insert(section, here);
+                for (i, keys) in tables.iter().enumerate() {
+                    self.take_keys(name, text, &table_name(&section, i), keys);
+                }
+                self.lists.insert(section, (here, tables.len()));
                 continue;
             }
             let Some(keys) = value.get_ref().as_table() else {
@@ -190,22 +193,40 @@ impl Reader {
                 self.mistakes.push(Mistake { place: here, message });
                 continue;
             };
-            self.sections.insert(section.clone(), here);
-            for (key, value) in keys {
-                let given = Given {
-                    place: place(name, text, key.span().start),
-                    value: value_of(value.get_ref()),
-                    asked: false,
-                };
-                self.given.insert((section.clone(), key.get_ref().to_string()), given);
-            }
+            self.take_keys(name, text, &section, keys);
+            self.sections.insert(section, here);
+        }
+    }
+
+    fn take_keys(&mut self, name: &str, text: &str, section: &str, keys: &DeTable<'_>) {
+        for (key, value) in keys {
+            let given = Given {
+                place: place(name, text, key.span().start),
+                value: value_of(value.get_ref()),
+                asked: false,
+            };
+            self.given.insert((section.to_owned(), key.get_ref().to_string()), given);
         }
     }
 
     /// A section, to ask for its keys.
     pub fn section<'r>(&'r mut self, name: &'r str) -> Section<'r> {
         self.asked_sections.entry(name.to_owned()).or_default();
-        Section { reader: self, name }
+        Section::new(self, name)
+    }
+
+    /// The names of the sections that `[[name]]` stands for, one for each table of that list, in their order. A single
+    /// `[name]`, or its keys as variables or flags, is a list of one. A list that is empty has no section.
+    pub fn tables(&mut self, name: &str) -> Vec<String> {
+        self.asked_lists.push(name.to_owned());
+        if let Some((_, tables)) = self.lists.get(name) {
+            return (0..*tables).map(|i| table_name(name, i)).collect();
+        }
+        let start = format!("{name}_").to_ascii_lowercase();
+        let given = self.sections.contains_key(name)
+            || self.given.keys().any(|(section, _)| section == name)
+            || self.environment.iter().any(|(_, rest, _)| rest.starts_with(&start));
+        if given { vec![name.to_owned()] } else { Vec::new() }
     }
 
     /// The tables `[[name]]` of the file are read, and judged, by the service itself, which tells their lines by [`place`].
@@ -226,8 +247,11 @@ impl Reader {
     /// # Errors
     /// If there is any mistake.
     pub fn finish(mut self) -> Result<(), Mistakes> {
-        let known: Vec<_> = self.asked_sections.keys().chain(&self.elsewhere).map(String::as_str).collect();
-        for (list, place) in self.lists.iter().filter(|(list, _)| !self.elsewhere.contains(list)) {
+        let asked = self.asked_sections.keys().filter(|section| !section.contains(' '));
+        let known: Vec<_> =
+            asked.chain(&self.elsewhere).chain(&self.asked_lists).map(String::as_str).collect();
+        let is_read = |list: &String| self.elsewhere.contains(list) || self.asked_lists.contains(list);
+        for (list, (place, _)) in self.lists.iter().filter(|(list, _)| !is_read(list)) {
             let message = if self.asked_sections.contains_key(list) {
                 format!("[[{list}]] makes a list; it must be [{list}]")
             } else {
@@ -235,7 +259,9 @@ impl Reader {
             };
             self.mistakes.push(Mistake { place: place.clone(), message });
         }
-        let elsewhere = |section: &String| self.elsewhere.contains(section);
+        // Those of an unknown list have been told as a whole.
+        let list_of = |section: &str| section.split_once(' ').map_or(section, |(list, _)| list).to_owned();
+        let elsewhere = |section: &String| self.elsewhere.contains(&list_of(section));
         for (section, place) in self.sections.iter().filter(|(section, _)| !elsewhere(section)) {
             if !self.asked_sections.contains_key(section) {
                 let hint = hint(section, &known);
@@ -248,14 +274,18 @@ impl Reader {
         {
             // The keys of a section that is unknown as a whole need no word of their own.
             let Some(keys) = self.asked_sections.get(section) else {
-                if !self.sections.contains_key(section) {
+                if !self.sections.contains_key(section) && !self.lists.contains_key(&list_of(section)) {
                     let message = format!("unknown key \"{section}.{key}\"");
                     self.mistakes.push(Mistake { place: given.place.clone(), message });
                 }
                 continue;
             };
             let hint = hint(key, &keys.iter().map(String::as_str).collect::<Vec<_>>());
-            let message = format!("unknown key \"{key}\" in [{section}]{hint}");
+            let section = match section.split_once(' ') {
+                Some((list, _)) => format!("[[{list}]]"),
+                None => format!("[{section}]"),
+            };
+            let message = format!("unknown key \"{key}\" in {section}{hint}");
             self.mistakes.push(Mistake { place: given.place.clone(), message });
         }
         let keys = self.asked_sections.iter().flat_map(|(section, keys)| {
@@ -276,176 +306,9 @@ impl Reader {
     }
 }
 
-/// A section of the configuration. Each getter gives the default where the key is absent or wrong; what is wrong is told
-/// by [`Reader::finish`].
-#[derive(Debug)]
-pub struct Section<'r> {
-    reader: &'r mut Reader,
-    name: &'r str,
-}
-
-impl Section<'_> {
-    /// The value that counts, and that it was asked for.
-    fn take(&mut self, key: &str) -> Option<(String, Value)> {
-        let reader = &mut *self.reader;
-        reader.asked_sections.entry(self.name.to_owned()).or_default().push(key.to_owned());
-        let given = reader.given.get_mut(&(self.name.to_owned(), key.to_owned()));
-        let given = given.map(|given| {
-            given.asked = true;
-            (given.place.clone(), given.value.clone())
-        });
-        if let Some((place, value @ Value::Loose(_))) = given {
-            return Some((place, value));
-        }
-        let suffix = format!("{}_{key}", self.name).to_ascii_lowercase();
-        let variable = reader.environment.iter().find(|(_, rest, _)| *rest == suffix);
-        variable.map(|(name, _, value)| (format!("variable {name}"), Value::Loose(value.clone()))).or(given)
-    }
-
-    /// Reads a value with `read`, which says what would be right.
-    fn read<T>(&mut self, key: &str, default: T, read: impl FnOnce(&Value) -> Result<T, String>) -> T {
-        let Some((place, value)) = self.take(key) else { return default };
-        match read(&value) {
-            Ok(value) => value,
-            Err(expected) => {
-                let message = format!("{}.{key} is {}; it must be {expected}", self.name, value.describe());
-                self.reader.mistakes.push(Mistake { place, message });
-                default
-            }
-        }
-    }
-
-    /// Whether the key is given anywhere.
-    #[must_use]
-    pub fn is_given(&self, key: &str) -> bool {
-        let suffix = format!("{}_{key}", self.name).to_ascii_lowercase();
-        self.reader.given.contains_key(&(self.name.to_owned(), key.to_owned()))
-            || self.reader.environment.iter().any(|(_, rest, _)| *rest == suffix)
-    }
-
-    /// A whole number within `range`.
-    pub fn integer<T>(&mut self, key: &str, default: T, range: RangeInclusive<T>) -> T
-    where
-        T: Copy + TryFrom<i128> + PartialOrd + fmt::Display,
-    {
-        let expected = format!("a whole number from {} to {}", range.start(), range.end());
-        self.read(key, default, |value| {
-            let number = match value {
-                Value::Integer(number) => *number,
-                Value::Loose(text) => text.trim().replace('_', "").parse().ok(),
-                _ => None,
-            };
-            let number = number.and_then(|number| T::try_from(number).ok());
-            number.filter(|number| range.contains(number)).ok_or(expected)
-        })
-    }
-
-    /// Text.
-    pub fn string(&mut self, key: &str, default: &str) -> String {
-        self.read(key, default.to_owned(), |value| match value {
-            Value::Text(text) | Value::Loose(text) => Ok(text.clone()),
-            _ => Err("text in quotes".into()),
-        })
-    }
-
-    /// Text that is nobody else's affair: a mistake does not show it. Empty if it is not given.
-    pub fn secret(&mut self, key: &str) -> String {
-        match self.take(key) {
-            None => String::new(),
-            Some((_, Value::Text(text) | Value::Loose(text))) => text,
-            Some((place, _)) => {
-                let message = format!("{}.{key} must be text in quotes", self.name);
-                self.reader.mistakes.push(Mistake { place, message });
-                String::new()
-            }
-        }
-    }
-
-    /// One of a few words.
-    pub fn choice<T: Clone>(&mut self, key: &str, default: T, words: &[(&str, T)]) -> T {
-        self.read(key, default, |value| {
-            let found = match value {
-                Value::Text(text) | Value::Loose(text) => words.iter().find(|(word, _)| word == text),
-                _ => None,
-            };
-            let all = || words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
-            found.map(|(_, meaning)| meaning.clone()).ok_or_else(|| format!("one of {}", all()))
-        })
-    }
-
-    /// `true` or `false`.
-    pub fn boolean(&mut self, key: &str, default: bool) -> bool {
-        self.read(key, default, |value| match value {
-            Value::Boolean(value) => Ok(*value),
-            Value::Loose(text) => text.trim().parse().map_err(|_| "true or false".into()),
-            _ => Err("true or false, without quotes".into()),
-        })
-    }
-
-    /// A time with its unit, such as `"2s"` or `"150ms"`.
-    pub fn duration(&mut self, key: &str, default: Duration, range: RangeInclusive<Duration>) -> Duration {
-        let expected = || {
-            format!(
-                "a time with its unit from {:?} to {:?}, such as \"2s\" or \"150ms\"",
-                range.start(),
-                range.end()
-            )
-        };
-        self.read(key, default, |value| match value {
-            Value::Text(text) | Value::Loose(text) => {
-                duration_of(text).filter(|duration| range.contains(duration)).ok_or_else(expected)
-            }
-            _ => Err(expected()),
-        })
-    }
-
-    /// A number of bytes, plain or with a unit, such as `65536` or `"64MiB"`.
-    pub fn bytes(&mut self, key: &str, default: u64, range: RangeInclusive<u64>) -> u64 {
-        let expected = || {
-            format!("a number of bytes from {} to {}, such as 65536 or \"64MiB\"", range.start(), range.end())
-        };
-        self.read(key, default, |value| {
-            let bytes = match value {
-                Value::Integer(number) => number.and_then(|number| u64::try_from(number).ok()),
-                Value::Text(text) | Value::Loose(text) => bytes_of(text),
-                _ => None,
-            };
-            bytes.filter(|bytes| range.contains(bytes)).ok_or_else(expected)
-        })
-    }
-
-    /// A list of texts; in variables and flags separated by commas.
-    pub fn strings(&mut self, key: &str, default: &[&str]) -> Vec<String> {
-        let default = default.iter().map(|&text| text.to_owned()).collect();
-        self.read(key, default, |value| match value {
-            Value::List(list) => Ok(list.clone()),
-            Value::Loose(text) => {
-                Ok(text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(Into::into).collect())
-            }
-            _ => Err("a list of texts, such as [\"a\", \"b\"]".into()),
-        })
-    }
-
-    /// Text that `T` parses; `expected` says what would be right, such as "an address with port, such as 127.0.0.1:6379".
-    pub fn parsed<T: FromStr>(&mut self, key: &str, default: T, expected: &str) -> T {
-        self.read(key, default, |value| match value {
-            Value::Text(text) | Value::Loose(text) => text.trim().parse().map_err(|_| expected.to_owned()),
-            _ => Err(expected.to_owned()),
-        })
-    }
-
-    /// A list of texts that `T` parses.
-    pub fn parsed_list<T: FromStr>(&mut self, key: &str, default: Vec<T>, expected: &str) -> Vec<T> {
-        self.read(key, default, |value| {
-            let texts: Vec<&str> = match value {
-                Value::List(list) => list.iter().map(String::as_str).collect(),
-                Value::Loose(text) => text.split(',').map(str::trim).filter(|t| !t.is_empty()).collect(),
-                _ => return Err(format!("a list of {expected}")),
-            };
-            let parsed: Result<Vec<T>, _> = texts.iter().map(|text| text.parse()).collect();
-            parsed.map_err(|_| format!("a list of {expected}"))
-        })
-    }
+/// What the section of a list's table is called. No other section has a space in its name and is asked for.
+fn table_name(list: &str, i: usize) -> String {
+    format!("{list} {}", i + 1)
 }
 
 fn value_of(value: &DeValue<'_>) -> Value {

@@ -1,6 +1,7 @@
 //! Mistakes and where they are told.
 
 use super::*;
+use std::time::Duration;
 
 const FILE: &str = "\
 [listen]
@@ -113,4 +114,41 @@ fn lists_of_tables_are_for_the_service_that_knows_them() {
     assert_eq!(read("[rule]\nx = 1\n", "rule"), Ok(()));
     assert_eq!(read(rules, "rules"), Err("f.toml:1: unknown list [[rule]]; did you mean \"rules\"?".into()));
     assert_eq!(read("[[a]]\nb = 1\n", "rule"), Err("f.toml:1: [[a]] makes a list; it must be [a]".into()));
+}
+
+#[test]
+fn tables_of_a_list_are_sections() {
+    let file = "[[node]]\nid = 1\n[[node]]\nid = \"x\"\nlaese = 2\n[[nod]]\nid = 3\n";
+    let mut reader = Reader::new(&sources(file));
+    let names = reader.tables("node");
+    assert_eq!(names.len(), 2);
+    let ids: Vec<u32> = names.iter().map(|name| reader.section(name).integer("id", 7, 1..=100)).collect();
+    for name in &names {
+        reader.section(name).integer("lease", 0, 0..=1);
+    }
+    assert_eq!(ids, [1, 7]);
+    assert_eq!(
+        reader.finish().unwrap_err().to_string(),
+        "f.toml:4: node 2.id is \"x\"; it must be a whole number from 1 to 100\n\
+         f.toml:6: unknown list [[nod]]; did you mean \"node\"?\n\
+         f.toml:5: unknown key \"laese\" in [[node]]; did you mean \"lease\"?"
+    );
+}
+
+#[test]
+fn one_section_or_a_variable_is_a_list_of_one() {
+    for (file, environment, ids) in [
+        ("[node]\nid = 5\n", vec![], vec![5]),
+        ("", vec![pair("XPS_NODE_ID", "6")], vec![6]),
+        ("[node]\n", vec![], vec![0]),
+        ("node = []\n", vec![], vec![]),
+        ("", vec![], vec![]),
+    ] {
+        let mut reader = Reader::new(&Sources { environment, ..sources(file) });
+        let names = reader.tables("node");
+        let found: Vec<u32> =
+            names.iter().map(|name| reader.section(name).integer("id", 0, 0..=100)).collect();
+        assert_eq!(found, ids, "{file}");
+        reader.finish().unwrap();
+    }
 }
