@@ -1,5 +1,7 @@
 //! heartbeat: answers probes in the network stack while the application is alive.
 
+pub mod path;
+
 use aya::include_bytes_aligned;
 
 /// The maps between the programs and the agent.

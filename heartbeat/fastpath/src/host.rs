@@ -7,6 +7,7 @@ pub mod packet;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::vec::Vec;
 
 use crate::keys::Keys;
 use crate::peer::{Peer, Rate};
@@ -35,6 +36,12 @@ impl Memory {
         known.keys.insert(keys.cluster(), keys);
     }
 
+    /// A cluster has no node here any more: nothing of it is understood.
+    pub fn remove_keys(&self, cluster: ClusterId) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.keys.remove(&cluster);
+    }
+
     /// A node is on this host, or has changed.
     pub fn set_node(&self, cluster: ClusterId, id: NodeId, node: Node) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
@@ -49,12 +56,24 @@ impl Memory {
 
     /// A peer may probe a node. If it might before, what is remembered of it stays.
     pub fn add_peer(&self, cluster: ClusterId, node: NodeId, peer: NodeId) {
-        self.peers().entry(PeerKey::new(cluster, node, peer)).or_default();
+        self.windows().entry(PeerKey::new(cluster, node, peer)).or_default();
     }
 
     /// A peer may no longer probe a node.
     pub fn remove_peer(&self, cluster: ClusterId, node: NodeId, peer: NodeId) {
-        self.peers().remove(&PeerKey::new(cluster, node, peer));
+        self.windows().remove(&PeerKey::new(cluster, node, peer));
+    }
+
+    /// The nodes of this host.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<NodeKey> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).nodes.keys().copied().collect()
+    }
+
+    /// Who may probe whom.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerKey> {
+        self.windows().keys().copied().collect()
     }
 
     /// How often that became of a datagram.
@@ -63,7 +82,13 @@ impl Memory {
         self.counts[outcome.index()].load(Ordering::Relaxed)
     }
 
-    fn peers(&self) -> MutexGuard<'_, HashMap<PeerKey, Peer>> {
+    /// The same of all outcomes, by [`Outcome::index`].
+    #[must_use]
+    pub fn counts(&self) -> [u64; Outcome::COUNT] {
+        self.counts.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    fn windows(&self) -> MutexGuard<'_, HashMap<PeerKey, Peer>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -84,7 +109,7 @@ impl Tables for Memory {
         rate: Rate,
         now_ns: u64,
     ) -> Option<Result<(), Refusal>> {
-        self.peers().get_mut(key).map(|peer| peer.admit(sequence, rate, now_ns))
+        self.windows().get_mut(key).map(|peer| peer.admit(sequence, rate, now_ns))
     }
 
     fn count(&self, outcome: Outcome) {

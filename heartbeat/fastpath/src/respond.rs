@@ -28,6 +28,18 @@ impl NodeKey {
     pub const fn new(cluster: ClusterId, node: NodeId) -> Self {
         Self { cluster: cluster.0, node: node.number(), padding: 0 }
     }
+
+    /// The node's cluster.
+    #[must_use]
+    pub const fn cluster(&self) -> ClusterId {
+        ClusterId(self.cluster)
+    }
+
+    /// The node. `None` in a key that [`Self::new`] has not made.
+    #[must_use]
+    pub const fn node(&self) -> Option<NodeId> {
+        NodeId::new(self.node)
+    }
 }
 
 /// Which peer of which node of this host.
@@ -45,6 +57,18 @@ impl PeerKey {
     #[must_use]
     pub const fn new(cluster: ClusterId, node: NodeId, peer: NodeId) -> Self {
         Self { cluster: cluster.0, node: node.number(), peer: peer.number() }
+    }
+
+    /// The node that is probed.
+    #[must_use]
+    pub const fn probed(&self) -> NodeKey {
+        NodeKey { cluster: self.cluster, node: self.node, padding: 0 }
+    }
+
+    /// The one that probes it. `None` in a key that [`Self::new`] has not made.
+    #[must_use]
+    pub const fn peer(&self) -> Option<NodeId> {
+        NodeId::new(self.peer)
     }
 }
 

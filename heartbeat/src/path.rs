@@ -1,0 +1,76 @@
+//! Where probes are answered: in the stack, or in this process; and what the agent tells whoever answers.
+//!
+//! # Layout
+//!
+//! - [`maps`]: the tables of the programs in the stack.
+//! - [`user`]: the same in this process's memory.
+
+pub mod maps;
+pub mod user;
+
+use aya::maps::MapError;
+use heartbeat_fastpath::keys::Keys;
+use heartbeat_fastpath::respond::Node;
+use heartbeat_fastpath::wire::{ClusterId, NodeId};
+use xps_runtime::probe::chain;
+
+/// What answers probes, as the agent sees it: the same on both paths. Each call counts from the next datagram on.
+pub trait Answers: Send + Sync {
+    /// The keys of a cluster are these from now on.
+    ///
+    /// # Errors
+    /// If there is no room for another cluster, or the kernel refuses.
+    fn set_keys(&self, keys: Keys) -> Result<(), TableError>;
+
+    /// A node is on this host, or has changed: its incarnation, its rate, or until when its application is alive.
+    ///
+    /// # Errors
+    /// If there is no room for another node, or the kernel refuses.
+    fn set_node(&self, cluster: ClusterId, id: NodeId, node: Node) -> Result<(), TableError>;
+
+    /// A node is no longer on this host; that it was not there is no error. What it remembers of its peers stays.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn remove_node(&self, cluster: ClusterId, id: NodeId) -> Result<(), TableError>;
+
+    /// `peer` may probe `node`. If it might before, what is remembered of it stays: no sequence passes twice.
+    ///
+    /// # Errors
+    /// If there is no room for another peer, or the kernel refuses.
+    fn add_peer(&self, cluster: ClusterId, node: NodeId, peer: NodeId) -> Result<(), TableError>;
+
+    /// `peer` may no longer probe `node`; that it might not before is no error.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn remove_peer(&self, cluster: ClusterId, node: NodeId, peer: NodeId) -> Result<(), TableError>;
+
+    /// How often what became of a datagram, by [`heartbeat_fastpath::respond::Outcome::index`].
+    fn counts(&self) -> Vec<u64>;
+}
+
+/// Why a table is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// There is no room.
+    #[error("table {name} is full: it has room for {entries} {of}; {advice}")]
+    Full {
+        /// The table's name.
+        name: &'static str,
+        /// How many entries it has room for.
+        entries: usize,
+        /// What its entries are.
+        of: &'static str,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The kernel refuses.
+    #[error("table {name}: {}", chain(.source))]
+    Refused {
+        /// The table's name.
+        name: &'static str,
+        /// The kernel's answer.
+        source: MapError,
+    },
+}

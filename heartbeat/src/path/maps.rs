@@ -1,0 +1,257 @@
+//! The tables of the programs in the stack.
+//!
+//! Programs read them at any time. Values are replaced as a whole, so each datagram meets an old one or a new one; those of
+//! `PEERS`, which programs change, are made and removed here but never written.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard};
+
+use aya::Pod;
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
+use heartbeat_fastpath::abi::{ADDRESSES_MAX, CLUSTERS_MAX, NODES_MAX, PEERS_MAX, map};
+use heartbeat_fastpath::keys::Keys;
+use heartbeat_fastpath::peer::Peer;
+use heartbeat_fastpath::respond::{Node, NodeKey, Outcome, PeerKey};
+use heartbeat_fastpath::wire::{ClusterId, NodeId};
+use xps_core::packet::mapped;
+use xps_runtime::install::InstallError;
+use xps_runtime::lock::lock;
+
+use super::{Answers, TableError};
+
+/// `BPF_NOEXIST`: only if the key is not there yet.
+const NO_EXIST: u64 = 1;
+/// `BPF_EXIST`: only if the key is there already.
+const EXIST: u64 = 2;
+
+/// Plain bytes of a `T`.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+struct Plain<T>(T);
+
+// SAFETY: only used with the types of the maps' ABI, which are integers without gaps.
+unsafe impl<T: Copy + 'static> Pod for Plain<T> {}
+
+/// A hash map, and what is said when it is full.
+struct Table<K: Copy + 'static, V: Copy + 'static> {
+    name: &'static str,
+    entries: usize,
+    of: &'static str,
+    advice: &'static str,
+    map: Mutex<HashMap<MapData, Plain<K>, Plain<V>>>,
+}
+
+impl<K: Copy + 'static, V: Copy + 'static> Table<K, V> {
+    fn map(&self) -> MutexGuard<'_, HashMap<MapData, Plain<K>, Plain<V>>> {
+        lock(&self.map)
+    }
+
+    fn refused(&self, source: MapError) -> TableError {
+        match errno(&source) {
+            Some(libc::E2BIG) => {
+                TableError::Full { name: self.name, entries: self.entries, of: self.of, advice: self.advice }
+            }
+            _ => TableError::Refused { name: self.name, source },
+        }
+    }
+
+    /// The entry is this one from now on.
+    fn set(&self, key: K, value: V) -> Result<(), TableError> {
+        self.map().insert(Plain(key), Plain(value), 0).map_err(|source| self.refused(source))
+    }
+
+    /// Makes the entry, unless it is there.
+    fn add(&self, key: K, value: V) -> Result<(), TableError> {
+        match self.map().insert(Plain(key), Plain(value), NO_EXIST) {
+            Err(error) if errno(&error) == Some(libc::EEXIST) => Ok(()),
+            other => other.map_err(|source| self.refused(source)),
+        }
+    }
+
+    /// Changes the entry, if it is there. Whether it is.
+    fn change(&self, key: K, change: impl FnOnce(V) -> V) -> Result<bool, TableError> {
+        let mut map = self.map();
+        let changed = map.get(&Plain(key), 0).and_then(|Plain(value)| {
+            // Another process might have removed it meanwhile, and it must not come back.
+            map.insert(Plain(key), Plain(change(value)), EXIST)
+        });
+        match changed {
+            Ok(()) => Ok(true),
+            Err(error) if is_missing(&error) => Ok(false),
+            Err(source) => Err(self.refused(source)),
+        }
+    }
+
+    /// Removes the entry, if it is there.
+    fn remove(&self, key: K) -> Result<(), TableError> {
+        match self.map().remove(&Plain(key)) {
+            Err(error) if is_missing(&error) => Ok(()),
+            other => other.map_err(|source| self.refused(source)),
+        }
+    }
+
+    /// All keys.
+    fn keys(&self) -> Result<Vec<K>, TableError> {
+        let keys = self.map().keys().map(|key| key.map(|Plain(key)| key)).collect::<Result<_, _>>();
+        keys.map_err(|source| self.refused(source))
+    }
+}
+
+/// The number of a refused system call.
+fn errno(error: &MapError) -> Option<i32> {
+    match error {
+        MapError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    }
+}
+
+fn is_missing(error: &MapError) -> bool {
+    matches!(error, MapError::KeyNotFound) || errno(error) == Some(libc::ENOENT)
+}
+
+/// The tables.
+pub struct Maps {
+    addresses: Table<[u8; 16], u32>,
+    keys: Table<u64, Keys>,
+    nodes: Table<NodeKey, Node>,
+    peers: Table<PeerKey, Peer>,
+    counts: PerCpuArray<MapData, u64>,
+}
+
+impl Maps {
+    /// The maps that `open` gives by their names, whoever filled them.
+    ///
+    /// # Errors
+    /// If they are not what this agent expects.
+    pub fn of(open: impl Fn(&str) -> Result<Map, InstallError>) -> Result<Self, InstallError> {
+        Ok(Self {
+            keys: table(&open, map::KEYS, CLUSTERS_MAX, "clusters", "run the nodes of fewer clusters here")?,
+            nodes: table(&open, map::NODES, NODES_MAX, "nodes", "run fewer nodes here")?,
+            peers: table(
+                &open,
+                map::PEERS,
+                PEERS_MAX,
+                "peers of all nodes here",
+                "run fewer nodes here, or let their clusters have fewer members",
+            )?,
+            addresses: table(
+                &open,
+                map::ADDRESSES,
+                ADDRESSES_MAX,
+                "addresses",
+                "name those to listen at in the configuration",
+            )?,
+            counts: PerCpuArray::try_from(open(map::COUNTS)?)
+                .map_err(|source| InstallError::Map { name: map::COUNTS.into(), source })?,
+        })
+    }
+
+    /// Datagrams to these addresses are for this host, and those to no other.
+    ///
+    /// # Errors
+    /// If there is no room for all of them, or the kernel refuses; then those that there is room for are in it.
+    pub fn set_addresses(&self, addresses: &[IpAddr]) -> Result<(), TableError> {
+        let wanted: BTreeSet<_> = addresses.iter().map(|address| bytes_of(*address)).collect();
+        let there: BTreeSet<_> = self.addresses.keys()?.into_iter().collect();
+        for address in there.difference(&wanted) {
+            self.addresses.remove(*address)?;
+        }
+        wanted.difference(&there).try_for_each(|address| self.addresses.set(*address, 0))
+    }
+
+    /// A cluster has no node here any more; that it had none is no error.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn remove_keys(&self, cluster: ClusterId) -> Result<(), TableError> {
+        self.keys.remove(cluster.0)
+    }
+
+    /// Until when a node's application is alive, `CLOCK_MONOTONIC` in nanoseconds. Whether there is such a node.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_lease(&self, cluster: ClusterId, id: NodeId, until_ns: u64) -> Result<bool, TableError> {
+        self.nodes.change(NodeKey::new(cluster, id), |node| node.alive_until(until_ns))
+    }
+
+    /// The clusters whose messages are understood.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn clusters(&self) -> Result<Vec<ClusterId>, TableError> {
+        Ok(self.keys.keys()?.into_iter().map(ClusterId).collect())
+    }
+
+    /// The nodes that are answered for.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn nodes(&self) -> Result<Vec<NodeKey>, TableError> {
+        self.nodes.keys()
+    }
+
+    /// Who may probe whom.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn peers(&self) -> Result<Vec<PeerKey>, TableError> {
+        self.peers.keys()
+    }
+}
+
+impl Answers for Maps {
+    fn set_keys(&self, keys: Keys) -> Result<(), TableError> {
+        self.keys.set(keys.cluster().0, keys)
+    }
+
+    fn set_node(&self, cluster: ClusterId, id: NodeId, node: Node) -> Result<(), TableError> {
+        self.nodes.set(NodeKey::new(cluster, id), node)
+    }
+
+    fn remove_node(&self, cluster: ClusterId, id: NodeId) -> Result<(), TableError> {
+        self.nodes.remove(NodeKey::new(cluster, id))
+    }
+
+    fn add_peer(&self, cluster: ClusterId, node: NodeId, peer: NodeId) -> Result<(), TableError> {
+        self.peers.add(PeerKey::new(cluster, node, peer), Peer::EMPTY)
+    }
+
+    fn remove_peer(&self, cluster: ClusterId, node: NodeId, peer: NodeId) -> Result<(), TableError> {
+        self.peers.remove(PeerKey::new(cluster, node, peer))
+    }
+
+    fn counts(&self) -> Vec<u64> {
+        let count = |index| self.counts.get(&index, 0).map(|counts| counts.iter().sum());
+        (0..Outcome::COUNT as u32)
+            .map(|index| {
+                count(index).unwrap_or_else(|error| {
+                    tracing::warn!(%error, "a counter cannot be read");
+                    0
+                })
+            })
+            .collect()
+    }
+}
+
+/// An address as the programs look for it.
+fn bytes_of(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => mapped(address.octets()),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+/// The map `name` as a table.
+fn table<K: Copy + 'static, V: Copy + 'static>(
+    open: impl Fn(&str) -> Result<Map, InstallError>,
+    name: &'static str,
+    entries: usize,
+    of: &'static str,
+    advice: &'static str,
+) -> Result<Table<K, V>, InstallError> {
+    let map = HashMap::try_from(open(name)?);
+    let map = map.map_err(|source| InstallError::Map { name: name.into(), source })?;
+    Ok(Table { name, entries, of, advice, map: Mutex::new(map) })
+}
