@@ -1,20 +1,26 @@
-//! What every service tells Prometheus: the path and its reason, the segments by reason, the relay.
+//! What services tell Prometheus.
+//!
+//! - [`Common`]: every service's: the path and its reason, the programs.
+//! - [`Metrics`]: with that, what the services before a TCP server have in common: the segments by reason, the relay.
+//! - [`Page`]: what a service counts elsewhere.
 
-use prometheus::{
-    CounterVec, Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
-};
+mod common;
+mod page;
+
+use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 use xps_core::verdict::Reason;
 
 use crate::pins::Runs;
 use crate::plan::Plan;
 use crate::relay::RelayReading;
 
+pub use common::Common;
+pub use page::Page;
+
 /// The runtime's metrics in a registry, to which a service adds its own.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    registry: Registry,
-    path: IntGaugeVec,
+    common: Common,
     segments: IntCounterVec,
     flows: IntGauge,
     relay_connections: IntCounter,
@@ -22,8 +28,6 @@ pub struct Metrics {
     relay_refused: IntCounter,
     relay_open: IntGauge,
     relay_bytes: IntCounterVec,
-    program_runs: IntCounterVec,
-    program_seconds: CounterVec,
 }
 
 impl Metrics {
@@ -32,17 +36,7 @@ impl Metrics {
     /// # Errors
     /// If the registry has metrics of these names already.
     pub fn new(registry: Registry, service: &str, version: &str) -> prometheus::Result<Self> {
-        let build = IntGaugeVec::new(
-            Opts::new("xps_build_info", "Constant 1; the labels say what runs."),
-            &["service", "version", "abi"],
-        )?;
-        let abi = xps_core::abi::VERSION.to_string();
-        build.with_label_values(&[service, version, &abi]).set(1);
         let metrics = Self {
-            path: IntGaugeVec::new(
-                Opts::new("xps_path", "1 for the path that new connections take, with its reason."),
-                &["path", "reason"],
-            )?,
             segments: IntCounterVec::new(
                 Opts::new("xps_segments_total", "Segments and events in the stack, by what became of them."),
                 &["reason"],
@@ -65,52 +59,41 @@ impl Metrics {
                 Opts::new("xps_relay_bytes_total", "Bytes relayed on the user path, by direction."),
                 &["to"],
             )?,
-            program_runs: IntCounterVec::new(
-                Opts::new(
-                    "xps_program_runs_total",
-                    "Runs of a BPF program, while kernel.bpf_stats_enabled is set.",
-                ),
-                &["program"],
-            )?,
-            program_seconds: CounterVec::new(
-                Opts::new(
-                    "xps_program_run_seconds_total",
-                    "Time that a BPF program ran, while kernel.bpf_stats_enabled is set.",
-                ),
-                &["program"],
-            )?,
-            registry,
+            common: Common::new(registry, service, version, xps_core::abi::VERSION)?,
         };
-        metrics.registry.register(Box::new(build))?;
-        metrics.registry.register(Box::new(metrics.path.clone()))?;
-        metrics.registry.register(Box::new(metrics.segments.clone()))?;
-        metrics.registry.register(Box::new(metrics.flows.clone()))?;
-        metrics.registry.register(Box::new(metrics.relay_connections.clone()))?;
-        metrics.registry.register(Box::new(metrics.relay_failed.clone()))?;
-        metrics.registry.register(Box::new(metrics.relay_refused.clone()))?;
-        metrics.registry.register(Box::new(metrics.relay_open.clone()))?;
-        metrics.registry.register(Box::new(metrics.relay_bytes.clone()))?;
-        metrics.registry.register(Box::new(metrics.program_runs.clone()))?;
-        metrics.registry.register(Box::new(metrics.program_seconds.clone()))?;
+        let registry = metrics.registry();
+        registry.register(Box::new(metrics.segments.clone()))?;
+        registry.register(Box::new(metrics.flows.clone()))?;
+        registry.register(Box::new(metrics.relay_connections.clone()))?;
+        registry.register(Box::new(metrics.relay_failed.clone()))?;
+        registry.register(Box::new(metrics.relay_refused.clone()))?;
+        registry.register(Box::new(metrics.relay_open.clone()))?;
+        registry.register(Box::new(metrics.relay_bytes.clone()))?;
         Ok(metrics)
     }
 
     /// The registry.
     #[must_use]
     pub const fn registry(&self) -> &Registry {
-        &self.registry
+        self.common.registry()
     }
 
-    /// The path that is taken now. Its reasons are those of [`crate::plan::Cause::label`]; the kernel path's is `planned`.
+    /// As [`Common::set_path`].
     pub fn set_path(&self, plan: &Plan) {
-        self.path.reset();
-        let mut reasons: Vec<_> = plan.causes.iter().map(crate::plan::Cause::label).collect();
-        if reasons.is_empty() {
-            reasons.push("planned");
-        }
-        for reason in reasons {
-            self.path.with_label_values(&[plan.path.label(), reason]).set(1);
-        }
+        self.common.set_path(plan);
+    }
+
+    /// As [`Common::set_programs`].
+    pub fn set_programs(&self, programs: &[(&str, Runs)]) {
+        self.common.set_programs(programs);
+    }
+
+    /// All metrics of the registry in Prometheus' text format.
+    ///
+    /// # Errors
+    /// If two metrics of the registry contradict each other.
+    pub fn text(&self) -> prometheus::Result<String> {
+        self.common.text()
     }
 
     /// The counters of the programs, in the order of [`Reason::ALL`], and the flows in the table.
@@ -129,106 +112,6 @@ impl Metrics {
         self.relay_open.set(i64::try_from(reading.open).unwrap_or(i64::MAX));
         advance(&self.relay_bytes.with_label_values(&["server"]), reading.bytes_to_server);
         advance(&self.relay_bytes.with_label_values(&["client"]), reading.bytes_to_client);
-    }
-
-    /// Runs of the programs. Those that the kernel does not count are left out.
-    pub fn set_programs(&self, programs: &[(&str, Runs)]) {
-        for (program, runs) in programs.iter().filter(|(_, runs)| runs.count != 0) {
-            advance(&self.program_runs.with_label_values(&[program]), runs.count);
-            let seconds = self.program_seconds.with_label_values(&[program]);
-            seconds.reset();
-            seconds.inc_by(runs.time_ns as f64 / 1e9);
-        }
-    }
-
-    /// All metrics of the registry in Prometheus' text format.
-    ///
-    /// # Errors
-    /// If two metrics of the registry contradict each other.
-    pub fn text(&self) -> prometheus::Result<String> {
-        text_of(&self.registry)
-    }
-}
-
-/// Metrics of one answer: what is counted elsewhere, told anew each time.
-#[derive(Debug, Default)]
-pub struct Page(Registry);
-
-impl Page {
-    /// What only grows.
-    ///
-    /// # Errors
-    /// If the name is taken or is none, which is a mistake of the service; likewise below.
-    pub fn counter(&self, name: &str, help: &str, value: u64) -> prometheus::Result<()> {
-        let counter = IntCounter::new(name, help)?;
-        counter.inc_by(value);
-        self.0.register(Box::new(counter))
-    }
-
-    /// What only grows, by a label.
-    ///
-    /// # Errors
-    /// Like [`counter`](Self::counter).
-    pub fn counters(
-        &self,
-        name: &str,
-        help: &str,
-        label: &str,
-        values: &[(&str, u64)],
-    ) -> prometheus::Result<()> {
-        let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
-        for (text, value) in values {
-            counters.with_label_values(&[text]).inc_by(*value);
-        }
-        self.0.register(Box::new(counters))
-    }
-
-    /// What only grows, by two labels.
-    ///
-    /// # Errors
-    /// Like [`counter`](Self::counter).
-    pub fn counters_by_two(
-        &self,
-        name: &str,
-        help: &str,
-        labels: [&str; 2],
-        values: &[([&str; 2], u64)],
-    ) -> prometheus::Result<()> {
-        let counters = IntCounterVec::new(Opts::new(name, help), &labels)?;
-        for (texts, value) in values {
-            counters.with_label_values(texts).inc_by(*value);
-        }
-        self.0.register(Box::new(counters))
-    }
-
-    /// What rises and falls.
-    ///
-    /// # Errors
-    /// Like [`counter`](Self::counter).
-    pub fn gauge(&self, name: &str, help: &str, value: f64) -> prometheus::Result<()> {
-        let gauge = Gauge::new(name, help)?;
-        gauge.set(value);
-        self.0.register(Box::new(gauge))
-    }
-
-    /// 1 for each of `which`.
-    ///
-    /// # Errors
-    /// Like [`counter`](Self::counter).
-    pub fn states(&self, name: &str, help: &str, label: &str, which: &[&str]) -> prometheus::Result<()> {
-        let gauges = GaugeVec::new(Opts::new(name, help), &[label])?;
-        for text in which {
-            gauges.with_label_values(&[text]).set(1.0);
-        }
-        self.0.register(Box::new(gauges))
-    }
-
-    /// All of them in Prometheus' text format.
-    ///
-    /// # Errors
-    /// If two metrics contradict each other, which is a mistake of the service.
-    pub fn text(&self) -> prometheus::Result<String> {
-        text_of(&self.0)
     }
 }
 

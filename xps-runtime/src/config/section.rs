@@ -161,10 +161,11 @@ impl<'r> Section<'r> {
         })
     }
 
-    /// Text that `T` parses; `expected` says what would be right, such as "an address with port, such as 127.0.0.1:6379".
+    /// Text, or a whole number, that `T` parses; `expected` says what would be right, such as "an address with port, such as 127.0.0.1:6379".
     pub fn parsed<T: FromStr>(&mut self, key: &str, default: T, expected: &str) -> T {
         self.read(key, default, |value| match value {
             Value::Text(text) | Value::Loose(text) => text.trim().parse().map_err(|_| expected.to_owned()),
+            Value::Integer(Some(number)) => number.to_string().parse().map_err(|_| expected.to_owned()),
             _ => Err(expected.to_owned()),
         })
     }
