@@ -214,7 +214,7 @@ impl Config {
             addresses,
             admin,
             proxy_connections_max,
-            wishes: Wishes { mode, interfaces, xdp },
+            wishes: Wishes { mode, interfaces, xdp, ..Wishes::default() },
             pin_directory,
             limit_sets: keys_max.div_ceil(WAYS as u32).next_power_of_two(),
             flows_max,

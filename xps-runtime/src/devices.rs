@@ -9,11 +9,11 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
-use crate::install::Installed;
+use crate::install::{InstallError, Installed};
 use crate::interface::{self, Interface};
 use crate::lock::lock;
 use crate::netlink::Netlink;
-use crate::plan::{self, Cause, Skipped, Wishes};
+use crate::plan::{self, Cause, DevicePlan, Skipped, Wishes};
 
 /// What has happened to an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,19 +110,35 @@ fn differences(
     removed.chain(others)
 }
 
+/// An installation whose interfaces come and go.
+pub trait Follows {
+    /// Hooks an interface, also one that appears later; for one that is hooked already, its properties are renewed.
+    /// Whether links were created (rather than taken over or there already).
+    ///
+    /// # Errors
+    /// If the kernel refuses; then the interface is not hooked.
+    fn hook(&mut self, device: &DevicePlan) -> Result<bool, InstallError>;
+
+    /// Takes the hooks off an interface, or cleans up after one that is gone. Whether it was hooked.
+    ///
+    /// # Errors
+    /// If a pin cannot be removed.
+    fn unhook(&mut self, ifindex: u32) -> Result<bool, InstallError>;
+}
+
 /// An installation that follows interfaces.
 #[derive(Debug)]
-pub struct Hooks {
+pub struct Hooks<I = Installed> {
     /// The installation; `None` once it was taken out of the stack.
-    pub installed: Mutex<Option<Installed>>,
+    pub installed: Mutex<Option<I>>,
     /// Interfaces that are not hooked, with their causes.
     pub skipped: Mutex<Vec<Skipped>>,
 }
 
-impl Hooks {
+impl<I: Follows> Hooks<I> {
     /// Of an installation, and of what its plan left out.
     #[must_use]
-    pub const fn of(installed: Installed, skipped: Vec<Skipped>) -> Self {
+    pub const fn of(installed: I, skipped: Vec<Skipped>) -> Self {
         Self { installed: Mutex::new(Some(installed)), skipped: Mutex::new(skipped) }
     }
 

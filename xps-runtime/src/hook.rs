@@ -9,31 +9,63 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Where on the way of an interface's packets a program is, with the kernel's number of the attach type.
+/// Where on the way of an interface's packets a program is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// `BPF_XDP`, in native mode: in the driver, before [`Self::Ingress`].
-    Arrival = 37,
-    /// `BPF_TCX_INGRESS`.
-    Ingress = 46,
-    /// `BPF_TCX_EGRESS`.
-    Egress = 47,
+    /// XDP in native mode: in the driver, before [`Self::Ingress`].
+    Arrival,
+    /// XDP in generic mode: where the stack has made its buffer of the packet, before [`Self::Ingress`].
+    ArrivalGeneric,
+    /// tcx, on the way in.
+    Ingress,
+    /// tcx, on the way out.
+    Egress,
 }
 
 impl Place {
-    const fn label(self) -> &'static str {
+    /// Those at XDP. An interface has a program at one of them only.
+    pub const XDP: [Self; 2] = [Self::Arrival, Self::ArrivalGeneric];
+
+    /// A short name, also in that of the link's pin; stable.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Arrival => "xdp",
+            Self::ArrivalGeneric => "xdp_generic",
             Self::Ingress => "ingress",
             Self::Egress => "egress",
         }
     }
 
+    /// The name of the hook that it belongs to, for status and metrics; stable.
+    #[must_use]
+    pub const fn hook(self) -> &'static str {
+        match self {
+            Self::Arrival => "xdp",
+            Self::ArrivalGeneric => "xdp_generic",
+            Self::Ingress | Self::Egress => "tcx",
+        }
+    }
+
+    /// From `enum bpf_attach_type`.
+    const fn attach_type(self) -> u32 {
+        const BPF_XDP: u32 = 37;
+        const BPF_TCX_INGRESS: u32 = 46;
+        const BPF_TCX_EGRESS: u32 = 47;
+        match self {
+            Self::Arrival | Self::ArrivalGeneric => BPF_XDP,
+            Self::Ingress => BPF_TCX_INGRESS,
+            Self::Egress => BPF_TCX_EGRESS,
+        }
+    }
+
     /// `flags` of the system call.
     const fn flags(self) -> u32 {
+        const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
         const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
         match self {
             Self::Arrival => XDP_FLAGS_DRV_MODE,
+            Self::ArrivalGeneric => XDP_FLAGS_SKB_MODE,
             Self::Ingress | Self::Egress => 0,
         }
     }
@@ -67,7 +99,7 @@ impl Hook {
         let attributes = LinkCreate {
             program: program.as_raw_fd() as u32,
             ifindex,
-            attach_type: place as u32,
+            attach_type: place.attach_type(),
             flags: place.flags(),
             ..LinkCreate::default()
         };

@@ -8,13 +8,16 @@
 //! An installation starts with nothing accepted and nothing answered; the service switches both on when its tables are
 //! ready ([`Control`]).
 
-mod arrival;
+pub(crate) mod arrival;
 mod error;
-mod load;
+pub(crate) mod links;
+pub(crate) mod load;
+mod maps;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::mem::offset_of;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,16 +28,19 @@ use xps_core::verdict::Reason;
 
 use crate::call::Call;
 use crate::control::{Control, State};
+use crate::devices::Follows;
 use crate::flow_table::FlowTable;
 use crate::hook::{Hook, Place};
 use crate::mapping::Mapping;
-use crate::pins::{Pins, Runs, Shape};
+use crate::pins::{Layout, Pins, Runs, Shape};
 use crate::plan::{DevicePlan, Plan};
 use crate::table;
 use crate::xdp::Without;
 
 pub use error::InstallError;
-use load::{Loaded, descriptors, load_called, load_maps, load_program, open, open_data};
+use links::{drop_others, hook_all, link};
+use load::{Loaded, load_called, load_maps, load_program};
+pub use maps::Maps;
 
 /// What a service brings.
 #[derive(Clone, Debug)]
@@ -58,6 +64,18 @@ pub struct Service<'a> {
     pub xdp: Option<&'static str>,
 }
 
+impl Service<'_> {
+    /// What of its maps is taken over: not records that nobody read, and not working memory.
+    fn layout(&self) -> Layout<'_> {
+        Layout {
+            fresh: [map::EVENTS, map::SCRATCH].into_iter().chain(self.fresh_maps.iter().copied()).collect(),
+            version: (map::CONTROL, offset_of!(abi::Control, version)),
+            version_known: abi::VERSION,
+            connections: Some(map::STATE),
+        }
+    }
+}
+
 /// The hooks of one interface.
 #[derive(Debug)]
 struct Device {
@@ -71,7 +89,7 @@ struct Device {
 #[derive(Debug)]
 pub struct Installed {
     pins: Pins,
-    maps: BTreeMap<String, OwnedFd>,
+    maps: Maps,
     ingress: Loaded,
     egress: Loaded,
     /// Programs for the agent to run.
@@ -104,7 +122,7 @@ impl Installed {
     ) -> Result<Self, InstallError> {
         let pins = Pins::open(&service.pin_directory)?;
         let shapes = Shape::of_object(service.object)?;
-        let taken_over = pins.settle(&shapes, service)?;
+        let taken_over = pins.settle(&shapes, &service.layout())?;
         let mut installed = Self::load(pins, &shapes, service, taken_over)?;
         match prepare(&installed).and_then(|()| installed.start(plan, service)) {
             Ok(()) => Ok(installed),
@@ -125,15 +143,15 @@ impl Installed {
         taken_over: bool,
     ) -> Result<Self, InstallError> {
         let parts = (|| {
-            let mut ebpf = load_maps(&pins, shapes, service)?;
+            let layout = service.layout();
+            let mut ebpf = load_maps(&pins, shapes, &layout, service.object, &service.map_entries)?;
             let ingress = load_program(&mut ebpf, program::INGRESS)?;
             let egress = load_program(&mut ebpf, program::EGRESS)?;
-            let called = load_called(&mut ebpf)?;
+            let called = load_called(&mut ebpf, &[program::INGRESS, program::EGRESS])?;
             let arrival = arrival::load(&mut ebpf, service.xdp);
-            let maps = descriptors(&ebpf)?;
-            let memory = |name| Ok::<_, InstallError>(Mapping::of(&open(&maps, name)?)?);
-            let control = Control::new(memory(map::CONTROL)?);
-            let state = State::new(memory(map::STATE)?);
+            let maps = Maps::of(&ebpf)?;
+            let control = Control::new(maps.mapping(map::CONTROL)?);
+            let state = State::new(maps.mapping(map::STATE)?);
             let devices = BTreeMap::new();
             Ok((ingress, egress, called, arrival, devices, control, state, maps))
         })();
@@ -169,79 +187,8 @@ impl Installed {
             reply_bytes_max: service.reply_bytes_max,
         });
         table::fill_predicates(&self.map(map::PORTS)?, self.map(map::PREDICATES)?, &service.predicates)?;
-        let mut made = Vec::new();
-        for device in &plan.devices {
-            let new = !self.devices.contains_key(&device.ifindex);
-            match self.hook(device) {
-                Ok(true) if new => made.push(device.ifindex),
-                Ok(_) => {}
-                Err(error) => {
-                    for ifindex in made {
-                        let _ = self.unhook(ifindex);
-                    }
-                    return Err(error);
-                }
-            }
-        }
-        self.drop_other_links(plan)
-    }
-
-    /// Links to interfaces that are gone, or no longer in the plan.
-    fn drop_other_links(&self, plan: &Plan) -> Result<(), InstallError> {
-        let system = |source| InstallError::System { what: "cannot list pinned links", source };
-        for hook in Hook::all(self.pins.directory()).map_err(system)? {
-            let ifindex = hook.facts().map_or(0, |facts| facts.ifindex);
-            if !plan.devices.iter().any(|device| device.ifindex == ifindex) {
-                hook.remove()
-                    .map_err(|source| InstallError::System { what: "cannot remove a link", source })?;
-            }
-        }
-        let planned: Vec<_> = plan.devices.iter().map(|device| device.ifindex).collect();
-        table::retain_devices(self.map(map::DEVICES)?, &planned)
-    }
-
-    /// Hooks an interface, also one that appears later; for one that is hooked already, its properties are renewed.
-    /// Whether links were created (rather than taken over or there already).
-    ///
-    /// # Errors
-    /// If the kernel refuses; then the interface is not hooked.
-    pub fn hook(&mut self, device: &DevicePlan) -> Result<bool, InstallError> {
-        table::set_device(self.map(map::DEVICES)?, device)?;
-        if self.devices.contains_key(&device.ifindex) {
-            return Ok(false);
-        }
-        let attach = |source| InstallError::Attach { device: device.name.clone(), source };
-        let pins = self.pins.directory();
-        // Egress first: between the two, replies of the server are seen before requests, which is harmless.
-        let (egress, new_egress) =
-            link(&self.egress.fd, device.ifindex, Place::Egress, pins).map_err(attach)?;
-        let (ingress, new_ingress) = match link(&self.ingress.fd, device.ifindex, Place::Ingress, pins) {
-            Ok(hook) => hook,
-            Err(error) => {
-                if new_egress {
-                    let _ = egress.remove();
-                }
-                return Err(attach(error));
-            }
-        };
-        let arrival = arrival::hook(&self.arrival, device, pins);
-        self.devices.insert(device.ifindex, Device { name: device.name.clone(), ingress, egress, arrival });
-        Ok(new_egress || new_ingress)
-    }
-
-    /// Takes the hooks off an interface, or cleans up after one that is gone. Whether it was hooked.
-    ///
-    /// # Errors
-    /// If a pin cannot be removed.
-    pub fn unhook(&mut self, ifindex: u32) -> Result<bool, InstallError> {
-        let Some(device) = self.devices.remove(&ifindex) else { return Ok(false) };
-        let attach = |source| InstallError::Attach { device: device.name, source };
-        let arrival = device.arrival.map_or(Ok(()), Hook::remove);
-        let ingress = device.ingress.remove();
-        let egress = device.egress.remove();
-        table::remove_device(self.map(map::DEVICES)?, ifindex)?;
-        arrival.and(ingress).and(egress).map_err(attach)?;
-        Ok(true)
+        hook_all(self, plan)?;
+        drop_others(self.pins.directory(), &self.maps, plan)
     }
 
     /// Indexes and names of the hooked interfaces.
@@ -272,7 +219,7 @@ impl Installed {
     /// # Errors
     /// If there is no such map.
     pub fn map(&self, name: &str) -> Result<Map, InstallError> {
-        open(&self.maps, name)
+        self.maps.open(name)
     }
 
     /// An array map as memory.
@@ -280,7 +227,7 @@ impl Installed {
     /// # Errors
     /// If there is no such map, or it was not created as mappable.
     pub fn mapping(&self, name: &str) -> Result<Mapping, InstallError> {
-        Ok(Mapping::of(&self.map(name)?)?)
+        self.maps.mapping(name)
     }
 
     /// Type and sizes of a map, as the kernel has it.
@@ -288,8 +235,7 @@ impl Installed {
     /// # Errors
     /// If there is no such map.
     pub fn shape(&self, name: &str) -> Result<Shape, InstallError> {
-        let data = open_data(&self.maps, name)?;
-        Shape::of_map(name, &data).map_err(|source| InstallError::Map { name: name.into(), source })
+        self.maps.shape(name)
     }
 
     /// A handle to a program that the agent runs itself: one of the object's beside those that are attached.
@@ -362,7 +308,7 @@ impl Installed {
     /// How often and for how long the programs ran, where the kernel counts that (`kernel.bpf_stats_enabled`); else zeros.
     #[must_use]
     pub fn runs(&self) -> Vec<(&'static str, Runs)> {
-        self.programs().map(|program| (program.name, crate::pins::runs_of(program.fd.as_fd()))).collect()
+        self.programs().map(|program| (program.name, program.runs())).collect()
     }
 
     fn programs(&self) -> impl Iterator<Item = &Loaded> {
@@ -372,7 +318,7 @@ impl Installed {
     /// Memory that each map takes now, in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> BTreeMap<String, u64> {
-        self.maps.iter().map(|(name, fd)| (name.clone(), crate::pins::memory_of(fd.as_fd()))).collect()
+        self.maps.memory_bytes()
     }
 
     /// Takes everything out of the stack: the end of an orderly stop, when no flow has an offset left. Ingress first, so
@@ -404,6 +350,43 @@ impl Installed {
     }
 }
 
+impl Follows for Installed {
+    fn hook(&mut self, device: &DevicePlan) -> Result<bool, InstallError> {
+        table::set_device(self.map(map::DEVICES)?, device)?;
+        if self.devices.contains_key(&device.ifindex) {
+            return Ok(false);
+        }
+        let attach = |source| InstallError::Attach { device: device.name.clone(), source };
+        let pins = self.pins.directory();
+        // Egress first: between the two, replies of the server are seen before requests, which is harmless.
+        let (egress, new_egress) =
+            link(&self.egress.fd, device.ifindex, Place::Egress, pins).map_err(attach)?;
+        let (ingress, new_ingress) = match link(&self.ingress.fd, device.ifindex, Place::Ingress, pins) {
+            Ok(hook) => hook,
+            Err(error) => {
+                if new_egress {
+                    let _ = egress.remove();
+                }
+                return Err(attach(error));
+            }
+        };
+        let arrival = arrival::hook(&self.arrival, device, pins);
+        self.devices.insert(device.ifindex, Device { name: device.name.clone(), ingress, egress, arrival });
+        Ok(new_egress || new_ingress)
+    }
+
+    fn unhook(&mut self, ifindex: u32) -> Result<bool, InstallError> {
+        let Some(device) = self.devices.remove(&ifindex) else { return Ok(false) };
+        let attach = |source| InstallError::Attach { device: device.name, source };
+        let arrival = device.arrival.map_or(Ok(()), Hook::remove);
+        let ingress = device.ingress.remove();
+        let egress = device.egress.remove();
+        table::remove_device(self.map(map::DEVICES)?, ifindex)?;
+        arrival.and(ingress).and(egress).map_err(attach)?;
+        Ok(true)
+    }
+}
+
 /// Handle to the counters by reason.
 pub struct Stats {
     map: PerCpuArray<MapData, u64>,
@@ -421,19 +404,6 @@ impl Stats {
         }
         Ok(sums)
     }
-}
-
-/// The pinned link with the new program in it, or a new link. Whether it is new.
-fn link(program: &OwnedFd, ifindex: u32, place: Place, pins: &Path) -> io::Result<(Hook, bool)> {
-    if let Some(hook) = Hook::pinned(ifindex, place, pins)? {
-        match hook.replace(program.as_fd()) {
-            Ok(()) => return Ok((hook, false)),
-            // The interface is gone and its index given to another.
-            Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => hook.remove()?,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok((Hook::attach(program.as_fd(), ifindex, place, pins)?, true))
 }
 
 fn random() -> Result<u64, InstallError> {

@@ -7,14 +7,31 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use aya::maps::{MapData, MapError};
-use xps_core::abi::{self, map};
 
 use crate::hook::Hook;
-use crate::install::{InstallError, Service};
+use crate::install::InstallError;
 use crate::mapping::Mapping;
 
-/// Maps that no agent takes over: records nobody read, and working memory.
-const FRESH: [&str; 2] = [map::EVENTS, map::SCRATCH];
+/// What of a service's maps the next agent takes over, and whether it can.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout<'a> {
+    /// Maps that each agent starts anew.
+    pub(crate) fresh: Vec<&'a str>,
+    /// Where the version of the maps is told: a map that can be mapped, and the offset of a word of 32 bits, at a multiple of 8.
+    pub(crate) version: (&'a str, usize),
+    /// The version that this agent can use.
+    pub(crate) version_known: u32,
+    /// The map whose first word counts the connections that need the others, if any can: while they do, maps of another
+    /// version are not replaced.
+    pub(crate) connections: Option<&'a str>,
+}
+
+impl Layout<'_> {
+    /// Whether a map is pinned and taken over.
+    pub(crate) fn keeps(&self, map: &str) -> bool {
+        !self.fresh.contains(&map)
+    }
+}
 
 /// Type and sizes of a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,11 +79,6 @@ impl Shape {
             value_bytes: info.value_size(),
             entries: info.max_entries(),
         })
-    }
-
-    /// Whether the map is pinned and taken over.
-    pub(crate) fn kept(&self, service: &Service<'_>) -> bool {
-        !FRESH.contains(&self.name.as_str()) && !service.fresh_maps.contains(&self.name.as_str())
     }
 
     /// How a pinned map differs from this declaration. The number of entries may: it is the configuration's.
@@ -144,17 +156,17 @@ impl Pins {
 
     /// Removes what is left of an agent but of no use, and says whether there is something to take over: maps of this
     /// version, and a link that is attached.
-    pub(crate) fn settle(&self, shapes: &[Shape], service: &Service<'_>) -> Result<bool, InstallError> {
+    pub(crate) fn settle(&self, shapes: &[Shape], layout: &Layout<'_>) -> Result<bool, InstallError> {
         let attached = self
             .attached()
             .map_err(|source| InstallError::PinDirectory { path: self.directory.clone(), source })?;
         if !attached {
-            // Nothing has translated since: the flows are of no use, and those of them that lived have broken.
+            // No packet has been seen since: what was known of connections is of no use, and those that lived have broken.
             self.clear();
             return Ok(false);
         }
-        let Some(difference) = self.difference(shapes, service) else { return Ok(true) };
-        match self.flows() {
+        let Some(difference) = self.difference(shapes, layout) else { return Ok(true) };
+        match self.connections(layout) {
             0 => {
                 tracing::warn!(
                     difference,
@@ -168,8 +180,8 @@ impl Pins {
     }
 
     /// How the pinned maps differ from what is declared.
-    fn difference(&self, shapes: &[Shape], service: &Service<'_>) -> Option<String> {
-        for shape in shapes.iter().filter(|shape| shape.kept(service)) {
+    fn difference(&self, shapes: &[Shape], layout: &Layout<'_>) -> Option<String> {
+        for shape in shapes.iter().filter(|shape| layout.keeps(&shape.name)) {
             let pinned = MapData::from_pin(self.directory.join(&shape.name));
             match pinned.and_then(|data| Shape::of_map(&shape.name, &data)) {
                 Ok(pinned) => {
@@ -180,14 +192,15 @@ impl Pins {
                 Err(_) => return Some(format!("map {} is missing", shape.name)),
             }
         }
-        let version =
-            self.word(map::CONTROL, std::mem::offset_of!(abi::Control, version)).map(|word| word as u32);
-        (version != Some(abi::VERSION)).then(|| format!("version {version:?} instead of {}", abi::VERSION))
+        let (name, offset) = layout.version;
+        let version = self.word(name, offset).map(|word| word as u32);
+        (version != Some(layout.version_known))
+            .then(|| format!("version {version:?} instead of {}", layout.version_known))
     }
 
-    /// Flows in the pinned table. The count is the first word of `STATE` in every version.
-    fn flows(&self) -> u64 {
-        self.word(map::STATE, 0).unwrap_or(u64::MAX)
+    /// Connections that need the pinned maps. Where they are counted is the same in every version.
+    fn connections(&self, layout: &Layout<'_>) -> u64 {
+        layout.connections.map_or(0, |name| self.word(name, 0).unwrap_or(u64::MAX))
     }
 
     /// The word of which `offset` is a part.

@@ -10,10 +10,27 @@ use crate::interface::{ETHERNET, Interface, LOOPBACK};
 use crate::probe::Facts;
 use crate::xdp::{self, Without};
 
-/// First kernel with tcx links.
-const KERNEL_MIN: (u32, u32) = (6, 6);
+/// Which links the programs of a service need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Links {
+    /// tcx, which there is from Linux 6.6 on.
+    #[default]
+    Tcx,
+    /// tcx or XDP, of which there is the latter from Linux 5.9 on.
+    TcxOrXdp,
+}
 
-/// What the configuration asks for.
+impl Links {
+    /// First kernel with them.
+    const fn kernel_min(self) -> (u32, u32) {
+        match self {
+            Self::Tcx => (6, 6),
+            Self::TcxOrXdp => (5, 9),
+        }
+    }
+}
+
+/// What the configuration asks for, and what the service is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wishes {
     /// Which path.
@@ -22,6 +39,15 @@ pub struct Wishes {
     pub interfaces: Vec<String>,
     /// Where a program at XDP is wanted, if the service has one.
     pub xdp: xdp::Wish,
+    /// Which links the service's programs need.
+    pub links: Links,
+}
+
+impl Wishes {
+    /// The links that are needed where the configuration has its way.
+    fn needed(&self) -> Links {
+        if self.xdp == xdp::Wish::Off { Links::Tcx } else { self.links }
+    }
 }
 
 /// Which path the configuration asks for.
@@ -94,8 +120,8 @@ pub struct DevicePlan {
     pub redirect: Redirect,
     /// Largest IP packet, in bytes.
     pub mtu: u32,
-    /// Whether to try it with a program at XDP, or why not.
-    pub xdp: Result<(), Without>,
+    /// In which mode to try it with a program at XDP, or why not.
+    pub xdp: Result<xdp::Mode, Without>,
 }
 
 /// An interface that is not hooked.
@@ -116,10 +142,12 @@ pub struct Skipped {
 pub enum Cause {
     /// The configuration says so.
     Configured,
-    /// No tcx links before 6.6.
+    /// The kernel does not have the links that are needed.
     KernelTooOld {
         /// The kernel's release.
         release: String,
+        /// What is needed.
+        needed: Links,
     },
     /// Privileges are missing.
     CapabilitiesMissing {
@@ -219,8 +247,16 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Configured => write!(f, "the configuration asks for the user path"),
-            Self::KernelTooOld { release } => {
-                write!(f, "kernel {release} is too old: 6.6 or newer is needed for tcx links")
+            Self::KernelTooOld { release, needed } => {
+                let (first, second) = needed.kernel_min();
+                let links = match needed {
+                    Links::Tcx => "tcx",
+                    Links::TcxOrXdp => "XDP",
+                };
+                write!(
+                    f,
+                    "kernel {release} is too old: {first}.{second} or newer is needed for {links} links"
+                )
             }
             Self::CapabilitiesMissing { names } => {
                 write!(f, "missing {}: run as root or grant them", names.join(", "))
@@ -279,7 +315,7 @@ pub fn plan(facts: &Facts, wishes: &Wishes) -> Result<Plan, PlanError> {
     if wishes.mode == Mode::User {
         return Ok(Plan::user(vec![Cause::Configured]));
     }
-    let mut causes = obstacles(facts);
+    let mut causes = obstacles(facts, wishes.needed());
     let interfaces = facts.interfaces.as_deref().unwrap_or_default();
     if facts.interfaces.is_ok() {
         let there = |name: &String| interfaces.iter().any(|interface| interface.name == *name);
@@ -357,11 +393,11 @@ pub fn skip(interface: &Interface, cause: Cause) -> Skipped {
     Skipped { ifindex: interface.index, name: interface.name.clone(), cause, blind }
 }
 
-fn obstacles(facts: &Facts) -> Vec<Cause> {
+fn obstacles(facts: &Facts, needed: Links) -> Vec<Cause> {
     // Where the service itself cannot take the kernel path, that is what is to be read first.
     let mut causes = facts.service.clone();
-    if facts.kernel.version < KERNEL_MIN {
-        causes.push(Cause::KernelTooOld { release: facts.kernel.release.clone() });
+    if facts.kernel.version < needed.kernel_min() {
+        causes.push(Cause::KernelTooOld { release: facts.kernel.release.clone(), needed });
     }
     let names = facts.capabilities.missing();
     if !names.is_empty() {

@@ -51,8 +51,9 @@ fn each_interface_has_its_own_answer_about_xdp() {
         plan.devices.into_iter().map(|device| device.xdp).collect::<Vec<_>>()
     };
     let costly = |kind: &str| Err(Without::Costly { kind: kind.into() });
-    assert_eq!(with(xdp::Wish::Auto), [costly("loopback"), Ok(()), costly("veth")]);
-    assert_eq!(with(xdp::Wish::On), [Ok(()), Ok(()), Ok(())]);
+    assert_eq!(with(xdp::Wish::Auto), [costly("loopback"), Ok(xdp::Mode::Native), costly("veth")]);
+    assert_eq!(with(xdp::Wish::On), [const { Ok(xdp::Mode::Native) }; 3]);
+    assert_eq!(with(xdp::Wish::Generic), [const { Ok(xdp::Mode::Generic) }; 3]);
     assert_eq!(with(xdp::Wish::Off), [const { Err(Without::Configured) }; 3]);
 }
 
@@ -84,6 +85,21 @@ fn each_obstacle_leads_to_the_user_path_with_its_cause() {
         let demanded = plan(&facts, &Wishes { mode: Mode::Kernel, ..Wishes::default() });
         assert_eq!(demanded, Err(PlanError::KernelImpossible(planned.causes)));
     }
+}
+
+#[test]
+fn what_can_be_at_xdp_needs_no_tcx() {
+    let with = |release, xdp| {
+        let facts = Facts { kernel: Kernel::parse(release), ..facts() };
+        let wishes = Wishes { xdp, links: Links::TcxOrXdp, ..Wishes::default() };
+        let planned = plan(&facts, &wishes).unwrap();
+        planned.causes.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(with("5.9", xdp::Wish::Auto), [""; 0]);
+    assert_eq!(with("6.6", xdp::Wish::Off), [""; 0]);
+    let old = |release, needed| format!("kernel {release} is too old: {needed} links");
+    assert_eq!(with("5.8", xdp::Wish::Auto), [old("5.8", "5.9 or newer is needed for XDP")]);
+    assert_eq!(with("5.9", xdp::Wish::Off), [old("5.9", "6.6 or newer is needed for tcx")]);
 }
 
 #[test]

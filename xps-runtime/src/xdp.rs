@@ -1,11 +1,12 @@
 //! Whether the packets of an interface are looked at as the driver hands them over (XDP), and why not.
 //!
-//! Only in native mode: in the generic one the stack has made its buffer of the packet already, and copies it once more.
-//! Where the program is not, nothing is lost but time: the ingress program does the same.
+//! In native mode, unless the generic one is asked for: there the stack has made its buffer of the packet already, and copies
+//! it once more. Where the program is not, nothing is lost but time: the ingress program does the same.
 
 use std::fmt;
 use std::io;
 
+use crate::hook::Place;
 use crate::interface::{Interface, LOOPBACK};
 
 /// What the configuration asks for.
@@ -18,6 +19,28 @@ pub enum Wish {
     On,
     /// Nowhere.
     Off,
+    /// Everywhere, in generic mode.
+    Generic,
+}
+
+/// Where at XDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In the driver.
+    Native,
+    /// In the stack, for any driver.
+    Generic,
+}
+
+impl Mode {
+    /// The place of its program.
+    #[must_use]
+    pub const fn place(self) -> Place {
+        match self {
+            Self::Native => Place::Arrival,
+            Self::Generic => Place::ArrivalGeneric,
+        }
+    }
 }
 
 /// Why the packets of an interface are not looked at.
@@ -69,17 +92,18 @@ impl fmt::Display for Without {
     }
 }
 
-/// Whether to look at an interface's packets.
+/// In which mode to look at an interface's packets.
 ///
 /// # Errors
-/// Why not.
-pub fn wanted(interface: &Interface, wish: Wish) -> Result<(), Without> {
+/// Why not at all.
+pub fn wanted(interface: &Interface, wish: Wish) -> Result<Mode, Without> {
     match wish {
         Wish::Off => Err(Without::Configured),
-        Wish::On => Ok(()),
+        Wish::On => Ok(Mode::Native),
+        Wish::Generic => Ok(Mode::Generic),
         Wish::Auto => match costly(interface) {
             Some(kind) => Err(Without::Costly { kind: kind.to_owned() }),
-            None => Ok(()),
+            None => Ok(Mode::Native),
         },
     }
 }
@@ -114,8 +138,12 @@ mod tests {
             (of(LOOPBACK, None), Some("loopback")),
         ] {
             let costly = |kind: &str| Without::Costly { kind: kind.into() };
-            assert_eq!(wanted(&interface, Wish::Auto), auto.map_or(Ok(()), |kind| Err(costly(kind))));
-            assert_eq!(wanted(&interface, Wish::On), Ok(()));
+            assert_eq!(
+                wanted(&interface, Wish::Auto),
+                auto.map_or(Ok(Mode::Native), |kind| Err(costly(kind)))
+            );
+            assert_eq!(wanted(&interface, Wish::On), Ok(Mode::Native));
+            assert_eq!(wanted(&interface, Wish::Generic), Ok(Mode::Generic));
             assert_eq!(wanted(&interface, Wish::Off), Err(Without::Configured));
         }
     }

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use aya::Ebpf;
 
-use super::link;
+use super::links::{link, unlink};
 use super::load::{Loaded, load_program};
 use crate::hook::{Hook, Place};
 use crate::plan::DevicePlan;
 use crate::xdp::Without;
 
 /// Loads it, if the service has one.
-pub(super) fn load(ebpf: &mut Ebpf, name: Option<&'static str>) -> Result<Loaded, Without> {
+pub(crate) fn load(ebpf: &mut Ebpf, name: Option<&'static str>) -> Result<Loaded, Without> {
     let name = name.ok_or(Without::NoProgram)?;
     load_program(ebpf, name).map_err(|error| {
         tracing::warn!(%error, "nothing is done at XDP");
@@ -27,25 +27,31 @@ pub(super) fn hook(
     pins: &Path,
 ) -> Result<Hook, Without> {
     let attempt = match (&device.xdp, program) {
-        (Ok(()), Ok(program)) => link(&program.fd, device.ifindex, Place::Arrival, pins)
-            .map(|(hook, _)| hook)
-            .map_err(Without::from),
-        (Err(why), _) | (Ok(()), Err(why)) => Err(why.clone()),
+        (Ok(mode), Ok(program)) => attach(program, device, mode.place(), pins).map(|(hook, _)| hook),
+        (Err(why), _) | (Ok(_), Err(why)) => Err(why.clone()),
     };
     match &attempt {
         Ok(_) => tracing::info!(interface = device.name, "at XDP"),
         Err(why) => {
             tracing::debug!(interface = device.name, %why, "not at XDP");
-            remove(device, pins);
+            unlink(device, &Place::XDP, pins);
         }
     }
     attempt
 }
 
-/// Removes the link that an agent before has left.
-fn remove(device: &DevicePlan, pins: &Path) {
-    let pinned = Hook::pinned(device.ifindex, Place::Arrival, pins);
-    if let Err(error) = pinned.and_then(|hook| hook.map_or(Ok(()), Hook::remove)) {
-        tracing::warn!(interface = device.name, %error, "cannot remove the link at XDP");
+/// A program in one of the places at XDP, of which only one can be in use. Whether the link is new.
+pub(crate) fn attach(
+    program: &Loaded,
+    device: &DevicePlan,
+    place: Place,
+    pins: &Path,
+) -> Result<(Hook, bool), Without> {
+    let attempt = || link(&program.fd, device.ifindex, place, pins).map_err(Without::from);
+    let others = Place::XDP.into_iter().filter(|other| *other != place);
+    match attempt() {
+        // By this service itself, which was in the other mode before?
+        Err(Without::Taken) if unlink(device, &others.collect::<Vec<_>>(), pins) => attempt(),
+        other => other,
     }
 }

@@ -41,7 +41,7 @@ pub enum InstallError {
     #[error("cannot load {what}: {}", shorten(&crate::probe::chain(&**.source)))]
     Load {
         /// Maps, or the program's name.
-        what: &'static str,
+        what: String,
         /// The loader's error; the verifier's last words are in it.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
