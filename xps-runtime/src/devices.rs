@@ -5,14 +5,12 @@ use std::io;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use crate::install::{InstallError, Installed};
 use crate::interface::{self, Interface};
 use crate::lock::lock;
-use crate::netlink::Netlink;
+use crate::netlink::Watch;
 use crate::plan::{self, Cause, DevicePlan, Skipped, Wishes};
 
 /// What has happened to an interface.
@@ -29,7 +27,7 @@ pub enum DeviceEvent {
 /// Watches the interfaces of this namespace.
 #[derive(Debug)]
 pub struct Devices {
-    socket: AsyncFd<Netlink>,
+    watch: Watch,
     known: BTreeMap<u32, Interface>,
     events: VecDeque<DeviceEvent>,
 }
@@ -41,11 +39,9 @@ impl Devices {
     /// # Errors
     /// The kernel's.
     pub fn watch(known: Vec<Interface>) -> io::Result<Self> {
-        let socket = Netlink::open(libc::NETLINK_ROUTE, libc::RTMGRP_LINK as u32)?;
-        // SAFETY: the socket owns its descriptor and gives the same one each time.
-        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+        let watch = Watch::open(libc::RTMGRP_LINK as u32)?;
         let known = known.into_iter().map(|interface| (interface.index, interface)).collect();
-        let mut devices = Self { socket: socket?, known, events: VecDeque::new() };
+        let mut devices = Self { watch, known, events: VecDeque::new() };
         devices.compare()?;
         Ok(devices)
     }
@@ -64,25 +60,8 @@ impl Devices {
             if let Some(event) = self.events.pop_front() {
                 return Ok(event);
             }
-            self.wait().await?;
+            self.watch.changed().await?;
             self.compare()?;
-        }
-    }
-
-    /// Waits for messages and reads them all. Their contents do not matter: they only say that it is time to compare,
-    /// which is right also when messages were lost.
-    async fn wait(&self) -> io::Result<()> {
-        let mut ready = self.socket.readable().await?;
-        loop {
-            match self.socket.get_ref().receive() {
-                Ok(_) => {}
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready.clear_ready();
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            }
         }
     }
 

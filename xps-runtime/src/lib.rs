@@ -9,6 +9,7 @@
 //! - [`probe`]: what this kernel, these privileges and these interfaces allow ([`probe::Facts`]).
 //! - [`plan`]: which path to take and why; a pure function of the facts and the wishes.
 //! - [`install`]: the plan made real: maps, programs and links, all of them or none, pinned so that they outlive the agent.
+//! - [`responder`]: the same for a service that answers datagrams, with one program an interface, at XDP or at tcx.
 //! - [`pins`]: what an agent leaves behind for the next, and whether the next can use it.
 //! - `table`: the small tables that are written once.
 //! - [`hook`]: the links of one interface; [`xdp`]: whether it has one at XDP.
@@ -21,7 +22,7 @@
 //! - [`flow_table`]: the connections in the stack.
 //! - [`grace`]: waiting for programs that are running.
 //! - [`events`]: records that the programs send.
-//! - [`devices`]: interfaces that come and go.
+//! - [`devices`]: interfaces that come and go; [`addresses`]: likewise this host's addresses.
 //! - [`sockets`]: the kernel's own list of TCP connections.
 //! - [`ended`]: flows whose connection is gone.
 //! - [`relay`]: the user path; [`session`]: a connection of it with the handler in between; [`link`]: the two connections
@@ -31,11 +32,12 @@
 //! - [`admin`]: status and commands by HTTP; [`reloads`]: what became of reading the configuration again.
 //! - [`lease`]: the thread that vouches for the tables. [`lock`].
 //!
-//! - [`netlink`], [`interface`]: the messages from which interfaces and sockets are read.
+//! - [`netlink`], [`interface`]: the messages from which interfaces, addresses and sockets are read.
 //!
 //! What is deliberately absent: knowledge of any protocol above TCP, which is the services', and any code that runs in
 //! the kernel, which is in `xps-core` and `xps-ebpf`.
 
+pub mod addresses;
 pub mod admin;
 mod blind;
 pub mod call;
@@ -65,6 +67,7 @@ pub mod probe;
 pub mod relay;
 pub mod relay_thread;
 pub mod reloads;
+pub mod responder;
 mod segments;
 pub mod session;
 pub mod sockets;

@@ -1,7 +1,10 @@
-//! A netlink socket and the framing of its messages: as much as interfaces and sockets need.
+//! A netlink socket and the framing of its messages: as much as interfaces, addresses and sockets need.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Bytes of a message's head: length, type, flags, sequence, port.
 const HEAD: usize = 16;
@@ -127,6 +130,45 @@ impl Netlink {
 impl AsRawFd for Netlink {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+}
+
+/// Waits until something of the network's configuration changes.
+#[derive(Debug)]
+pub struct Watch {
+    socket: AsyncFd<Netlink>,
+}
+
+impl Watch {
+    /// Of what is told to these groups (`RTMGRP_…`). Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn open(groups: u32) -> io::Result<Self> {
+        let socket = Netlink::open(libc::NETLINK_ROUTE, groups)?;
+        // SAFETY: the socket owns its descriptor and gives the same one each time.
+        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
+        Ok(Self { socket })
+    }
+
+    /// Waits for messages and reads them all. Their contents do not matter: they only say that it is time to compare,
+    /// which is right also when messages were lost. May be cancelled.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub async fn changed(&self) -> io::Result<()> {
+        let mut ready = self.socket.readable().await?;
+        loop {
+            match self.socket.get_ref().receive() {
+                Ok(_) => {}
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready.clear_ready();
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
