@@ -2,17 +2,46 @@
 //!
 //! # Layout
 //!
-//! - [`maps`]: the tables of the programs in the stack.
-//! - [`user`]: the same in this process's memory.
+//! - [`kernel`]: the kernel path, as the agent's tasks share it; [`maps`]: its tables; [`addresses`]: those that it answers at.
+//! - [`user`]: the tables of the user path.
 
+pub mod addresses;
+pub mod kernel;
 pub mod maps;
 pub mod user;
+
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use aya::maps::MapError;
 use heartbeat_fastpath::keys::Keys;
 use heartbeat_fastpath::respond::Node;
 use heartbeat_fastpath::wire::{ClusterId, NodeId};
+use xps_runtime::plan::{Links, Wishes};
 use xps_runtime::probe::chain;
+use xps_runtime::start::{self, PathError, Taken};
+
+use kernel::Kernel;
+
+/// What the configuration says of the path.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which path, on which interfaces, and where at XDP.
+    pub wishes: Wishes,
+    /// Where to pin, on a BPF file system.
+    pub pin_directory: PathBuf,
+    /// The UDP port.
+    pub port: u16,
+}
+
+/// Takes the path that is possible.
+///
+/// # Errors
+/// If the configuration demands what is not possible.
+pub fn take(settings: &Settings) -> Result<Taken<Arc<Kernel>>, PathError> {
+    let wishes = Wishes { links: Links::TcxOrXdp, ..settings.wishes.clone() };
+    start::take(&wishes, settings.pin_directory.clone(), Vec::new(), |plan| kernel::install(settings, plan))
+}
 
 /// What answers probes, as the agent sees it: the same on both paths. Each call counts from the next datagram on.
 pub trait Answers: Send + Sync {

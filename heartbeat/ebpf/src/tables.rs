@@ -14,9 +14,10 @@ use heartbeat_fastpath::wire::{ClusterId, Sequence};
 use xps_core::abi::{DEVICES_MAX, Device, Redirect};
 
 const NO_PREALLOC: usize = 1;
+const MAPPABLE: usize = 1 << 10;
 
 #[btf_map]
-static SETTINGS: Array<Settings, 1> = Array::new();
+static SETTINGS: Array<Settings, 1, MAPPABLE> = Array::new();
 #[btf_map]
 static ADDRESSES: HashMap<[u8; 16], u32, ADDRESSES_MAX, NO_PREALLOC> = HashMap::new();
 #[btf_map]

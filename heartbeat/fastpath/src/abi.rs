@@ -6,7 +6,7 @@ use crate::keys::Keys;
 use crate::peer::Peer;
 use crate::respond::{Node, NodeKey, PeerKey};
 
-/// Version of everything in this module and of the types that lie in its maps.
+/// Version of everything in this module and of the types that lie in its maps. Maps of another version are not taken over.
 pub const VERSION: u32 = 1;
 
 /// Names of the maps in the object file.

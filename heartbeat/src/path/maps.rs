@@ -3,7 +3,8 @@
 //! Programs read them at any time. Values are replaced as a whole, so each datagram meets an old one or a new one; those of
 //! `PEERS`, which programs change, are made and removed here but never written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard};
 
@@ -91,6 +92,11 @@ impl<K: Copy + 'static, V: Copy + 'static> Table<K, V> {
         }
     }
 
+    /// Removes all entries but those whose keys are to stay.
+    fn retain(&self, stays: impl Fn(&K) -> bool) -> Result<(), TableError> {
+        self.keys()?.into_iter().filter(|key| !stays(key)).try_for_each(|key| self.remove(key))
+    }
+
     /// All keys.
     fn keys(&self) -> Result<Vec<K>, TableError> {
         let keys = self.map().keys().map(|key| key.map(|Plain(key)| key)).collect::<Result<_, _>>();
@@ -117,6 +123,12 @@ pub struct Maps {
     nodes: Table<NodeKey, Node>,
     peers: Table<PeerKey, Peer>,
     counts: PerCpuArray<MapData, u64>,
+}
+
+impl fmt::Debug for Maps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Maps").finish_non_exhaustive()
+    }
 }
 
 impl Maps {
@@ -176,15 +188,7 @@ impl Maps {
         self.nodes.change(NodeKey::new(cluster, id), |node| node.alive_until(until_ns))
     }
 
-    /// The clusters whose messages are understood.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn clusters(&self) -> Result<Vec<ClusterId>, TableError> {
-        Ok(self.keys.keys()?.into_iter().map(ClusterId).collect())
-    }
-
-    /// The nodes that are answered for.
+    /// The nodes that are answered for, also those that an agent before has entered.
     ///
     /// # Errors
     /// The kernel's.
@@ -192,12 +196,23 @@ impl Maps {
         self.nodes.keys()
     }
 
-    /// Who may probe whom.
+    /// Who may probe whom, also as an agent before has entered it.
     ///
     /// # Errors
     /// The kernel's.
     pub fn peers(&self) -> Result<Vec<PeerKey>, TableError> {
         self.peers.keys()
+    }
+
+    /// Removes what an agent before has entered for nodes that are not on this host any more: the nodes, what they remember of
+    /// their peers, and the keys of clusters of which none is here.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn retain_nodes(&self, here: &HashSet<NodeKey>) -> Result<(), TableError> {
+        self.nodes.retain(|node| here.contains(node))?;
+        self.peers.retain(|peer| here.contains(&peer.probed()))?;
+        self.keys.retain(|&cluster| here.iter().any(|node| node.cluster().0 == cluster))
     }
 }
 

@@ -3,6 +3,8 @@
 //! They need root, and run with `XPS_KERNEL_TESTS=1`; without it they say that they are skipped, and pass.
 
 mod arrivals;
+mod install;
+mod lab;
 mod stack;
 mod veth;
 

@@ -1,74 +1,21 @@
 //! A client and a server with a link between them: the server's stack answers probes though no process listens.
 
 use std::ffi::CString;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use aya::programs::tc::TcAttachType;
 use aya::programs::xdp::XdpMode;
-use heartbeat_fastpath::host::arrivals::{PORT, answer, encoded, probe};
+use heartbeat_fastpath::host::arrivals::{encoded, probe};
 use heartbeat_fastpath::refusal::Refusal;
 use heartbeat_fastpath::respond::Outcome;
 use xps_core::abi::Redirect;
 
 use crate::kernel_tests;
-use crate::namespace::{Namespace, Place, remove_leftovers};
+use crate::lab::{DEVICE, Lab, PATIENCE, SERVERS, probed, socket};
+use crate::namespace::Place;
 use crate::stack::Stack;
-
-const DEVICE: &str = "veth0";
-const SERVERS: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::new(10, 79, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0x79, 0, 0, 0, 0, 0, 1))];
-const CLIENTS: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::new(10, 79, 0, 2)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0x79, 0, 0, 0, 0, 0, 2))];
-/// How long a reply may take, also on a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The network, removed when it is dropped.
-struct Lab {
-    server: Namespace,
-    client: Namespace,
-}
-
-impl Lab {
-    fn create() -> Result<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        remove_leftovers();
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let server = Namespace::create(&format!("{number}-server"))?;
-        let client = Namespace::create(&format!("{number}-client"))?;
-        let pair = ["link", "add", DEVICE, "type", "veth", "peer", "name", DEVICE, "netns", client.name()];
-        server.ip(&pair)?;
-        for (end, [v4, v6]) in [(&server, SERVERS), (&client, CLIENTS)] {
-            end.ip(&["address", "add", &format!("{v4}/30"), "dev", DEVICE])?;
-            // Without "nodad" the address is not usable for the first second.
-            end.ip(&["address", "add", &format!("{v6}/64"), "dev", DEVICE, "nodad"])?;
-            end.ip(&["link", "set", DEVICE, "up"])?;
-        }
-        Ok(Self { server, client })
-    }
-}
-
-/// A socket at `place` that speaks with the port of `server`.
-fn socket(place: &Place, server: IpAddr) -> Result<UdpSocket> {
-    let any =
-        if server.is_ipv6() { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
-    let socket = place.run(|| Ok(UdpSocket::bind(SocketAddr::new(any, 0))?))?;
-    socket.connect(SocketAddr::new(server, PORT))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    Ok(socket)
-}
-
-/// What comes next must be the reply to this probe.
-fn expect_reply(socket: &UdpSocket, sequence: u64) -> Result<()> {
-    let mut reply = [0; 128];
-    let len = socket.recv(&mut reply).with_context(|| format!("no reply to {sequence}"))?;
-    let expected = answer(&probe(sequence));
-    ensure!(reply[..len] == expected, "{:02x?} instead of {expected:02x?}", &reply[..len]);
-    Ok(())
-}
 
 /// Waits until one more datagram was dropped because of a lease than `before`.
 fn until_lapsed(stack: &Stack, before: u64) -> Result<()> {
@@ -86,8 +33,7 @@ fn exchange(stack: &mut Stack, place: &Place, sequence: &mut u64) -> Result<()> 
         let socket = socket(place, server)?;
         for _ in 0..3 {
             *sequence += 1;
-            socket.send(&encoded(&probe(*sequence)))?;
-            expect_reply(&socket, *sequence).with_context(|| format!("of {server}"))?;
+            probed(&socket, *sequence).with_context(|| format!("of {server}"))?;
         }
         let node = probe(0).receiver;
         let lapsed = stack.counts()?[Outcome::Dropped(Refusal::Lapsed).index()];
@@ -98,8 +44,7 @@ fn exchange(stack: &mut Stack, place: &Place, sequence: &mut u64) -> Result<()> 
         // Had that one been answered, its reply would be the first that comes.
         stack.set_lease(node, u64::MAX)?;
         *sequence += 1;
-        socket.send(&encoded(&probe(*sequence)))?;
-        expect_reply(&socket, *sequence).with_context(|| format!("of {server} after a lapse"))?;
+        probed(&socket, *sequence).with_context(|| format!("of {server} after a lapse"))?;
     }
     Ok(())
 }
