@@ -4,7 +4,6 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -55,38 +54,44 @@ pub struct ListenError {
 pub async fn listen(address: &Address) -> Result<Listener, ListenError> {
     let listening = match address {
         Address::Tcp(address) => TcpListener::bind(address).await.map(Listener::Tcp),
-        Address::Unix(path) => {
-            remove_stale(path);
-            listen_at(path)
-        }
+        Address::Unix(path) => listen_at(path),
     };
     listening.map_err(|source| ListenError { address: address.clone(), source })
 }
 
 fn listen_at(path: &Path) -> io::Result<Listener> {
-    let listener = bind(path)?;
-    let inode = fs::metadata(path)?.ino();
-    Ok(Listener::Unix(listener, SocketFile { path: path.to_owned(), inode }))
+    let (socket, file) = bind_private(path, Type::STREAM)?;
+    socket.listen(128)?;
+    Ok(Listener::Unix(UnixListener::from_std(OwnedFd::from(socket).into())?, file))
 }
 
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+/// A socket that does not block, in a file that is only for whom the sidecar runs as. One that a killed sidecar left is
+/// replaced.
+///
+/// # Errors
+/// If the system refuses, as where somebody else listens.
+pub fn bind_private(path: &Path, kind: Type) -> io::Result<(Socket, SocketFile)> {
+    let address = SockAddr::unix(path)?;
+    remove_stale(path, &address, kind);
+    let socket = Socket::new(Domain::UNIX, kind, None)?;
     // The file gets the mode that the socket has when it is bound, so it is never open to others, not for a moment
     // (unix_bind_bsd in https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/net/unix/af_unix.c).
     let file = File::from(OwnedFd::from(socket));
     file.set_permissions(Permissions::from_mode(MODE))?;
     let socket = Socket::from(OwnedFd::from(file));
-    socket.bind(&SockAddr::unix(path)?)?;
-    socket.listen(128)?;
+    socket.bind(&address)?;
     socket.set_nonblocking(true)?;
-    UnixListener::from_std(OwnedFd::from(socket).into())
+    let inode = fs::metadata(path)?.ino();
+    Ok((socket, SocketFile { path: path.to_owned(), inode }))
 }
 
 /// Removes the socket of a sidecar that was killed: one that nobody listens on.
-fn remove_stale(path: &Path) {
+fn remove_stale(path: &Path, address: &SockAddr, kind: Type) {
     let socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    let nobody =
-        || UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    let nobody = || {
+        let connected = Socket::new(Domain::UNIX, kind, None).and_then(|socket| socket.connect(address));
+        connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    };
     if socket && nobody() {
         // If that fails, binding tells.
         let _ = fs::remove_file(path);

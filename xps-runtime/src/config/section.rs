@@ -37,6 +37,11 @@ impl<'r> Section<'r> {
         variable.map(|(name, _, value)| (format!("variable {name}"), Value::Loose(value.clone()))).or(given)
     }
 
+    /// A mistake that the service itself finds here; see [`Reader::mistake`].
+    pub fn mistake(&mut self, key: &str, message: impl Into<String>) {
+        self.reader.mistake(self.name, key, message);
+    }
+
     /// Reads a value with `read`, which says what would be right.
     fn read<T>(&mut self, key: &str, default: T, read: impl FnOnce(&Value) -> Result<T, String>) -> T {
         let Some((place, value)) = self.take(key) else { return default };
