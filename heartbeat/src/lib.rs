@@ -1,5 +1,6 @@
 //! heartbeat: answers probes in the network stack while the application is alive.
 
+pub mod lease;
 pub mod path;
 
 use aya::include_bytes_aligned;
