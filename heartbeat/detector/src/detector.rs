@@ -22,6 +22,13 @@ pub enum Output {
     Send(Message),
     /// A peer is seen differently now.
     Changed(Change),
+    /// A peer has answered a probe.
+    Answered {
+        /// The peer.
+        node: NodeId,
+        /// How long that took.
+        round_trip_ns: u64,
+    },
     /// This node contradicts from now on under this incarnation: whoever answers probes for it must use it, too.
     Incarnation(Incarnation),
 }

@@ -81,7 +81,9 @@ impl Detector {
             return self.relay(message, health);
         }
         self.answered_ns = Some(now_ns);
-        self.members[i].answered(now_ns, now_ns.saturating_sub(message.sent.0));
+        let round_trip_ns = now_ns.saturating_sub(message.sent.0);
+        self.members[i].answered(now_ns, round_trip_ns);
+        self.outputs.push_back(Output::Answered { node: self.members[i].id, round_trip_ns });
         let failed = self.members[i].health == Health::Failed;
         if failed && self.members[i].told && !self.members[i].contradicted {
             // It was confronted. Claim or contradiction may be lost, so it is asked again soon.

@@ -107,6 +107,12 @@ impl Node {
         Self { lease_until_ns, ..self }
     }
 
+    /// Under which incarnation it answers.
+    #[must_use]
+    pub const fn incarnation(&self) -> Incarnation {
+        Incarnation(self.incarnation)
+    }
+
     /// What it says of itself; `None` if it says nothing.
     #[inline(always)]
     const fn health(&self, now_ns: u64) -> Option<Body> {

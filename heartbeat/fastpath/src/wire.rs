@@ -34,6 +34,9 @@ pub struct ClusterId(pub u64);
 pub struct NodeId(NonZeroU32);
 
 impl NodeId {
+    /// The lowest number.
+    pub const MIN: Self = Self(NonZeroU32::MIN);
+
     /// The node with this number, unless it is 0.
     #[inline(always)]
     #[must_use]

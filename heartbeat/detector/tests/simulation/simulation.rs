@@ -208,7 +208,7 @@ impl Simulation {
             match output {
                 Output::Send(message) => self.send(message),
                 Output::Changed(change) => self.changed(node, change),
-                Output::Incarnation(_) => {}
+                Output::Answered { .. } | Output::Incarnation(_) => {}
             }
         }
         let score = self.nodes[node].detector.local_health();
