@@ -3,7 +3,7 @@
 //! Programs read them at any time. Values are replaced as a whole, so each datagram meets an old one or a new one; those of
 //! `PEERS`, which programs change, are made and removed here but never written.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard};
@@ -14,7 +14,7 @@ use heartbeat_fastpath::abi::{ADDRESSES_MAX, CLUSTERS_MAX, NODES_MAX, PEERS_MAX,
 use heartbeat_fastpath::keys::Keys;
 use heartbeat_fastpath::peer::Peer;
 use heartbeat_fastpath::respond::{Node, NodeKey, Outcome, PeerKey};
-use heartbeat_fastpath::wire::{ClusterId, NodeId};
+use heartbeat_fastpath::wire::{ClusterId, Incarnation, NodeId};
 use xps_core::packet::mapped;
 use xps_runtime::install::InstallError;
 use xps_runtime::lock::lock;
@@ -194,6 +194,18 @@ impl Maps {
     /// The kernel's.
     pub fn nodes(&self) -> Result<Vec<NodeKey>, TableError> {
         self.nodes.keys()
+    }
+
+    /// Under which incarnation each of a cluster's nodes is answered for, also as an agent before has entered it.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn incarnations(&self, cluster: ClusterId) -> Result<BTreeMap<NodeId, Incarnation>, TableError> {
+        let map = self.nodes.map();
+        let all = map.iter().map(|entry| entry.map(|(Plain(key), Plain(node))| (key, node.incarnation())));
+        let all: Vec<_> = all.collect::<Result<_, _>>().map_err(|source| self.nodes.refused(source))?;
+        let own = all.into_iter().filter(|(key, _)| key.cluster() == cluster);
+        Ok(own.filter_map(|(key, incarnation)| Some((key.node()?, incarnation))).collect())
     }
 
     /// Who may probe whom, also as an agent before has entered it.

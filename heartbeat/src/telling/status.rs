@@ -1,0 +1,172 @@
+//! What the sidecar says about itself. The JSON's fields are stable; new ones may be added.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::lease::LeaseView;
+
+/// The status.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// Version of heartbeat.
+    pub version: String,
+    /// `kernel` or `user`: where probes are answered.
+    pub path: String,
+    /// Why it is the user path; empty on the kernel path.
+    pub path_causes: Vec<String>,
+    /// Interfaces of the namespace.
+    pub interfaces: Vec<Interface>,
+    /// The cluster's number, in hexadecimal digits.
+    pub cluster: String,
+    /// Number of the key that is sent with.
+    pub key: u8,
+    /// The nodes of this host, and whether their applications are alive.
+    pub nodes: Vec<Node>,
+    /// Members by how they are seen; by several nodes of this host, each counts.
+    pub members: BTreeMap<String, u64>,
+    /// Names of members that cannot be resolved now, and what else is wrong with the list of members.
+    pub member_failures: Vec<String>,
+    /// Replies by the path that gave them.
+    pub replies: BTreeMap<String, u64>,
+    /// Datagrams that were dropped, by why.
+    pub dropped: BTreeMap<String, u64>,
+    /// How much the detectors doubt themselves; 0 if they are well.
+    pub local_health: i64,
+    /// The configuration, as far as it changes while the sidecar runs.
+    pub configuration: Configuration,
+    /// Memory of each map, in bytes.
+    pub memory: BTreeMap<String, u64>,
+    /// Instructions that the verifier went through, by program.
+    pub verified_instructions: BTreeMap<String, u64>,
+}
+
+/// An interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Where its probes are answered: `xdp`, `xdp_generic`, `tcx`, or `user` in the agent.
+    pub place: String,
+    /// Why not earlier; empty if it is as early as can be.
+    pub cause: String,
+}
+
+/// A node of this host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Node {
+    /// Its number.
+    pub id: u32,
+    /// Its application's lease.
+    pub lease: Option<LeaseView>,
+}
+
+/// The configuration, as far as it changes while the sidecar runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Configuration {
+    /// Whether it could be read when it was read last.
+    pub last_reload_successful: bool,
+    /// Keys whose new value holds only after a restart.
+    pub waiting_for_restart: Vec<String>,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = |f: &mut fmt::Formatter<'_>, name: &str, value: String| writeln!(f, "{name:<14}{value}");
+        row(f, "path", self.path.clone())?;
+        for cause in &self.path_causes {
+            row(f, "", cause.clone())?;
+        }
+        let mut first = "interfaces";
+        for Interface { name, place, cause } in &self.interfaces {
+            let cause = if cause.is_empty() { String::new() } else { format!(" ({cause})") };
+            row(f, std::mem::take(&mut first), format!("{name}: {place}{cause}"))?;
+        }
+        row(f, "cluster", format!("{}, key {}", self.cluster, self.key))?;
+        let mut first = "nodes";
+        for Node { id, lease } in &self.nodes {
+            let lease = lease.as_ref().map(told).unwrap_or_default();
+            row(f, std::mem::take(&mut first), format!("{id}: {lease}"))?;
+        }
+        let list = |counts: &BTreeMap<String, u64>| {
+            let given = counts.iter().filter(|(_, count)| **count != 0);
+            given.map(|(label, count)| format!("{count} {label}")).collect::<Vec<_>>().join(", ")
+        };
+        row(f, "members", list(&self.members))?;
+        for failure in &self.member_failures {
+            row(f, "", failure.clone())?;
+        }
+        if self.local_health != 0 {
+            row(
+                f,
+                "local health",
+                format!("{} (this host is late or unheard: it waits longer)", self.local_health),
+            )?;
+        }
+        if !self.configuration.last_reload_successful {
+            let text = "the last reload failed, an older one holds; the log says why";
+            row(f, "configuration", text.to_owned())?;
+        }
+        if !self.configuration.waiting_for_restart.is_empty() {
+            let keys = self.configuration.waiting_for_restart.join(", ");
+            row(f, "configuration", format!("only after a restart: {keys}"))?;
+        }
+        row(f, "replies", list(&self.replies))?;
+        row(f, "dropped", list(&self.dropped))?;
+        let mut first = "verifier";
+        for (program, instructions) in &self.verified_instructions {
+            row(f, std::mem::take(&mut first), format!("{program}: {instructions} instructions"))?;
+        }
+        Ok(())
+    }
+}
+
+/// How a lease stands, in a few words.
+fn told(lease: &LeaseView) -> String {
+    let mut text = if lease.alive {
+        format!("alive for {} ms more", lease.remaining_ns / 1_000_000)
+    } else {
+        "its lease has lapsed".to_owned()
+    };
+    text += &format!(", by {}: {} renewals", lease.by, lease.renewals);
+    for (count, what) in [
+        (lease.failures, "failures"),
+        (lease.clamped, "promises cut to the longest lease"),
+        (lease.absurd, "promises not believed"),
+    ] {
+        if count != 0 {
+            text += &format!(", {count} {what}");
+        }
+    }
+    if let Some(failure) = &lease.last_failure {
+        text += &format!("; last: {failure}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_tells_path_interfaces_and_members() {
+        let status = Status {
+            path: "kernel".into(),
+            interfaces: vec![
+                Interface { name: "eth0".into(), place: "xdp".into(), cause: String::new() },
+                Interface { name: "lo".into(), place: "tcx".into(), cause: "loopback".into() },
+            ],
+            members: BTreeMap::from([("alive".into(), 2), ("failed".into(), 1), ("suspect".into(), 0)]),
+            ..Status::default()
+        };
+        let text = status.to_string();
+        assert!(text.contains("path          kernel\n"), "{text}");
+        assert!(text.contains("interfaces    eth0: xdp\n              lo: tcx (loopback)\n"), "{text}");
+        assert!(text.contains("members       2 alive, 1 failed\n"), "{text}");
+    }
+}
