@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How metrics' names begin: with the service's, or with that of the runtime.
-const PREFIXES: &[&str] = &["kv_cache_", "http_guard_", "xps_"];
+const PREFIXES: &[&str] = &["kv_cache_", "http_guard_", "heartbeat_", "xps_"];
 
 /// Labels that any metric may have. None of them can have many values.
 const LABELS: &[&str] = &[
-    "abi", "action", "cause", "le", "path", "program", "reason", "result", "rule", "service", "source",
-    "state", "status", "to", "version",
+    "abi", "action", "cause", "le", "node", "observer", "path", "program", "reason", "result", "rule",
+    "service", "source", "state", "status", "to", "version",
 ];
 
 /// Units that are not base ones, and words that belong into the type.
