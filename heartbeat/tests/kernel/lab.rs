@@ -14,7 +14,8 @@ pub(crate) const DEVICE: &str = "veth0";
 /// The server's addresses.
 pub(crate) const SERVERS: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(10, 79, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0x79, 0, 0, 0, 0, 0, 1))];
-const CLIENTS: [IpAddr; 2] =
+/// The client's.
+pub(crate) const CLIENTS: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(10, 79, 0, 2)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0x79, 0, 0, 0, 0, 0, 2))];
 /// How long a reply may take, also on a machine that is busy with other things.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
