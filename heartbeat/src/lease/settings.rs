@@ -15,6 +15,8 @@
 //! | `lease_command` | `command` | | its words |
 //! | `lease_interval` | checks | a third of the lease | from the beginning of a check to that of the next |
 //! | `lease_timeout` | checks | a third of the lease | how long a check may take |
+//!
+//! A container gets the directory of `lease_file`, not the file alone: one that was damaged is replaced by a new one.
 
 mod keys;
 mod owner;
@@ -28,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::place::{Place, Url};
 pub use super::secret::Secret;
+pub use keys::socket;
 pub use owner::Owner;
 
 /// Shortest lease.

@@ -22,7 +22,7 @@ const LOOKS: u64 = 4;
 const LOOK_NS_MAX: u64 = 1_000_000_000;
 /// How often it is looked whether a file is still in its place.
 const PLACE_NS: u64 = 1_000_000_000;
-/// The thread's niceness, if it may have that: a busy host must not keep it waiting.
+/// The thread's niceness, if it may have no more than that.
 const NICENESS: libc::c_int = -20;
 
 /// The thread. It ends when this is dropped.
@@ -200,14 +200,20 @@ impl Shared {
     }
 }
 
-/// Asks to be run before others.
+/// Asks to be run before others: by its scheduling class, or at least by its niceness, which counts only among threads of the
+/// same session or control group.
 fn hurry() {
+    let lowest = libc::sched_param { sched_priority: 1 };
+    // SAFETY: of the calling thread, and the pointer is valid.
+    let refused =
+        unsafe { libc::pthread_setschedparam(libc::pthread_self(), libc::SCHED_RR, &raw const lowest) };
+    if refused == 0 {
+        debug!("the thread for leases is scheduled in real time");
+        return;
+    }
     // SAFETY: plain numbers; 0 is the calling thread (setpriority(2), "C library/kernel differences").
-    let refused = unsafe { libc::setpriority(libc::PRIO_PROCESS as _, 0, NICENESS) } != 0;
-    if refused {
+    if unsafe { libc::setpriority(libc::PRIO_PROCESS as _, 0, NICENESS) } != 0 {
         let error = io::Error::last_os_error();
-        debug!("the thread for leases has no higher priority (it needs CAP_SYS_NICE): {error}");
-    } else {
-        debug!("the thread for leases runs with niceness {NICENESS}");
+        debug!("the thread for leases is scheduled like others; CAP_SYS_NICE would put it first: {error}");
     }
 }

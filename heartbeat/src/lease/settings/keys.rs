@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use heartbeat_fastpath::respond::WhenLapsed;
+use socket2::SockAddr;
 use xps_runtime::config::Section;
 
 use super::{By, Check, How, LEASE_MAX, LEASE_MIN, Owner, Settings, SharedFile, Way, owner};
@@ -71,6 +72,20 @@ impl Settings {
         }
         Self { lease, way: way.unwrap_or(Way::Always), when_lapsed }
     }
+}
+
+/// Asks for the socket for calls, `socket` of the section; `None` if there is to be none.
+pub fn socket(section: &mut Section<'_>) -> Option<PathBuf> {
+    let path = PathBuf::from(section.string("socket", ""));
+    if path.as_os_str().is_empty() {
+        return None;
+    }
+    if !path.is_absolute() || SockAddr::unix(&path).is_err() {
+        let message =
+            "socket must be a whole path that is not too long, such as \"/run/xps/heartbeat/lease.sock\"";
+        section.mistake("socket", message);
+    }
+    Some(path)
 }
 
 /// A key without a default. `None` if it is not given, or wrong.

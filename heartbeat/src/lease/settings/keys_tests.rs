@@ -150,3 +150,20 @@ fn a_password_that_others_can_read_is_refused_and_never_shown() {
     let settings = read(&keys).expect("valid keys");
     assert!(!format!("{settings:?} {mistakes}").contains("hunter2"), "{settings:?}");
 }
+
+#[test]
+fn a_socket_is_a_whole_path() {
+    let long = format!("/{}", "x".repeat(108));
+    for (path, right) in [("", true), ("/run/lease.sock", true), ("lease.sock", false), (&*long, false)] {
+        let text = format!("[lease]\nsocket = \"{path}\"\n");
+        let sources = Sources { file: Some(("h.toml", &text)), prefix: "HEARTBEAT", ..Sources::default() };
+        let mut reader = Reader::new(&sources);
+        let socket = socket(&mut reader.section("lease"));
+        match reader.finish() {
+            Ok(()) => assert!(right && socket.unwrap_or_default() == Path::new(path), "{path}"),
+            Err(mistakes) => {
+                assert!(!right && mistakes.to_string().starts_with("h.toml:2: socket must be"), "{mistakes}");
+            }
+        }
+    }
+}
