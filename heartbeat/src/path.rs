@@ -10,7 +10,7 @@ pub mod kernel;
 pub mod maps;
 pub mod user;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aya::maps::MapError;
@@ -19,6 +19,7 @@ use heartbeat_fastpath::respond::Node;
 use heartbeat_fastpath::wire::{ClusterId, NodeId};
 use xps_runtime::plan::{Links, Wishes};
 use xps_runtime::probe::chain;
+use xps_runtime::responder::Responder;
 use xps_runtime::start::{self, PathError, Taken};
 
 use kernel::Kernel;
@@ -34,13 +35,31 @@ pub struct Settings {
     pub port: u16,
 }
 
-/// Takes the path that is possible.
+/// Takes the path that is possible. Where that is the user path, what an agent that was killed has left in the stack is removed:
+/// its programs would refuse probes, since nobody renews leases in its tables, before this agent hears of them.
 ///
 /// # Errors
 /// If the configuration demands what is not possible.
 pub fn take(settings: &Settings) -> Result<Taken<Arc<Kernel>>, PathError> {
     let wishes = Wishes { links: Links::TcxOrXdp, ..settings.wishes.clone() };
-    start::take(&wishes, settings.pin_directory.clone(), Vec::new(), |plan| kernel::install(settings, plan))
+    let taken = start::take(&wishes, settings.pin_directory.clone(), Vec::new(), |plan| {
+        kernel::install(settings, plan)
+    })?;
+    if taken.kernel.is_none() {
+        remove_left(&settings.pin_directory);
+    }
+    Ok(taken)
+}
+
+fn remove_left(pin_directory: &Path) {
+    match Responder::remove_left(pin_directory) {
+        Ok(true) => tracing::info!("removed from the stack what an agent that was killed has left"),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(
+            error = chain(&error),
+            "another agent's programs may still be in the stack, and answer or refuse probes before this one hears of them"
+        ),
+    }
 }
 
 /// What answers probes, as the agent sees it: the same on both paths. Each call counts from the next datagram on.

@@ -101,10 +101,7 @@ impl Pins {
     /// Makes and locks the directory for this network namespace below `base`.
     pub(crate) fn open(base: &Path) -> Result<Self, InstallError> {
         let unusable = |path: &Path, source| InstallError::PinDirectory { path: path.to_owned(), source };
-        let namespace = std::fs::metadata("/proc/self/ns/net")
-            .map_err(|source| InstallError::System { what: "the network namespace is not known", source })?
-            .ino();
-        let mut directory = base.join(format!("net-{namespace}"));
+        let mut directory = directory_below(base)?;
         loop {
             std::fs::create_dir_all(&directory).map_err(|source| unusable(&directory, source))?;
             if !crate::probe::on_bpffs(&directory) {
@@ -125,6 +122,11 @@ impl Pins {
             // Another agent took the empty directory for a dead one, between its making and its locking.
             directory = pins.directory.clone();
         }
+    }
+
+    /// Likewise, if an agent has left its directory.
+    pub(crate) fn left(base: &Path) -> Result<Option<Self>, InstallError> {
+        if directory_below(base)?.exists() { Self::open(base).map(Some) } else { Ok(None) }
     }
 
     /// Removes what agents left in network namespaces that are gone: nobody else would, and their maps keep memory.
@@ -231,6 +233,13 @@ impl Drop for Pins {
         // Succeeds only where nothing is pinned.
         let _ = std::fs::remove_dir(&self.directory);
     }
+}
+
+/// The directory for this network namespace.
+fn directory_below(base: &Path) -> Result<PathBuf, InstallError> {
+    let namespace = std::fs::metadata("/proc/self/ns/net")
+        .map_err(|source| InstallError::System { what: "the network namespace is not known", source })?;
+    Ok(base.join(format!("net-{}", namespace.ino())))
 }
 
 /// Locks a directory until the file is closed.

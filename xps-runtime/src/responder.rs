@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use xps_core::abi::map;
 
@@ -38,7 +39,7 @@ pub struct Service<'a> {
     pub xdp: &'static str,
     /// The program for tcx.
     pub tcx: &'static str,
-    /// A map that can be mapped, whose first word of 32 bits is the version of all of them.
+    /// A map that can be mapped, whose first word of 32 bits is the version of all of them, which is written here.
     pub versioned: &'a str,
     /// The version that this agent knows. Pinned maps of another one are replaced.
     pub version: u32,
@@ -121,16 +122,11 @@ pub struct Responder {
 
 impl Responder {
     /// Installs, or takes over what an agent that was killed has left. All interfaces of the plan or none: on failure
-    /// everything that was made is removed; what was taken over stays. `prepare` fills maps before the programs see a packet;
-    /// it is told whether they are another agent's.
+    /// everything that was made is removed; what was taken over stays.
     ///
     /// # Errors
-    /// What failed and what to do about it, also in `prepare`.
-    pub fn install(
-        plan: &Plan,
-        service: &Service<'_>,
-        prepare: impl FnOnce(&Maps, bool) -> Result<(), InstallError>,
-    ) -> Result<Self, InstallError> {
+    /// What failed and what to do about it.
+    pub fn install(plan: &Plan, service: &Service<'_>) -> Result<Self, InstallError> {
         let pins = Pins::open(&service.pin_directory)?;
         let shapes = Shape::of_object(service.object)?;
         let layout = service.layout();
@@ -139,13 +135,11 @@ impl Responder {
             let mut ebpf = load_maps(&pins, &shapes, &layout, service.object, &[])?;
             let tcx = load_program(&mut ebpf, service.tcx)?;
             let xdp = arrival::load(&mut ebpf, Some(service.xdp));
-            Ok((Maps::of(&ebpf)?, tcx, xdp))
-        })();
-        let installed = parts.and_then(|(maps, tcx, xdp)| {
-            prepare(&maps, taken_over)?;
+            let maps = Maps::of(&ebpf)?;
+            maps.mapping(service.versioned)?.u32(0).store(service.version, Ordering::Release);
             Ok((maps, tcx, xdp))
-        });
-        let (maps, tcx, xdp) = match installed {
+        })();
+        let (maps, tcx, xdp) = match parts {
             Ok(parts) => parts,
             Err(error) => {
                 if !taken_over {
@@ -167,6 +161,16 @@ impl Responder {
                 Err(error)
             }
         }
+    }
+
+    /// Removes what an agent that was killed has left in this network namespace, where it is not to be taken over: its
+    /// programs would go on with its tables. Whether there was anything.
+    ///
+    /// # Errors
+    /// If it cannot be looked at, or if its agent is alive.
+    pub fn remove_left(pin_directory: &Path) -> Result<bool, InstallError> {
+        let left = Pins::left(pin_directory)?;
+        Ok(left.inspect(Pins::clear).is_some())
     }
 
     /// The hooked interfaces.

@@ -45,17 +45,13 @@ pub fn install(settings: &Settings, plan: &Plan) -> Result<Arc<Kernel>, InstallE
         versioned: map::SETTINGS,
         version: abi::VERSION,
     };
-    // Written before anything is attached: with no version the next agent could not take the maps over.
-    let installed = Responder::install(plan, &service, |maps, _| {
-        let settings = maps.mapping(map::SETTINGS)?;
-        settings.u32(offset_of!(abi::Settings, version)).store(abi::VERSION, Ordering::Release);
-        Ok(())
-    })?;
+    let installed = Responder::install(plan, &service)?;
     if installed.taken_over() {
         tracing::info!(
             "took over the tables of an agent that was killed, with what has been seen of each peer"
         );
     }
+    // On an error the links stay; what they do is removed by whoever takes the user path then.
     let maps = Maps::of(|name| installed.maps().open(name))?;
     let memory = installed.maps().mapping(map::SETTINGS)?;
     let hooks = Hooks::of(installed, plan.skipped.clone());

@@ -8,10 +8,10 @@ use anyhow::{Context, Result, ensure};
 use heartbeat::prober::event::State;
 use heartbeat_lease::Lease;
 
-use crate::agent::{Agent, cluster, send, until};
 use crate::kernel_tests;
 use crate::lab::{CLIENTS, Lab, SERVERS};
 use crate::namespace::{BpfMount, Place};
+use crate::running::{Agent, cluster, send, until};
 
 /// Tells a process of this test program that it is the application; the lease's file.
 const APPLICATION: &str = "XPS_TEST_LEASE";

@@ -1,107 +1,29 @@
-//! The agent's own installation: where its programs are and why, what outlives it, and what it leaves.
+//! The agent's own installation: where its programs are and why, what it follows, and what it leaves.
 
-use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
-use std::path::PathBuf;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::{Array, Map, MapData};
 use aya::programs::xdp::XdpMode;
 use heartbeat::abi::{ADDRESSES_MAX, CLUSTERS_MAX, map};
-use heartbeat::path::addresses::{follow, here};
+use heartbeat::path::addresses::follow;
 use heartbeat::path::kernel::{Interface, Kernel};
 use heartbeat::path::{Answers, Settings, take};
-use heartbeat_fastpath::host::arrivals::{CLUSTER, PORT, encoded, keys, nodes, peer, probe};
+use heartbeat_fastpath::host::arrivals::{encoded, probe};
 use heartbeat_fastpath::keys::{Key, KeyId, Keys};
-use heartbeat_fastpath::refusal::Refusal;
-use heartbeat_fastpath::respond::{NodeKey, Outcome, PeerKey};
+use heartbeat_fastpath::respond::Outcome;
 use heartbeat_fastpath::wire::ClusterId;
-use tempfile::TempDir;
 use tokio::sync::watch;
-use xps_runtime::addresses::{self, Addresses};
+use xps_runtime::addresses::Addresses;
 use xps_runtime::devices::Devices;
-use xps_runtime::hook::{Hook, Place as At};
-use xps_runtime::lock::lock;
-use xps_runtime::plan::{Mode, Wishes};
 use xps_runtime::start::Taken;
 use xps_runtime::xdp::Wish;
 
+use crate::agent::{ANY, Pins, counted, fill, interface, refused, start, until};
 use crate::kernel_tests;
-use crate::lab::{DEVICE, Lab, PATIENCE, SERVERS, probed, socket};
-use crate::namespace::{BpfMount, Place};
+use crate::lab::{DEVICE, Lab, SERVERS, probed, socket};
+use crate::namespace::Place;
 use crate::stack::Stack;
-
-const ANY: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-
-/// A BPF file system to pin in.
-struct Pins {
-    mount: BpfMount,
-    _folder: TempDir,
-}
-
-impl Pins {
-    fn create() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        Ok(Self { mount: BpfMount::create(folder.path().join("bpf"))?, _folder: folder })
-    }
-
-    /// What the configuration of an agent says.
-    fn settings(&self, name: &str, xdp: Wish) -> Settings {
-        let wishes = Wishes { mode: Mode::Kernel, xdp, ..Wishes::default() };
-        Settings { wishes, pin_directory: self.mount.path().join(name), port: PORT }
-    }
-
-    /// Everything that is pinned for an agent.
-    fn left(&self, name: &str) -> Result<Vec<PathBuf>> {
-        let entries = std::fs::read_dir(self.mount.path().join(name))?;
-        Ok(entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?)
-    }
-}
-
-/// An agent's start at `place`. Nothing is in its tables.
-fn start(place: &Place, settings: &Settings) -> Result<Arc<Kernel>> {
-    place.run(|| take(settings)?.kernel.context("the kernel path"))
-}
-
-/// Tells an agent what the probes of the packets' table want.
-fn fill(place: &Place, kernel: &Kernel) -> Result<()> {
-    kernel.set_keys(keys())?;
-    for (id, node) in nodes() {
-        kernel.set_node(CLUSTER, id, node)?;
-        kernel.add_peer(CLUSTER, id, peer())?;
-    }
-    let of_host = place.run(|| Ok(addresses::list()?))?;
-    Ok(kernel.maps.set_addresses(&here(&ANY, &of_host))?)
-}
-
-/// A probe to which nobody listens: the sender is told so.
-fn refused(socket: &UdpSocket, sequence: u64) -> Result<()> {
-    socket.send(&encoded(&probe(sequence)))?;
-    let error = socket.recv(&mut [0; 128]).err().context("something came back")?;
-    ensure!(error.kind() == std::io::ErrorKind::ConnectionRefused, "{error}");
-    Ok(())
-}
-
-fn counted(kernel: &Kernel, outcome: Outcome) -> u64 {
-    kernel.counts()[outcome.index()]
-}
-
-/// Waits until that is true.
-fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let start = Instant::now();
-    while !is_so()? {
-        ensure!(start.elapsed() < PATIENCE, "in vain: {what}");
-        sleep(Duration::from_millis(10));
-    }
-    Ok(())
-}
-
-fn interface(kernel: &Kernel, name: &str) -> Option<Interface> {
-    kernel.interfaces().into_iter().find(|interface| interface.name == name)
-}
 
 /// Nothing is answered before the agent says so, then everything at `device`, and after its orderly stop nothing again.
 fn answers_from(lab: &Lab, place: &Place, pins: &Pins, xdp: Wish, device: &str) -> Result<Interface> {
@@ -207,160 +129,6 @@ fn where_another_program_is_at_xdp_it_is_at_tcx() {
             Ok(())
         };
         test().expect("replies");
-    }
-}
-
-/// What is dropped here is left behind as if the process had been killed: nothing of it is removed.
-fn killed(kernel: Arc<Kernel>) {
-    drop(kernel);
-}
-
-#[test]
-fn what_has_been_seen_outlives_the_agent() {
-    if kernel_tests() {
-        let test = || {
-            let (lab, pins) = (Lab::create()?, Pins::create()?);
-            let server = lab.server.place();
-            let settings = pins.settings("server", Wish::Auto);
-            let kernel = start(server, &settings)?;
-            fill(server, &kernel)?;
-            kernel.open();
-            let socket = socket(lab.client.place(), SERVERS[0])?;
-            probed(&socket, 1)?;
-            killed(kernel);
-            probed(&socket, 2).context("while there is no agent")?;
-
-            let kernel = start(server, &settings)?;
-            probed(&socket, 3).context("before the next agent has said anything")?;
-            let known: HashSet<_> = kernel.maps.peers()?.into_iter().collect();
-            ensure!(known == nodes().map(|(id, _)| PeerKey::new(CLUSTER, id, peer())).into());
-            fill(server, &kernel)?;
-            kernel.open();
-            let replayed = Outcome::Dropped(Refusal::Replayed);
-            for sequence in 1..=3 {
-                socket.send(&encoded(&probe(sequence)))?;
-                until("a repeated probe is refused", || Ok(counted(&kernel, replayed) == sequence))?;
-            }
-            // Had one of those been answered, its reply would be the first that comes.
-            probed(&socket, 4)?;
-            ensure!(counted(&kernel, Outcome::Answered) == 4, "counters go on");
-            kernel.detach()?;
-            ensure!(pins.left("server")?.is_empty(), "still pinned: {:?}", pins.left("server")?);
-            Ok(())
-        };
-        test().expect("a takeover");
-    }
-}
-
-/// The links that are pinned for an interface.
-fn linked(kernel: &Kernel, index: u32) -> Result<Vec<At>> {
-    let installed = lock(&kernel.hooks.installed);
-    let pins = installed.as_ref().context("installed")?.pin_directory();
-    let mut places = Vec::new();
-    for place in [At::Arrival, At::ArrivalGeneric, At::Ingress] {
-        if Hook::pinned(index, place, pins)?
-            .is_some_and(|hook| hook.facts().is_ok_and(|f| f.ifindex == index))
-        {
-            places.push(place);
-        }
-    }
-    Ok(places)
-}
-
-#[test]
-fn the_next_agent_may_be_elsewhere() {
-    if kernel_tests() {
-        let test = || {
-            let (lab, pins) = (Lab::create()?, Pins::create()?);
-            let server = lab.server.place();
-            let interfaces = server.run(|| Ok(xps_runtime::interface::list()?))?;
-            let veth = interfaces.iter().find(|interface| interface.name == DEVICE).context("the link")?;
-            for (wish, place) in [
-                (Wish::On, At::Arrival),
-                (Wish::Generic, At::ArrivalGeneric),
-                (Wish::On, At::Arrival),
-                (Wish::Auto, At::Ingress),
-                (Wish::Generic, At::ArrivalGeneric),
-                (Wish::Off, At::Ingress),
-            ] {
-                let kernel = start(server, &pins.settings("server", wish))?;
-                let found = linked(&kernel, veth.index)?;
-                ensure!(found == [place], "{wish:?}: {found:?}");
-                killed(kernel);
-            }
-            start(server, &pins.settings("server", Wish::Off))?.detach()?;
-            Ok(())
-        };
-        test().expect("one link each");
-    }
-}
-
-#[test]
-fn nodes_that_are_no_longer_here_are_forgotten() {
-    if kernel_tests() {
-        let test = || {
-            let (lab, pins) = (Lab::unlinked()?, Pins::create()?);
-            let server = lab.server.place();
-            let settings = pins.settings("server", Wish::Auto);
-            let kernel = start(server, &settings)?;
-            fill(server, &kernel)?;
-            killed(kernel);
-            let kernel = start(server, &settings)?;
-            let [(stays, _), (goes, _), ..] = nodes();
-            kernel.maps.retain_nodes(&HashSet::from([NodeKey::new(CLUSTER, stays)]))?;
-            ensure!(kernel.maps.nodes()? == [NodeKey::new(CLUSTER, stays)]);
-            ensure!(kernel.maps.peers()? == [PeerKey::new(CLUSTER, stays, peer())]);
-            ensure!(kernel.maps.set_lease(CLUSTER, stays, 1)?, "it is there");
-            ensure!(
-                !kernel.maps.set_lease(CLUSTER, goes, 1)?,
-                "it is gone, and a lease does not bring it back"
-            );
-            kernel.remove_node(CLUSTER, goes)?;
-            kernel.remove_peer(CLUSTER, goes, peer())?;
-            Ok(kernel.detach()?)
-        };
-        test().expect("the rest is gone");
-    }
-}
-
-#[test]
-fn tables_of_another_version_are_replaced() {
-    if kernel_tests() {
-        let test = || {
-            let (lab, pins) = (Lab::unlinked()?, Pins::create()?);
-            let server = lab.server.place();
-            let settings = pins.settings("server", Wish::Auto);
-            let kernel = start(server, &settings)?;
-            fill(server, &kernel)?;
-            let pinned =
-                lock(&kernel.hooks.installed).as_ref().map(|it| it.pin_directory().join(map::SETTINGS));
-            killed(kernel);
-            let data = MapData::from_pin(pinned.context("installed")?)?;
-            Array::<_, u64>::try_from(Map::Array(data))?.set(0, u64::from(u32::MAX), 0)?;
-            let kernel = start(server, &settings)?;
-            ensure!(kernel.maps.nodes()?.is_empty() && kernel.maps.peers()?.is_empty(), "nothing is kept");
-            Ok(kernel.detach()?)
-        };
-        test().expect("new tables");
-    }
-}
-
-#[test]
-fn two_agents_do_not_share_their_pins() {
-    if kernel_tests() {
-        let test = || {
-            let (lab, pins) = (Lab::unlinked()?, Pins::create()?);
-            let server = lab.server.place();
-            let mut settings = pins.settings("server", Wish::Auto);
-            let first = start(server, &settings)?;
-            settings.wishes.mode = Mode::Auto;
-            let Taken { plan, kernel, .. } = server.run(|| Ok(take(&settings)?))?;
-            ensure!(kernel.is_none(), "the second one is on the user path");
-            let causes: Vec<_> = plan.causes.iter().map(ToString::to_string).collect();
-            ensure!(causes.iter().any(|cause| cause.contains("another agent uses")), "{causes:?}");
-            Ok(first.detach()?)
-        };
-        test().expect("one of them");
     }
 }
 

@@ -2,16 +2,18 @@
 //!
 //! They need root, and run with `XPS_KERNEL_TESTS=1`; without it they say that they are skipped, and pass.
 
+mod agent;
 mod agents;
 mod arrivals;
 mod install;
 mod lab;
 mod stack;
+mod takeover;
 mod veth;
 
 #[path = "../support/agent.rs"]
 #[allow(dead_code, reason = "shared with other test programs; each uses a part")]
-mod agent;
+mod running;
 // Namespaces are the same for all sidecars.
 #[path = "../../../kv-cache/tests/support/namespace.rs"]
 #[allow(dead_code, reason = "shared with other test programs; each uses a part")]
