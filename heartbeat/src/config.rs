@@ -26,6 +26,7 @@ use xps_runtime::plan::{Links, Mode, Wishes};
 use xps_runtime::xdp::Wish;
 
 use crate::keys::Ring;
+use crate::lease;
 use crate::members;
 use files::Watched;
 use node::Node;
@@ -148,8 +149,7 @@ impl Config {
         let ring = files::keys(reader, folder, cluster, &mut files);
         let members = members(reader, folder, port, &mut files);
         let nodes = node::ask(reader, &probe, &members);
-        let socket = reader.section("lease").string("socket", "");
-        let lease_socket = (!socket.is_empty()).then(|| folder.join(socket));
+        let lease_socket = lease::settings::socket(&mut reader.section("lease"));
         let mut section = reader.section("hook");
         let hook = Hook {
             command: section.strings("command", &[]),
