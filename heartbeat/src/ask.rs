@@ -12,11 +12,11 @@ use anyhow::{Context, Result, bail};
 use heartbeat_fastpath::wire::{Body, Incarnation, Message, NodeId, SendTime, Sequence};
 use serde::{Deserialize, Serialize};
 use xps_runtime::command;
+use xps_runtime::control::{monotonic_ns, realtime_ns};
 use xps_runtime::endpoint::Endpoint;
 
 use crate::config::Config;
 use crate::members::{Members, OPERATORS};
-use crate::prober::clock::{Clock, now_ns};
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -156,8 +156,8 @@ impl Asking<'_> {
             sender: self.operator,
             incarnation: Incarnation(0),
             receiver: self.node,
-            sequence: Sequence(Clock::read().real_ns()),
-            sent: SendTime(now_ns()),
+            sequence: Sequence(realtime_ns()),
+            sent: SendTime(monotonic_ns()),
             body: Body::Probe,
         };
         self.answers.sent += 1;
@@ -178,7 +178,7 @@ impl Asking<'_> {
             }
             self.socket.set_read_timeout(Some(left)).context("no time-out")?;
             match self.socket.recv(&mut buffer) {
-                Ok(len) => self.hear(&buffer[..len], now_ns())?,
+                Ok(len) => self.hear(&buffer[..len], monotonic_ns())?,
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}

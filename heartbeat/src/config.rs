@@ -18,17 +18,16 @@ use std::time::Duration;
 
 use heartbeat_fastpath::wire::ClusterId;
 use xps_runtime::admin::address::{self, Address};
+use xps_runtime::config::common::{LogKeys, PathKeys};
 use xps_runtime::config::source::{ConfigSource, SourceError};
+use xps_runtime::config::watched::Watched;
 use xps_runtime::config::{Mistakes, Reader, Section, Sources};
 use xps_runtime::endpoint;
-use xps_runtime::logging::{self, Format};
-use xps_runtime::plan::{Links, Mode, Wishes};
 use xps_runtime::xdp::Wish;
 
 use crate::keys::Ring;
 use crate::lease;
 use crate::members;
-use files::Watched;
 use node::Node;
 
 /// Prefix of the environment's variables: `HEARTBEAT_CLUSTER_ID` is `id` of `[cluster]`.
@@ -50,10 +49,8 @@ pub struct Config {
     pub addresses: Vec<IpAddr>,
     /// Where status and metrics are served.
     pub admin: Address,
-    /// Which path, and which interfaces.
-    pub wishes: Wishes,
-    /// Where maps and links are pinned.
-    pub pin_directory: PathBuf,
+    /// Which path, and where maps and links are pinned.
+    pub path: PathKeys,
     /// How peers are probed.
     pub probe: heartbeat_detector::config::Config,
     /// Who the members are.
@@ -64,10 +61,8 @@ pub struct Config {
     pub lease_socket: Option<PathBuf>,
     /// What is run when a peer is seen differently.
     pub hook: Hook,
-    /// Form of the log.
-    pub log_format: Format,
-    /// What is logged, as `tracing`'s filters: `info`, `heartbeat=debug`.
-    pub log_level: String,
+    /// What is logged, and how.
+    pub log: LogKeys,
     /// Files that were read.
     pub files: Vec<Watched>,
 }
@@ -137,13 +132,8 @@ impl Config {
             Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 9182))),
             address::EXPECTED,
         );
-        let mut path = reader.section("path");
-        let modes = [("auto", Mode::Auto), ("kernel", Mode::Kernel), ("user", Mode::User)];
-        let mode = path.choice("mode", Mode::Auto, &modes);
-        let interfaces = path.strings("interfaces", &[]);
         let at_xdp = [("auto", Wish::Auto), ("on", Wish::On), ("generic", Wish::Generic), ("off", Wish::Off)];
-        let xdp = path.choice("xdp", Wish::Auto, &at_xdp);
-        let pin_directory: PathBuf = path.string("pin_directory", "/sys/fs/bpf/xps/heartbeat").into();
+        let path = PathKeys::ask(reader, "/sys/fs/bpf/xps/heartbeat", &at_xdp);
         let probe = probing::ask(reader);
         let mut files = Vec::new();
         let ring = files::keys(reader, folder, cluster, &mut files);
@@ -155,25 +145,20 @@ impl Config {
             command: section.strings("command", &[]),
             timeout: section.duration("timeout", seconds(10), Duration::from_millis(100)..=seconds(3600)),
         };
-        let mut log = reader.section("log");
-        let log_format =
-            log.choice("format", Format::Text, &[("text", Format::Text), ("json", Format::Json)]);
-        let log_level = log.string("level", "info");
+        let log = LogKeys::ask(reader, "heartbeat");
         let config = Self {
             cluster,
             ring: ring?,
             port,
             addresses,
             admin,
-            wishes: Wishes { mode, interfaces, xdp, links: Links::TcxOrXdp },
-            pin_directory,
+            path,
             probe,
             members,
             nodes,
             lease_socket,
             hook,
-            log_format,
-            log_level,
+            log,
             files,
         };
         config.check(reader);
@@ -189,18 +174,9 @@ impl Config {
             let message = "listen.addresses has a multicast address; members are probed one by one";
             reader.mistake("listen", "addresses", message);
         }
-        if !self.pin_directory.is_absolute() {
-            let message = "path.pin_directory must be an absolute path on a BPF file system";
-            reader.mistake("path", "pin_directory", message);
-        }
         if self.hook.command.first().is_some_and(|program| !Path::new(program).is_absolute()) {
             let message = "hook.command must begin with the absolute path of a program";
             reader.mistake("hook", "command", message);
-        }
-        if !logging::is_level(&self.log_level) {
-            let message =
-                "log.level must be a level such as \"info\", or a filter such as \"heartbeat=debug\"";
-            reader.mistake("log", "level", message);
         }
     }
 

@@ -107,7 +107,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Run(configuration) => {
             let source = configuration.source();
             let config = Config::from(&source)?;
-            let set_log_level = logging::start(config.log_format, &config.log_level);
+            let set_log_level = logging::start(config.log.format, &config.log.level);
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
             runtime.block_on(async {

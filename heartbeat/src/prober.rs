@@ -6,9 +6,9 @@
 //! - [`event`]: what is made known.
 //! - [`incarnation`]: numbers that rise over restarts.
 //! - [`counts`]: what is counted.
-//! - `thread`: sockets and timer around the engine; `socket`, [`clock`].
+//! - `thread`: sockets and timer around the engine; `socket`, `clock`.
 
-pub mod clock;
+mod clock;
 pub mod counts;
 pub mod engine;
 pub mod event;

@@ -45,8 +45,8 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLevel) 
     let config = current.read();
     let directory = Arc::new(Directory::first(Arc::clone(&current)).await?);
     let settings = path::Settings {
-        wishes: config.wishes.clone(),
-        pin_directory: config.pin_directory.clone(),
+        wishes: config.path.wishes.clone(),
+        pin_directory: config.path.pin_directory.clone(),
         port: config.port,
     };
     let taken = tokio::task::block_in_place(|| path::take(&settings))?;

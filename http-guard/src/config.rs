@@ -2,32 +2,29 @@
 //!
 //! # Layout
 //!
-//! - [`files`]: files with addresses that rules name.
 //! - [`proxy`]: what only the user path does: whose word about clients is believed, and what the server is told.
 //! - [`reload`]: read again while the sidecar runs.
 
-pub mod files;
 pub mod proxy;
 pub mod reload;
 
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use http_fastpath::head;
 use http_fastpath::limit::{Rate, WAYS};
 use xps_runtime::admin::address::{self, Address};
+use xps_runtime::config::common::{LogKeys, PathKeys};
 use xps_runtime::config::source::{ConfigSource, SourceError};
+use xps_runtime::config::watched::Watched;
 use xps_runtime::config::{Mistakes, Reader, Section, Sources};
 use xps_runtime::endpoint::{self, Endpoint};
-use xps_runtime::logging::{self, Format};
-use xps_runtime::plan::{Mode, Wishes};
 use xps_runtime::xdp::Wish;
 
 use crate::answers::Page;
 use crate::rules::{self, Rule};
-use files::AddressFile;
 use proxy::Proxy;
 
 /// Prefix of the environment's variables: `HTTP_GUARD_NGINX_ADDRESS` is `address` of `[nginx]`.
@@ -48,10 +45,8 @@ pub struct Config {
     pub admin: Address,
     /// Connections on the user path at once.
     pub proxy_connections_max: usize,
-    /// Which path, and which interfaces.
-    pub wishes: Wishes,
-    /// Where maps and links are pinned.
-    pub pin_directory: PathBuf,
+    /// Which path, and where maps and links are pinned.
+    pub path: PathKeys,
     /// Sets of buckets; a power of two.
     pub limit_sets: u32,
     /// Connections in the stack at once.
@@ -66,14 +61,12 @@ pub struct Config {
     pub lease: Duration,
     /// How long an orderly stop waits for connections.
     pub drain_timeout: Duration,
-    /// Form of the log.
-    pub log_format: Format,
-    /// What is logged, as `tracing`'s filters: `info`, `http_guard=debug`.
-    pub log_level: String,
+    /// What is logged, and how.
+    pub log: LogKeys,
     /// The rules, in order.
     pub rules: Vec<Rule>,
     /// Files with addresses that the rules name, each once.
-    pub files: Vec<AddressFile>,
+    pub files: Vec<Watched>,
 }
 
 /// The configuration that holds now, for all tasks.
@@ -147,9 +140,9 @@ impl Config {
         if let Some((name, text)) = file {
             // Files are named from where the configuration is.
             let folder = Path::new(name).parent().unwrap_or(Path::new(""));
-            let files = RefCell::new(Vec::<AddressFile>::new());
+            let files = RefCell::new(Vec::<Watched>::new());
             let load = |path: &str| {
-                let file = AddressFile::at(folder.join(path));
+                let file = Watched::at(folder.join(path));
                 let text = std::fs::read_to_string(&file.path);
                 if files.borrow().iter().all(|other| other.path != file.path) {
                     files.borrow_mut().push(file);
@@ -187,13 +180,8 @@ impl Config {
         let addresses = listen.parsed_list("addresses", any, "addresses, such as [\"0.0.0.0\", \"::\"]");
         let admin = listen.parsed("admin", Address::Tcp(at(9181)), address::EXPECTED);
         let proxy_connections_max = listen.integer("connections_max", 10_000, 1..=1_000_000);
-        let mut path = reader.section("path");
-        let modes = [("auto", Mode::Auto), ("kernel", Mode::Kernel), ("user", Mode::User)];
-        let mode = path.choice("mode", Mode::Auto, &modes);
-        let interfaces = path.strings("interfaces", &[]);
         let at_xdp = [("auto", Wish::Auto), ("on", Wish::On), ("off", Wish::Off)];
-        let xdp = path.choice("xdp", Wish::Auto, &at_xdp);
-        let pin_directory = path.string("pin_directory", "/sys/fs/bpf/xps/http-guard").into();
+        let path = PathKeys::ask(reader, "/sys/fs/bpf/xps/http-guard", &at_xdp);
         let mut limits = reader.section("limits");
         let keys_max: u32 = limits.integer("keys_max", 524_288, 8..=1 << 26);
         let flows_max = limits.integer("flows_max", 16_384, 1..=1 << 22);
@@ -203,10 +191,7 @@ impl Config {
         let mut section = reader.section("lease");
         let lease = section.duration("duration", seconds(1), Duration::from_millis(200)..=seconds(60));
         let drain_timeout = section.duration("drain_timeout", seconds(30), Duration::ZERO..=seconds(3600));
-        let mut log = reader.section("log");
-        let log_format =
-            log.choice("format", Format::Text, &[("text", Format::Text), ("json", Format::Json)]);
-        let log_level = log.string("level", "info");
+        let log = LogKeys::ask(reader, "http_guard");
         Self {
             nginx: address,
             heads,
@@ -214,8 +199,7 @@ impl Config {
             addresses,
             admin,
             proxy_connections_max,
-            wishes: Wishes { mode, interfaces, xdp, ..Wishes::default() },
-            pin_directory,
+            path,
             limit_sets: keys_max.div_ceil(WAYS as u32).next_power_of_two(),
             flows_max,
             page,
@@ -223,8 +207,7 @@ impl Config {
             proxy,
             lease,
             drain_timeout,
-            log_format,
-            log_level,
+            log,
             rules: Vec::new(),
             files: Vec::new(),
         }
@@ -252,15 +235,6 @@ impl Config {
             let message =
                 "nginx.line_bytes_max is more than nginx.head_bytes_max, of which the line is a part";
             reader.mistake("nginx", "line_bytes_max", message);
-        }
-        if !self.pin_directory.is_absolute() {
-            let message = "path.pin_directory must be an absolute path on a BPF file system";
-            reader.mistake("path", "pin_directory", message);
-        }
-        if !logging::is_level(&self.log_level) {
-            let message =
-                "log.level must be a level such as \"info\", or a filter such as \"http_guard=debug\"";
-            reader.mistake("log", "level", message);
         }
     }
 

@@ -11,7 +11,7 @@ fn nothing_given_is_a_configuration() {
     let config = Config::read(None, Vec::new(), Vec::new()).expect("defaults");
     assert_eq!(config.nginx, (SocketAddr::from((Ipv4Addr::LOCALHOST, 80))).into());
     assert_eq!((config.accelerated_port, config.limit_sets), (8080, 1 << 16));
-    assert_eq!((config.connections.new, config.wishes.xdp), (None, Wish::Auto));
+    assert_eq!((config.connections.new, config.path.wishes.xdp), (None, Wish::Auto));
     assert!(config.needs_user_path().is_empty() && config.rules.is_empty());
 }
 
@@ -24,8 +24,8 @@ fn values_are_read() {
         ("[connections]\nnew_per_second = 5\n", |c| c.connections.new == Rate::new(5, 1_000_000_000, 5).ok()),
         ("[connections]\nheader_timeout = \"5s\"\n", |c| c.connections.header_timeout.as_secs() == 5),
         ("[answers]\nbody = \"\"\n", |c| c.page.body.is_empty()),
-        ("[path]\nxdp = \"on\"\n", |c| c.wishes.xdp == Wish::On),
-        ("[path]\nxdp = \"off\"\n", |c| c.wishes.xdp == Wish::Off),
+        ("[path]\nxdp = \"on\"\n", |c| c.path.wishes.xdp == Wish::On),
+        ("[path]\nxdp = \"off\"\n", |c| c.path.wishes.xdp == Wish::Off),
         ("[proxy]\ntrusted = [\"10.0.0.0/8\"]\n", |c| c.proxy.trusted.len() == 1),
         ("[[rule]]\nname = \"a\"\naction = \"close\"\n", |c| c.rules.len() == 1),
     ] {

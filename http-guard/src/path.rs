@@ -39,7 +39,7 @@ pub async fn look(config: &Config) -> (Vec<Cause>, Endpoint) {
 /// # Errors
 /// If the configuration demands what is not possible.
 pub fn take(config: &Config, policy: &Policy, against: Vec<Cause>) -> Result<Taken<Arc<Kernel>>, PathError> {
-    start::take(&config.wishes, config.pin_directory.clone(), against, |plan| {
+    start::take(&config.path.wishes, config.path.pin_directory.clone(), against, |plan| {
         kernel::install(config, policy, plan)
     })
 }

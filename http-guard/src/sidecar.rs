@@ -164,7 +164,7 @@ fn start_kernel(
     tasks.spawn(every_second(Arc::clone(kernel), Arc::clone(offenders), stop.clone()));
     tasks.spawn(sweep::run(Arc::clone(kernel), Arc::clone(current), stop.clone()));
     let devices = Devices::watch(interfaces).context("interfaces cannot be watched")?;
-    let wishes = current.read().wishes.clone();
+    let wishes = current.read().path.wishes.clone();
     tasks.spawn(follow_devices(Arc::clone(kernel), wishes, devices, stop.clone()));
     let lease = {
         let (kernel, current) = (Arc::clone(kernel), Arc::clone(current));

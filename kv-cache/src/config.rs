@@ -10,17 +10,15 @@ pub mod reload;
 mod tls;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use kv_fastpath::abi::{ENTRY_BYTES_MAX, EntryHead, KEY_BYTES_MAX, PAGE_BYTES};
 use xps_core::handler::REPLY_MAX;
 use xps_runtime::admin::address::{self, Address};
+use xps_runtime::config::common::{LogKeys, PathKeys};
 use xps_runtime::config::source::{ConfigSource, SourceError};
 use xps_runtime::config::{Mistakes, Reader, Section, Sources};
 use xps_runtime::endpoint::{self, Endpoint};
-use xps_runtime::logging::{self, Format};
-use xps_runtime::plan::{Mode as PathMode, Wishes};
 
 use crate::coherence::Mode;
 use crate::entries::limits::Limits;
@@ -58,10 +56,8 @@ pub struct Config {
     pub admin: Address,
     /// Connections on the user path at once.
     pub relay_connections_max: usize,
-    /// Which path, and which interfaces.
-    pub wishes: Wishes,
-    /// Where maps and links are pinned.
-    pub pin_directory: PathBuf,
+    /// Which path, and where maps and links are pinned.
+    pub path: PathKeys,
     /// Pages for entries.
     pub pages: u32,
     /// Entries at most.
@@ -98,10 +94,8 @@ pub struct Config {
     pub lease: Duration,
     /// How long an orderly stop waits for connections.
     pub drain_timeout: Duration,
-    /// Form of the log.
-    pub log_format: Format,
-    /// What is logged, as `tracing`'s filters: `info`, `kv_cache=debug`.
-    pub log_level: String,
+    /// What is logged, and how.
+    pub log: LogKeys,
 }
 
 /// The configuration that holds now, for all tasks.
@@ -160,11 +154,7 @@ impl Config {
         let addresses = listen.parsed_list("addresses", any, "addresses, such as [\"0.0.0.0\", \"::\"]");
         let admin = listen.parsed("admin", Address::Tcp(at(9180)), address::EXPECTED);
         let relay_connections_max = listen.integer("connections_max", 10_000, 1..=1_000_000);
-        let mut path = reader.section("path");
-        let modes = [("auto", PathMode::Auto), ("kernel", PathMode::Kernel), ("user", PathMode::User)];
-        let mode = path.choice("mode", PathMode::Auto, &modes);
-        let interfaces = path.strings("interfaces", &[]);
-        let pin_directory = path.string("pin_directory", "/sys/fs/bpf/xps/kv-cache").into();
+        let path = PathKeys::ask(reader, "/sys/fs/bpf/xps/kv-cache", &[]);
         let mut cache = reader.section("cache");
         let page = PAGE_BYTES as u64;
         let pages = (cache.bytes("memory_bytes", 64 << 20, page..=1 << 36) / page) as u32;
@@ -191,10 +181,7 @@ impl Config {
         let mut section = reader.section("lease");
         let lease = section.duration("duration", seconds(2), Duration::from_millis(200)..=seconds(60));
         let drain_timeout = section.duration("drain_timeout", seconds(30), Duration::ZERO..=seconds(3600));
-        let mut log = reader.section("log");
-        let log_format =
-            log.choice("format", Format::Text, &[("text", Format::Text), ("json", Format::Json)]);
-        let log_level = log.string("level", "info");
+        let log = LogKeys::ask(reader, "kv_cache");
         Self {
             redis,
             accelerated_port,
@@ -202,8 +189,7 @@ impl Config {
             addresses,
             admin,
             relay_connections_max,
-            wishes: Wishes { mode, interfaces, ..Wishes::default() },
-            pin_directory,
+            path,
             pages,
             entries_max,
             value_bytes_max,
@@ -222,8 +208,7 @@ impl Config {
             trust_users,
             lease,
             drain_timeout,
-            log_format,
-            log_level,
+            log,
         }
     }
 
@@ -271,17 +256,6 @@ impl Config {
                 let message = format!("cache.{key} names an empty prefix, which every key has; leave it out");
                 reader.mistake("cache", key, message);
             }
-        }
-        if !self.pin_directory.is_absolute() {
-            let message = "path.pin_directory must be an absolute path on a BPF file system";
-            reader.mistake("path", "pin_directory", message);
-        }
-        if !logging::is_level(&self.log_level) {
-            reader.mistake(
-                "log",
-                "level",
-                "log.level must be a level such as \"info\", or a filter such as \"kv_cache=debug\"",
-            );
         }
     }
 }
@@ -393,6 +367,6 @@ mod tests {
         let environment = vec![("KV_CACHE_PATH_MODE".to_owned(), "user".to_owned())];
         let config = Config::read(Some(("kv.toml", "[path]\nmode = \"auto\"\n")), environment, Vec::new())
             .expect("it");
-        assert_eq!(config.wishes.mode, PathMode::User);
+        assert_eq!(config.path.wishes.mode, xps_runtime::plan::Mode::User);
     }
 }

@@ -80,7 +80,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::Run(configuration) => {
             let source = configuration.source();
             let config = Config::from(&source)?;
-            let set_log_level = logging::start(config.log_format, &config.log_level);
+            let set_log_level = logging::start(config.log.format, &config.log.level);
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
                 .enable_all()

@@ -41,7 +41,9 @@ pub async fn look(config: &Config) -> (Vec<Cause>, Endpoint) {
 /// If the configuration demands what is not possible.
 pub fn take(current: &Arc<Current>, against: Vec<Cause>) -> Result<Taken<(Arc<Kernel>, Stats)>, PathError> {
     let config = &*current.read();
-    start::take(&config.wishes, config.pin_directory.clone(), against, |plan| install(config, current, plan))
+    start::take(&config.path.wishes, config.path.pin_directory.clone(), against, |plan| {
+        install(config, current, plan)
+    })
 }
 
 fn install(
@@ -51,7 +53,7 @@ fn install(
 ) -> Result<(Arc<Kernel>, Stats), InstallError> {
     let service = Service {
         object: OBJECT,
-        pin_directory: config.pin_directory.clone(),
+        pin_directory: config.path.pin_directory.clone(),
         map_entries: vec![
             (FLOWS, config.flows_max),
             (map::INDEX, config.entries_max),

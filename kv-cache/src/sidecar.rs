@@ -246,7 +246,7 @@ fn start_kernel(
     tasks.spawn(sweep::flows(Arc::clone(kernel), stop.clone()));
     tasks.spawn(pulse::run(Arc::clone(kernel), stop.clone()));
     let devices = Devices::watch(interfaces).context("interfaces cannot be watched")?;
-    tasks.spawn(follow_devices(Arc::clone(kernel), config.wishes.clone(), devices, stop.clone()));
+    tasks.spawn(follow_devices(Arc::clone(kernel), config.path.wishes.clone(), devices, stop.clone()));
     let lease = start_lease(Arc::clone(kernel)).context("no thread for the lease")?;
     kernel.control.set_accept(true);
     kernel.control.set_answer(true);

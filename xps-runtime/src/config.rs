@@ -20,11 +20,13 @@
 //! assert_eq!(mistakes.to_string(), "demo.toml:3: unknown key \"prot\" in [listen]; did you mean \"port\"?");
 //! ```
 
+pub mod common;
 pub mod current;
 mod quantity;
 mod section;
 pub mod source;
 mod spelling;
+pub mod watched;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -114,6 +114,12 @@ pub fn monotonic_ns() -> u64 {
     clock_ns(libc::CLOCK_MONOTONIC)
 }
 
+/// `CLOCK_REALTIME` in nanoseconds since 1970. It may jump.
+#[must_use]
+pub fn realtime_ns() -> u64 {
+    clock_ns(libc::CLOCK_REALTIME)
+}
+
 /// `CLOCK_TAI` in nanoseconds: the clock of `bpf_ktime_get_tai_ns`.
 #[must_use]
 pub fn tai_ns() -> u64 {

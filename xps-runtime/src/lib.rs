@@ -29,7 +29,7 @@
 //!   that it consists of; [`endpoint`]: where the server is.
 //!   [`relay_thread`]: where it runs.
 //! - [`metrics`]: counters for Prometheus; [`latency`]: how long the user path takes.
-//! - [`admin`]: status and commands by HTTP; [`reloads`]: what became of reading the configuration again.
+//! - [`admin`]: status and commands by HTTP; [`status`]: what statuses have in common; [`reloads`]: what became of reading the configuration again.
 //! - [`lease`]: the thread that vouches for the tables. [`lock`].
 //!
 //! - [`netlink`], [`interface`]: the messages from which interfaces, addresses and sockets are read.
@@ -72,6 +72,7 @@ mod segments;
 pub mod session;
 pub mod sockets;
 pub mod start;
+pub mod status;
 mod stream;
 mod table;
 pub mod xdp;

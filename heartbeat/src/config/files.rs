@@ -1,38 +1,13 @@
 //! Keys and members stand in files of their own: secrets since nobody else may read them, members since others write them.
 
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::Path;
 
 use heartbeat_fastpath::wire::ClusterId;
 use xps_runtime::config::Reader;
+use xps_runtime::config::watched::Watched;
 
 use crate::keys::{Ring, read_private};
 use crate::members::entry::{self, Entry};
-
-/// A file as it was when it was read. What changes while it is read is seen as a change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watched {
-    /// Where it is.
-    pub path: PathBuf,
-    /// When it was changed last, and its length. `None`: it cannot be seen.
-    stamp: Option<(SystemTime, u64)>,
-}
-
-impl Watched {
-    /// The file as it is now.
-    #[must_use]
-    pub fn at(path: PathBuf) -> Self {
-        let facts = std::fs::metadata(&path).ok();
-        let stamp = facts.and_then(|facts| Some((facts.modified().ok()?, facts.len())));
-        Self { path, stamp }
-    }
-
-    /// The same file, as it is now.
-    #[must_use]
-    pub fn now(&self) -> Self {
-        Self::at(self.path.clone())
-    }
-}
 
 /// Reads the cluster's keys. Without them nothing is sent nor taken.
 pub(super) fn keys(

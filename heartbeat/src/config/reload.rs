@@ -12,10 +12,10 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use xps_runtime::admin::Outcome;
 use xps_runtime::config::source::ConfigSource;
+use xps_runtime::config::watched::Watched;
 use xps_runtime::logging::SetLevel;
 use xps_runtime::reloads::{Difference, Reloads};
 
-use crate::config::files::Watched;
 use crate::config::{Config, Current};
 use crate::here::Here;
 use crate::members::follow::Directory;
@@ -86,8 +86,8 @@ impl Reloader {
             }
             return Err(error);
         }
-        if new.log_level != old.log_level {
-            (self.set_log_level)(&new.log_level);
+        if new.log.level != old.log.level {
+            (self.set_log_level)(&new.log.level);
         }
         let members = new.members != old.members;
         self.current.swap(new);
@@ -133,15 +133,13 @@ fn compare(new: &mut Config, old: &Config) -> Difference {
         port,
         addresses,
         admin,
-        wishes,
-        pin_directory,
+        path,
         probe,
         members,
         nodes,
         lease_socket,
         hook,
-        log_format,
-        log_level,
+        log,
         files,
     } = old;
     let mut difference = Difference::default();
@@ -153,18 +151,14 @@ fn compare(new: &mut Config, old: &Config) -> Difference {
     difference.keep("listen.port", &mut new.port, port);
     difference.keep("listen.addresses", &mut new.addresses, addresses);
     difference.keep("listen.admin", &mut new.admin, admin);
-    difference.keep("path.mode", &mut new.wishes.mode, &wishes.mode);
-    difference.keep("path.interfaces", &mut new.wishes.interfaces, &wishes.interfaces);
-    difference.keep("path.xdp", &mut new.wishes.xdp, &wishes.xdp);
-    difference.keep("path.pin_directory", &mut new.pin_directory, pin_directory);
+    new.path.keep(path, &mut difference);
     difference.keep("probe", &mut new.probe, probe);
     difference.keep("lease.socket", &mut new.lease_socket, lease_socket);
-    difference.keep("log.format", &mut new.log_format, log_format);
     difference.change("cluster.key_file", &new.ring, ring);
     difference.change("members", &new.members, members);
     difference.change("node", &new.nodes, nodes);
     difference.change("hook", &new.hook, hook);
-    difference.change("log.level", &new.log_level, log_level);
+    new.log.compare(log, &mut difference);
     // Their contents are told of by what stands in them.
     let _ = files;
     difference

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use xps_runtime::control::{monotonic_ns, realtime_ns};
+
 /// How long a datagram may have waited: what a stamp says beyond that is a step of the other clock.
 const WAITED_MAX_NS: u64 = 10_000_000_000;
 
@@ -15,7 +17,7 @@ pub(crate) struct Clock {
 impl Clock {
     /// Now.
     pub(crate) fn read() -> Self {
-        Self { now_ns: read(libc::CLOCK_MONOTONIC), real_ns: read(libc::CLOCK_REALTIME) }
+        Self { now_ns: monotonic_ns(), real_ns: realtime_ns() }
     }
 
     /// The time that does not jump.
@@ -36,19 +38,6 @@ impl Clock {
             _ => self.now_ns,
         }
     }
-}
-
-/// Now, on the clock that does not jump.
-#[must_use]
-pub fn now_ns() -> u64 {
-    read(libc::CLOCK_MONOTONIC)
-}
-
-fn read(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes the time that it is given; these clocks exist on every Linux.
-    unsafe { libc::clock_gettime(clock, &raw mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 #[cfg(test)]

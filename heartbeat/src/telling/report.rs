@@ -9,6 +9,7 @@ use heartbeat_fastpath::respond::Outcome;
 use prometheus::Registry;
 use xps_runtime::metrics::Common;
 use xps_runtime::plan::{Path, Plan};
+use xps_runtime::status::causes;
 
 use crate::abi;
 use crate::config::Current;
@@ -23,7 +24,7 @@ use crate::prober::Prober;
 use crate::prober::counts::Counts;
 use crate::prober::event::{Member, State};
 use crate::telling::metrics;
-use crate::telling::status::{Configuration, Interface, Node, Status};
+use crate::telling::status::{Interface, Node, Status};
 
 /// Everything that can be reported on.
 pub struct Report {
@@ -92,17 +93,14 @@ impl Report {
         let mut status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             path: self.plan.path.label().to_owned(),
-            path_causes: self.plan.causes.iter().map(|cause| format!("{}: {cause}", cause.label())).collect(),
+            path_causes: causes(&self.plan),
             cluster: format!("{:#x}", config.cluster.0),
             key: config.ring.sending.id.number(),
             nodes: nodes.collect(),
             members: by_state,
             member_failures: self.directory.now_failing(),
             local_health: self.counts.local_health.get(),
-            configuration: Configuration {
-                last_reload_successful: self.reloader.reloads().last_successful(),
-                waiting_for_restart: self.reloader.reloads().waiting_for_restart(),
-            },
+            configuration: self.reloader.reloads().into(),
             ..Status::default()
         };
         self.of_tables(&mut status);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use xps_runtime::status::{Configuration, Rows, because};
 
 use crate::lease::LeaseView;
 
@@ -65,65 +66,35 @@ pub struct Node {
     pub lease: Option<LeaseView>,
 }
 
-/// The configuration, as far as it changes while the sidecar runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Configuration {
-    /// Whether it could be read when it was read last.
-    pub last_reload_successful: bool,
-    /// Keys whose new value holds only after a restart.
-    pub waiting_for_restart: Vec<String>,
-}
-
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let row = |f: &mut fmt::Formatter<'_>, name: &str, value: String| writeln!(f, "{name:<14}{value}");
-        row(f, "path", self.path.clone())?;
-        for cause in &self.path_causes {
-            row(f, "", cause.clone())?;
-        }
-        let mut first = "interfaces";
-        for Interface { name, place, cause } in &self.interfaces {
-            let cause = if cause.is_empty() { String::new() } else { format!(" ({cause})") };
-            row(f, std::mem::take(&mut first), format!("{name}: {place}{cause}"))?;
-        }
-        row(f, "cluster", format!("{}, key {}", self.cluster, self.key))?;
-        let mut first = "nodes";
-        for Node { id, lease } in &self.nodes {
-            let lease = lease.as_ref().map(told).unwrap_or_default();
-            row(f, std::mem::take(&mut first), format!("{id}: {lease}"))?;
-        }
-        let list = |counts: &BTreeMap<String, u64>| {
-            let given = counts.iter().filter(|(_, count)| **count != 0);
-            given.map(|(label, count)| format!("{count} {label}")).collect::<Vec<_>>().join(", ")
+        let mut rows = Rows(f);
+        rows.path(&self.path, &self.path_causes)?;
+        let interface = |interface: &Interface| {
+            format!("{}: {}{}", interface.name, interface.place, because(&interface.cause))
         };
-        row(f, "members", list(&self.members))?;
-        for failure in &self.member_failures {
-            row(f, "", failure.clone())?;
-        }
+        rows.rows("interfaces", self.interfaces.iter().map(interface))?;
+        rows.row("cluster", format!("{}, key {}", self.cluster, self.key))?;
+        let node =
+            |node: &Node| format!("{}: {}", node.id, node.lease.as_ref().map(told).unwrap_or_default());
+        rows.rows("nodes", self.nodes.iter().map(node))?;
+        rows.row("members", list(&self.members))?;
+        rows.rows("", &self.member_failures)?;
         if self.local_health != 0 {
-            row(
-                f,
-                "local health",
-                format!("{} (this host is late or unheard: it waits longer)", self.local_health),
-            )?;
+            let text = format!("{} (this host is late or unheard: it waits longer)", self.local_health);
+            rows.row("local health", text)?;
         }
-        if !self.configuration.last_reload_successful {
-            let text = "the last reload failed, an older one holds; the log says why";
-            row(f, "configuration", text.to_owned())?;
-        }
-        if !self.configuration.waiting_for_restart.is_empty() {
-            let keys = self.configuration.waiting_for_restart.join(", ");
-            row(f, "configuration", format!("only after a restart: {keys}"))?;
-        }
-        row(f, "replies", list(&self.replies))?;
-        row(f, "dropped", list(&self.dropped))?;
-        let mut first = "verifier";
-        for (program, instructions) in &self.verified_instructions {
-            row(f, std::mem::take(&mut first), format!("{program}: {instructions} instructions"))?;
-        }
-        Ok(())
+        rows.configuration(&self.configuration)?;
+        rows.row("replies", list(&self.replies))?;
+        rows.row("dropped", list(&self.dropped))?;
+        rows.verifier(&self.verified_instructions)
     }
+}
+
+/// Counts that are not zero, in a row.
+fn list(counts: &BTreeMap<String, u64>) -> String {
+    let given = counts.iter().filter(|(_, count)| **count != 0);
+    given.map(|(label, count)| format!("{count} {label}")).collect::<Vec<_>>().join(", ")
 }
 
 /// How a lease stands, in a few words.

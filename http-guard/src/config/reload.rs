@@ -13,12 +13,12 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use xps_runtime::admin::Outcome;
 use xps_runtime::config::source::ConfigSource;
+use xps_runtime::config::watched::Watched;
 use xps_runtime::lock::lock;
 use xps_runtime::logging::SetLevel;
 use xps_runtime::plan::Path;
 use xps_runtime::reloads::{Difference, Reloads};
 
-use crate::config::files::AddressFile;
 use crate::config::{Config, Current};
 use crate::policy::Policy;
 
@@ -97,8 +97,8 @@ impl Reloader {
         for judge in &self.judges {
             judge.replace(&policy, &new)?;
         }
-        if new.log_level != old.log_level {
-            (self.set_log_level)(&new.log_level);
+        if new.log.level != old.log.level {
+            (self.set_log_level)(&new.log.level);
         }
         self.current.swap(new);
         Ok(difference)
@@ -117,7 +117,7 @@ impl Reloader {
             }
             tokio::task::block_in_place(|| {
                 let read = self.current.read();
-                let now: Vec<_> = read.files.iter().map(AddressFile::now).collect();
+                let now: Vec<_> = read.files.iter().map(Watched::now).collect();
                 if now != read.files && now != tried {
                     tracing::info!("a file with addresses has changed");
                     self.reload();
@@ -138,8 +138,7 @@ fn compare(new: &mut Config, old: &Config) -> Difference {
         addresses,
         admin,
         proxy_connections_max,
-        wishes,
-        pin_directory,
+        path,
         limit_sets,
         flows_max,
         page,
@@ -147,8 +146,7 @@ fn compare(new: &mut Config, old: &Config) -> Difference {
         proxy,
         lease,
         drain_timeout,
-        log_format,
-        log_level,
+        log,
         rules,
         files,
     } = old;
@@ -162,13 +160,9 @@ fn compare(new: &mut Config, old: &Config) -> Difference {
     difference.keep("listen.addresses", &mut new.addresses, addresses);
     difference.keep("listen.admin", &mut new.admin, admin);
     difference.keep("listen.connections_max", &mut new.proxy_connections_max, proxy_connections_max);
-    difference.keep("path.mode", &mut new.wishes.mode, &wishes.mode);
-    difference.keep("path.interfaces", &mut new.wishes.interfaces, &wishes.interfaces);
-    difference.keep("path.xdp", &mut new.wishes.xdp, &wishes.xdp);
-    difference.keep("path.pin_directory", &mut new.pin_directory, pin_directory);
+    new.path.keep(path, &mut difference);
     difference.keep("limits.keys_max", &mut new.limit_sets, limit_sets);
     difference.keep("limits.flows_max", &mut new.flows_max, flows_max);
-    difference.keep("log.format", &mut new.log_format, log_format);
     // A connection keeps to what it began with.
     difference.keep("proxy", &mut new.proxy, proxy);
     difference.change("nginx's limits of heads", &new.heads, heads);
@@ -176,7 +170,7 @@ fn compare(new: &mut Config, old: &Config) -> Difference {
     difference.change("connections", &new.connections, connections);
     difference.change("lease.duration", &new.lease, lease);
     difference.change("lease.drain_timeout", &new.drain_timeout, drain_timeout);
-    difference.change("log.level", &new.log_level, log_level);
+    new.log.compare(log, &mut difference);
     difference.change("rules", &new.rules, rules);
     difference.change("files of addresses", &new.files, files);
     difference

@@ -78,7 +78,7 @@ pub struct Counts {
 pub fn install(config: &Config, policy: &Policy, plan: &Plan) -> Result<Arc<Kernel>, InstallError> {
     let service = Service {
         object: OBJECT,
-        pin_directory: config.pin_directory.clone(),
+        pin_directory: config.path.pin_directory.clone(),
         map_entries: vec![(FLOWS, config.flows_max), (map::LIMITS, config.limit_sets)],
         // Tables are kept: heads that are half read know them, and the secret belongs to the buckets.
         fresh_maps: vec![map::HEADS],
@@ -90,7 +90,7 @@ pub fn install(config: &Config, policy: &Policy, plan: &Plan) -> Result<Arc<Kern
         }],
         flows_max: config.flows_max,
         reply_bytes_max: REPLY_MAX as u32,
-        xdp: (config.wishes.xdp != Wish::Off).then_some(program::BLOCK),
+        xdp: (config.path.wishes.xdp != Wish::Off).then_some(program::BLOCK),
     };
     let mut prepared = None;
     let installed = Installed::install_with(plan, &service, |installed| {

@@ -14,6 +14,7 @@ use xps_runtime::lock::lock;
 use xps_runtime::metrics::Metrics;
 use xps_runtime::plan::{Path, Plan};
 use xps_runtime::relay::RelayReading;
+use xps_runtime::status::causes;
 
 use crate::config::Current;
 use crate::config::reload::Reloader;
@@ -24,7 +25,7 @@ use crate::proxy::Proxy;
 use crate::rules::Action;
 use crate::telling::metrics;
 use crate::telling::offenders::{Offenders, View};
-use crate::telling::status::{Configuration, Interface, Rule, Status};
+use crate::telling::status::{Interface, Rule, Status};
 
 /// How long Nginx may take to accept a connection, for the sidecar to be ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -74,11 +75,8 @@ impl Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             path: self.plan.path.label().to_owned(),
             disabled: self.proxy.process().is_disabled(),
-            path_causes: self.plan.causes.iter().map(|cause| format!("{}: {cause}", cause.label())).collect(),
-            configuration: Configuration {
-                last_reload_successful: self.reloader.reloads().last_successful(),
-                waiting_for_restart: self.reloader.reloads().waiting_for_restart(),
-            },
+            path_causes: causes(&self.plan),
+            configuration: self.reloader.reloads().into(),
             ..Status::default()
         };
         let mut rules: BTreeMap<String, Counts> = BTreeMap::new();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use xps_runtime::status::{Configuration, Rows, because};
 
 /// The status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,75 +90,49 @@ pub struct Rule {
     pub full: u64,
 }
 
-/// The configuration, as far as it changes while the sidecar runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Configuration {
-    /// Whether it could be read when it was read last.
-    pub last_reload_successful: bool,
-    /// Keys whose new value holds only after a restart.
-    pub waiting_for_restart: Vec<String>,
-}
-
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let row = |f: &mut fmt::Formatter<'_>, name: &str, value: String| writeln!(f, "{name:<14}{value}");
-        row(f, "path", self.path.clone())?;
-        for cause in &self.path_causes {
-            row(f, "", cause.clone())?;
-        }
-        for (i, interface) in self.interfaces.iter().enumerate() {
-            let because = |cause: &str| if cause.is_empty() { String::new() } else { format!(" ({cause})") };
-            let Interface { name, path, cause, blocks, blocks_cause } = interface;
-            let (cause, blocks_cause) = (because(cause), because(blocks_cause));
-            let text = format!("{name}: {path}{cause}, blocks at {blocks}{blocks_cause}");
-            row(f, if i == 0 { "interfaces" } else { "" }, text)?;
-        }
+        let mut rows = Rows(f);
+        rows.path(&self.path, &self.path_causes)?;
+        rows.rows("interfaces", &self.interfaces)?;
         if self.disabled {
-            row(f, "disabled", "everything passes; `http-guard enable` or a restart ends that".to_owned())?;
+            rows.row("disabled", "everything passes; `http-guard enable` or a restart ends that")?;
         }
-        if !self.configuration.last_reload_successful {
-            let text = "the last reload failed, an older one holds; the log says why";
-            row(f, "configuration", text.to_owned())?;
-        }
-        if !self.configuration.waiting_for_restart.is_empty() {
-            let keys = self.configuration.waiting_for_restart.join(", ");
-            row(f, "configuration", format!("only after a restart: {keys}"))?;
-        }
-        row(f, "connections", format!("{}, {} of them proxied", self.connections, self.connections_proxied))?;
-        row(
-            f,
-            "requests",
-            format!(
-                "{}: {} passed, {} refused, {} of these answered",
-                self.requests_total, self.passed_total, self.refused_total, self.replies_total
-            ),
-        )?;
-        row(f, "blocked", format!("{} clients", self.blocked_clients))?;
-        for (i, rule) in self.rules.iter().enumerate() {
-            let mut text = format!("{} ({}): {} passed", rule.name, rule.action, rule.passed);
-            for (count, what) in [
-                (rule.rejected, "refused"),
-                (rule.rejected_dry_run, "would have been refused"),
-                (rule.full, "found no place for their key"),
-            ] {
-                if count != 0 {
-                    text += &format!(", {count} {what}");
-                }
+        rows.configuration(&self.configuration)?;
+        let Self { connections, connections_proxied, .. } = self;
+        rows.row("connections", format!("{connections}, {connections_proxied} of them proxied"))?;
+        let Self { requests_total, passed_total, refused_total, replies_total, .. } = self;
+        let text = format!(
+            "{requests_total}: {passed_total} passed, {refused_total} refused, {replies_total} of these answered"
+        );
+        rows.row("requests", text)?;
+        rows.row("blocked", format!("{} clients", self.blocked_clients))?;
+        rows.rows("rules", &self.rules)?;
+        rows.counts("syntax", &self.refusals)?;
+        rows.counts("closes", &self.closes)?;
+        rows.counts("segments", &self.segments)?;
+        rows.verifier(&self.verified_instructions)
+    }
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, path, cause, blocks, blocks_cause } = self;
+        write!(f, "{name}: {path}{}, blocks at {blocks}{}", because(cause), because(blocks_cause))
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {} passed", self.name, self.action, self.passed)?;
+        for (count, what) in [
+            (self.rejected, "refused"),
+            (self.rejected_dry_run, "would have been refused"),
+            (self.full, "found no place for their key"),
+        ] {
+            if count != 0 {
+                write!(f, ", {count} {what}")?;
             }
-            row(f, if i == 0 { "rules" } else { "" }, text)?;
-        }
-        let list = |f: &mut fmt::Formatter<'_>, name: &str, counts: &BTreeMap<String, u64>| {
-            for (i, (label, count)) in counts.iter().filter(|(_, count)| **count != 0).enumerate() {
-                row(f, if i == 0 { name } else { "" }, format!("{label}: {count}"))?;
-            }
-            Ok(())
-        };
-        list(f, "syntax", &self.refusals)?;
-        list(f, "closes", &self.closes)?;
-        list(f, "segments", &self.segments)?;
-        for (i, (program, instructions)) in self.verified_instructions.iter().enumerate() {
-            row(f, if i == 0 { "verifier" } else { "" }, format!("{program}: {instructions} instructions"))?;
         }
         Ok(())
     }

@@ -11,11 +11,11 @@ use xps_runtime::config::source::ConfigSource;
 use xps_runtime::logging::SetLevel;
 use xps_runtime::plan::Path;
 use xps_runtime::reloads::{Difference, Reloads};
+use xps_runtime::status::Configuration;
 
 use crate::config::{Config, Current, TlsListener};
 use crate::server::credentials::Server;
 use crate::shared::{Shared, lock};
-use crate::telling::status::Configuration;
 
 /// What a reload needs, and what became of those before.
 pub struct Reloader {
@@ -60,10 +60,7 @@ impl Reloader {
     /// What the status shows.
     #[must_use]
     pub fn status(&self) -> Configuration {
-        Configuration {
-            last_reload_successful: self.reloads.last_successful(),
-            waiting_for_restart: self.reloads.waiting_for_restart(),
-        }
+        Configuration::from(&self.reloads)
     }
 
     /// Reads the configuration again, and makes it the one that holds if it has no mistake.
@@ -81,7 +78,7 @@ impl Reloader {
 
     /// Makes `new` the configuration that holds, and what was made by the old one's rules invalid.
     fn apply(&self, old: &Config, new: Config) {
-        let level = (new.log_level != old.log_level).then(|| new.log_level.clone());
+        let level = (new.log.level != old.log.level).then(|| new.log.level.clone());
         let rules = |config: &Config| (config.limits.clone(), config.value_bytes_max, config.missing_keys);
         let other_rules = rules(&new) != rules(old);
         let checks = |config: &Config| {
@@ -109,7 +106,7 @@ impl Reloader {
 }
 
 /// What differs. Gives `new` the old values of the keys that cannot change at run time.
-fn compare(new: &mut Config, old: &Config, path: Path) -> Difference {
+fn compare(new: &mut Config, old: &Config, taken: Path) -> Difference {
     // Without `..`, so that whoever adds a key decides what a reload does with it.
     let Config {
         redis: Server { address, username, password, tls: redis_tls },
@@ -118,8 +115,7 @@ fn compare(new: &mut Config, old: &Config, path: Path) -> Difference {
         addresses,
         admin,
         relay_connections_max,
-        wishes,
-        pin_directory,
+        path,
         pages,
         entries_max,
         value_bytes_max,
@@ -138,8 +134,7 @@ fn compare(new: &mut Config, old: &Config, path: Path) -> Difference {
         trust_users,
         lease,
         drain_timeout,
-        log_format,
-        log_level,
+        log,
     } = old;
     let mut difference = Difference::default();
     if new.redis.address.to_string() == address.to_string() {
@@ -160,15 +155,12 @@ fn compare(new: &mut Config, old: &Config, path: Path) -> Difference {
     difference.keep("listen.addresses", &mut new.addresses, addresses);
     difference.keep("listen.admin", &mut new.admin, admin);
     difference.keep("listen.connections_max", &mut new.relay_connections_max, relay_connections_max);
-    difference.keep("path.mode", &mut new.wishes.mode, &wishes.mode);
-    difference.keep("path.interfaces", &mut new.wishes.interfaces, &wishes.interfaces);
-    difference.keep("path.pin_directory", &mut new.pin_directory, pin_directory);
+    new.path.keep(path, &mut difference);
     difference.keep("cache.memory_bytes", &mut new.pages, pages);
     difference.keep("cache.entries_max", &mut new.entries_max, entries_max);
     difference.keep("coherence.max_staleness", &mut new.max_staleness, max_staleness);
     difference.keep("coherence.tracking", &mut new.tracking, tracking);
     difference.keep("flows.max", &mut new.flows_max, flows_max);
-    difference.keep("log.format", &mut new.log_format, log_format);
     difference.change("redis.username", &new.redis.username, username);
     difference.change("the password of Redis", &new.redis.password, password);
     difference.change("cache.value_bytes_max", &new.value_bytes_max, value_bytes_max);
@@ -182,7 +174,7 @@ fn compare(new: &mut Config, old: &Config, path: Path) -> Difference {
         &new.limits.key_prefixes_excluded,
         &limits.key_prefixes_excluded,
     );
-    match path {
+    match taken {
         Path::Kernel => difference.change("coherence.mode", &new.coherence, coherence),
         // Whether connections are read at all depends on it.
         Path::User => difference.keep("coherence.mode", &mut new.coherence, coherence),
@@ -199,7 +191,7 @@ fn compare(new: &mut Config, old: &Config, path: Path) -> Difference {
     difference.change("coherence.trust_users", &new.trust_users, trust_users);
     difference.change("lease.duration", &new.lease, lease);
     difference.change("lease.drain_timeout", &new.drain_timeout, drain_timeout);
-    difference.change("log.level", &new.log_level, log_level);
+    new.log.compare(log, &mut difference);
     difference
 }
 

@@ -14,6 +14,7 @@ use xps_runtime::metrics::Metrics;
 use xps_runtime::plan::{Path, Plan};
 use xps_runtime::relay::RelayCounts;
 use xps_runtime::session::SegmentCounts;
+use xps_runtime::status::causes;
 
 use crate::coherence::Cause;
 use crate::config::Current;
@@ -137,7 +138,7 @@ impl Report {
         let mut status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             path: self.plan.path.label().to_owned(),
-            path_causes: self.plan.causes.iter().map(|cause| format!("{}: {cause}", cause.label())).collect(),
+            path_causes: causes(&self.plan),
             hits_total: counted(Reason::RequestsAnswered),
             misses_total: counted(Reason::Miss),
             requests_total: counted(Reason::Requests),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use xps_runtime::status::{Configuration, Rows, because};
 
 /// The status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,16 +116,6 @@ pub struct Redis {
     pub touches: String,
 }
 
-/// The configuration, as far as it changes while the sidecar runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Configuration {
-    /// Whether it could be read when it was read last.
-    pub last_reload_successful: bool,
-    /// Keys whose new value holds only after a restart.
-    pub waiting_for_restart: Vec<String>,
-}
-
 /// Memory, in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -141,24 +132,17 @@ pub struct Memory {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let row = |f: &mut fmt::Formatter<'_>, name: &str, value: String| writeln!(f, "{name:<14}{value}");
-        row(f, "path", self.path.clone())?;
-        for cause in &self.path_causes {
-            row(f, "", cause.clone())?;
-        }
-        for (i, interface) in self.interfaces.iter().enumerate() {
-            let cause =
-                if interface.cause.is_empty() { String::new() } else { format!(" ({})", interface.cause) };
-            let name = if i == 0 { "interfaces" } else { "" };
-            row(f, name, format!("{}: {}{cause}", interface.name, interface.path))?;
-        }
-        row(f, "coherence", self.coherence.state.clone())?;
-        for cause in &self.coherence.causes {
-            row(f, "", cause.clone())?;
-        }
+        let mut rows = Rows(f);
+        rows.path(&self.path, &self.path_causes)?;
+        let interface = |interface: &Interface| {
+            format!("{}: {}{}", interface.name, interface.path, because(&interface.cause))
+        };
+        rows.rows("interfaces", self.interfaces.iter().map(interface))?;
+        rows.row("coherence", &self.coherence.state)?;
+        rows.rows("", &self.coherence.causes)?;
         if self.coherence.state == "bounded" {
-            row(f, "", format!("no value is older than {} ms", self.coherence.max_staleness_ms))?;
-            row(f, "tracking", self.coherence.tracking.clone())?;
+            rows.row("", format!("no value is older than {} ms", self.coherence.max_staleness_ms))?;
+            rows.row("tracking", &self.coherence.tracking)?;
         }
         if self.flows.opaque != 0 {
             let text = format!(
@@ -166,7 +150,7 @@ impl fmt::Display for Status {
                 self.flows.opaque,
                 self.coherence.opaque_clients.join(", ")
             );
-            row(f, "", text)?;
+            rows.row("", text)?;
         }
         if let Some(seconds) = self.bypass.active_seconds {
             let share = self.bypass.share_percent.unwrap_or_default();
@@ -174,62 +158,36 @@ impl fmt::Display for Status {
                 "active for {seconds} s: {share} % of GETs would hit, looking up pays from {} % on",
                 self.bypass.break_even_percent
             );
-            row(f, "bypass", text)?;
+            rows.row("bypass", text)?;
         }
         if self.redis.idle_timeout_seconds != 0 {
             let text = format!(
                 "closes connections after {} s without a request; each passes one in time",
                 self.redis.idle_timeout_seconds
             );
-            row(f, "redis", text)?;
+            rows.row("redis", text)?;
         }
         if !(self.redis.touches.is_empty() || self.redis.touches.starts_with("not_needed")) {
-            row(f, "eviction", self.redis.touches.clone())?;
+            rows.row("eviction", &self.redis.touches)?;
         }
-        if !self.configuration.last_reload_successful {
-            row(
-                f,
-                "configuration",
-                "the last reload failed, an older one holds; the log says why".to_owned(),
-            )?;
-        }
-        if !self.configuration.waiting_for_restart.is_empty() {
-            let keys = self.configuration.waiting_for_restart.join(", ");
-            row(f, "configuration", format!("only after a restart: {keys}"))?;
-        }
-        row(
-            f,
-            "entries",
-            format!("{}, {} of {} bytes", self.entries, self.entry_bytes, self.entry_bytes_max),
-        )?;
+        rows.configuration(&self.configuration)?;
+        let Self { entries, entry_bytes, entry_bytes_max, .. } = self;
+        rows.row("entries", format!("{entries}, {entry_bytes} of {entry_bytes_max} bytes"))?;
         let asked = self.hits_total + self.misses_total;
         let share =
             (self.hits_total * 100).checked_div(asked).map_or(String::new(), |share| format!(" ({share} %)"));
-        row(f, "hits", format!("{}{share}", self.hits_total))?;
-        row(f, "misses", self.misses_total.to_string())?;
-        row(f, "requests", self.requests_total.to_string())?;
-        row(
-            f,
-            "flows",
-            format!(
-                "{} accelerated, {} observed, {} relayed",
-                self.flows.accelerated, self.flows.observed, self.flows.relayed
-            ),
-        )?;
+        rows.row("hits", format!("{}{share}", self.hits_total))?;
+        rows.row("misses", self.misses_total)?;
+        rows.row("requests", self.requests_total)?;
+        let Flows { accelerated, observed, relayed, .. } = self.flows;
+        rows.row("flows", format!("{accelerated} accelerated, {observed} observed, {relayed} relayed"))?;
         let memory = &self.memory;
-        row(
-            f,
-            "memory",
-            format!("{} bytes a flow, and {} for its last reply", memory.flow_bytes, memory.flow_reply_bytes),
-        )?;
-        row(f, "", format!("{} bytes an entry on average", memory.entry_bytes_average))?;
-        for (i, (program, instructions)) in self.verified_instructions.iter().enumerate() {
-            row(f, if i == 0 { "verifier" } else { "" }, format!("{program}: {instructions} instructions"))?;
-        }
-        for (i, (reason, count)) in self.passes.iter().filter(|(_, count)| **count != 0).enumerate() {
-            row(f, if i == 0 { "segments" } else { "" }, format!("{reason}: {count}"))?;
-        }
-        Ok(())
+        let text =
+            format!("{} bytes a flow, and {} for its last reply", memory.flow_bytes, memory.flow_reply_bytes);
+        rows.row("memory", text)?;
+        rows.row("", format!("{} bytes an entry on average", memory.entry_bytes_average))?;
+        rows.verifier(&self.verified_instructions)?;
+        rows.counts("segments", &self.passes)
     }
 }
 

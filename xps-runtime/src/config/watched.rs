@@ -1,21 +1,19 @@
-//! Files with addresses that rules name, and whether they have changed since they were read.
+//! Files that a configuration names, and whether they have changed since they were read.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-/// When a file was changed last, and its length: what differs after most changes. `None`: it cannot be seen.
-type Stamp = Option<(SystemTime, u64)>;
-
-/// A file as it was when it was read.
+/// A file as it was when it was read. It is noted before it is read, so what changes meanwhile is seen as a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AddressFile {
+pub struct Watched {
     /// Where it is.
     pub path: PathBuf,
-    stamp: Stamp,
+    /// When it was changed last, and its length: what differs after most changes. `None`: it cannot be seen.
+    stamp: Option<(SystemTime, u64)>,
 }
 
-impl AddressFile {
-    /// A file that is read behind this: what changes meanwhile is seen as a change.
+impl Watched {
+    /// The file as it is now.
     #[must_use]
     pub fn at(path: PathBuf) -> Self {
         let facts = std::fs::metadata(&path).ok();
@@ -23,7 +21,7 @@ impl AddressFile {
         Self { path, stamp }
     }
 
-    /// As it is now.
+    /// The same file, as it is now.
     #[must_use]
     pub fn now(&self) -> Self {
         Self::at(self.path.clone())
