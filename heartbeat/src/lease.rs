@@ -26,10 +26,11 @@
 //!   is believed of them.
 //! - `check`: what the agent asks an application itself; `place`: where that listens; `secret`: what it is asked with.
 //! - `calls`: the socket for datagrams.
-//! - [`view`]: what is told of leases.
+//! - [`view`]: what is told of leases; `error`: what may go wrong with them.
 
 mod calls;
 mod check;
+mod error;
 mod file;
 mod kept;
 mod place;
@@ -40,7 +41,6 @@ pub mod view;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,7 +51,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch as signal;
 use tokio::task::AbortHandle;
 
-pub use file::FileError;
+pub use error::{FileError, LeaseError, RenewError};
 use file::LeaseFile;
 use kept::Kept;
 pub use kept::Sink;
@@ -59,6 +59,9 @@ pub use settings::Settings;
 use settings::{By, Way};
 pub use view::LeaseView;
 use watch::{Source, Watch, Watched};
+
+/// How often it is looked what there is to be logged.
+const TELL_EVERY: Duration = Duration::from_millis(250);
 
 /// The leases of this host's nodes. They are renewed until the signal to stop, or until this is dropped.
 #[derive(Debug)]
@@ -99,60 +102,6 @@ impl Drop for Check {
     }
 }
 
-/// Why leases are not as they were asked for. Nothing has changed then.
-#[derive(Debug, thiserror::Error)]
-pub enum LeaseError {
-    /// A node stands twice in the list.
-    #[error("node {} is there twice; give each node of this host a number of its own", .0.number())]
-    Twice(NodeId),
-    /// Two nodes with one file: the application of one would keep the other alive.
-    #[error("nodes {} and {} share the lease_file {}; give each its own", .nodes[0].number(), .nodes[1].number(), path.display())]
-    SameFile {
-        /// Which nodes.
-        nodes: [NodeId; 2],
-        /// The file.
-        path: PathBuf,
-    },
-    /// A node's file cannot be had.
-    #[error("node {}: {source}", .node.number())]
-    File {
-        /// Which node.
-        node: NodeId,
-        /// Why.
-        source: FileError,
-    },
-    /// The socket for calls cannot be had.
-    #[error("cannot listen for calls at {}; stop what listens there or set lease.socket: {source}", path.display())]
-    Socket {
-        /// Where.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// The system gives no thread.
-    #[error("cannot start the thread that renews leases: {0}")]
-    Thread(io::Error),
-}
-
-/// Why a call renewed nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RenewError {
-    /// No such node here.
-    #[error("node {} is not on this host", .0.number())]
-    Unknown(NodeId),
-    /// Something else keeps it alive.
-    #[error("the lease of node {} is not renewed by calls: lease_by is \"{by}\" there", .node.number())]
-    NotByCall {
-        /// Which node.
-        node: NodeId,
-        /// How its lease is renewed.
-        by: By,
-    },
-    /// The agent is about to end.
-    #[error("heartbeat is stopping")]
-    Stopping,
-}
-
 impl Leases {
     /// Begins to renew. `sink` is told until when a node is alive (`CLOCK_MONOTONIC`, in nanoseconds), each time that this
     /// changes, from any thread, and for one node never twice at once; it must be quick. Datagrams are taken at `socket`.
@@ -182,6 +131,7 @@ impl Leases {
                 calls::listen(path).map_err(|source| LeaseError::Socket { path: path.to_owned(), source })?;
             leases.spawn(calls::serve(calls, Arc::clone(&leases.inner)));
         }
+        leases.spawn(tell(Arc::clone(&leases.inner)));
         leases.spawn(stop_at(stop, Arc::clone(&leases.inner)));
         Ok(leases)
     }
@@ -260,18 +210,17 @@ impl Inner {
         let mut watched = self.watch.list();
         let mut watched_before = BTreeMap::from_iter(watched.drain(..).map(|one| (one.kept.node(), one)));
         for (node, settings) in wanted {
-            let old = before.remove(&node);
             let old_watched = watched_before.remove(&node);
-            let (leased, one) = match (old, old_watched) {
-                (Some(old), Some(one)) if old.settings == settings => (old, one),
-                (old, _) => {
-                    let kept = old
-                        .map_or_else(|| Kept::new(node, Arc::clone(&self.sink)), |old| Arc::clone(&old.kept));
+            let (leased, one) = match before.remove(&node) {
+                Some(old) if old.settings == settings => (old, old_watched),
+                old => {
+                    let new = || Kept::new(node, Arc::clone(&self.sink));
+                    let kept = old.map_or_else(new, |old| Arc::clone(&old.kept));
                     self.begin(settings, kept, files.remove(&node))
                 }
             };
             nodes.insert(node, leased);
-            watched.push(one);
+            watched.extend(one);
         }
         before.values().for_each(|gone| gone.kept.close());
         drop(watched);
@@ -311,18 +260,27 @@ impl Inner {
         Ok(files)
     }
 
-    fn begin(&self, settings: Settings, kept: Arc<Kept>, file: Option<LeaseFile>) -> (Leased, Watched) {
-        kept.set_lease(settings.lease);
-        let (source, check) = match &settings.way {
-            Way::Always => (Source::Always, None),
-            Way::Shared(shared) => (Source::word(shared.clone(), file, settings.lease), None),
-            Way::Call => (Source::Others, None),
+    fn begin(
+        &self,
+        settings: Settings,
+        kept: Arc<Kept>,
+        file: Option<LeaseFile>,
+    ) -> (Leased, Option<Watched>) {
+        let lease = settings.lease;
+        kept.set_lease(lease);
+        let source = match (&settings.way, file) {
+            (Way::Always, _) => Some(Source::Always),
+            (Way::Shared(shared), file) => Some(Source::word(shared.clone(), file, lease, &kept)),
+            (Way::Call | Way::Check(_), _) => None,
+        };
+        let check = match &settings.way {
             Way::Check(check) => {
                 let task = check::keep(Arc::clone(&kept), check.clone());
-                (Source::Others, Some(Check(self.runtime.spawn(task).abort_handle())))
+                Some(Check(self.runtime.spawn(task).abort_handle()))
             }
+            _ => None,
         };
-        let watched = Watched::new(Arc::clone(&kept), source, settings.lease);
+        let watched = source.map(|source| Watched::new(Arc::clone(&kept), source, lease));
         (Leased { settings, kept, check }, watched)
     }
 
@@ -333,6 +291,16 @@ impl Inner {
             leased.kept.close();
             leased.check = None;
         }
+    }
+}
+
+/// Logs which leases lapse, and which stand again.
+async fn tell(inner: Arc<Inner>) {
+    let mut turns = tokio::time::interval(TELL_EVERY);
+    loop {
+        turns.tick().await;
+        let all: Vec<_> = inner.nodes().values().map(|leased| Arc::clone(&leased.kept)).collect();
+        all.iter().for_each(|kept| kept.tell());
     }
 }
 

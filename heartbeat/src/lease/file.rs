@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use heartbeat_lease::layout;
-use tracing::warn;
 
 use super::kept::nanoseconds;
 use super::settings::SharedFile;
@@ -72,26 +71,61 @@ pub(super) struct LeaseFile {
     file: File,
     /// Device and inode.
     identity: (u64, u64),
+    /// Why the one that was there could not be kept.
+    replaced: Option<Unfit>,
+}
+
+/// Why a lease file that is there is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unfit {
+    #[error("was damaged")]
+    Damaged,
+    #[error("did not belong to whom it should, or had another name, too")]
+    Owned,
+}
+
+/// What is there already.
+enum Existing {
+    Nothing,
+    Kept(File),
+    Replaced(Unfit),
 }
 
 impl LeaseFile {
     /// Opens the file, and makes it first if it is not there. One that is there is kept if it is as it should be: an
-    /// application that has it open goes on with it.
+    /// application that has it open goes on with it, and hears of `lease` by [`Self::announce`].
     ///
     /// # Errors
     /// If it cannot be had, or is not safe where it is.
     pub(super) fn open(wanted: &SharedFile, lease: Duration) -> Result<Self, FileError> {
         let path = place(&wanted.path)?;
-        let lease_ns = nanoseconds(lease);
-        let file = match existing(&path, wanted)? {
-            Some(file) => {
-                refresh(&file, wanted, lease_ns).map_err(|source| system("write", &path, source))?;
-                file
+        let made = || make(&path, wanted, lease).map_err(|source| system("make", &path, source));
+        let (file, replaced) = match existing(&path, wanted)? {
+            Existing::Kept(file) => {
+                give_mode(&file, wanted.mode).map_err(|source| system("change", &path, source))?;
+                (file, None)
             }
-            None => make(&path, wanted, lease_ns).map_err(|source| system("make", &path, source))?,
+            Existing::Nothing => (made()?, None),
+            Existing::Replaced(why) => (made()?, Some(why)),
         };
         let metadata = file.metadata().map_err(|source| system("look at", &path, source))?;
-        Ok(Self { path, file, identity: identity(&metadata) })
+        Ok(Self { path, file, identity: identity(&metadata), replaced })
+    }
+
+    /// What is to be told of a file that was replaced.
+    pub(super) fn news(&self) -> Option<String> {
+        let path = self.path.display();
+        self.replaced.map(|why| {
+            format!("{path} {why} and is replaced; an application that has it open must open it again")
+        })
+    }
+
+    /// Tells the application how long its promises may be.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub(super) fn announce(&self, lease: Duration) -> io::Result<()> {
+        self.file.write_all_at(&nanoseconds(lease).to_ne_bytes(), layout::LEASE_AT as u64)
     }
 
     /// The application's word.
@@ -154,12 +188,12 @@ pub(super) fn place(path: &Path) -> Result<PathBuf, FileError> {
 }
 
 /// The file that is there, if it can be kept; what cannot is to be replaced, unless it never was a lease.
-fn existing(path: &Path, wanted: &SharedFile) -> Result<Option<File>, FileError> {
+fn existing(path: &Path, wanted: &SharedFile) -> Result<Existing, FileError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     let file = match options.open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Existing::Nothing),
         Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::EISDIR | libc::ENXIO)) => {
             return Err(FileError::Stranger(path.to_owned()));
         }
@@ -177,26 +211,23 @@ fn existing(path: &Path, wanted: &SharedFile) -> Result<Option<File>, FileError>
     let owned = metadata.uid() == wanted.owner.user.unwrap_or_else(own_user)
         && wanted.owner.group.is_none_or(|group| group == metadata.gid());
     if whole && owned && metadata.nlink() == 1 {
-        return Ok(Some(file));
+        return Ok(Existing::Kept(file));
     }
-    let what = if whole { "does not belong to whom it should" } else { "is damaged" };
-    warn!("{} {what} and is replaced; an application that has it open must open it again", path.display());
-    Ok(None)
+    Ok(Existing::Replaced(if whole { Unfit::Owned } else { Unfit::Damaged }))
 }
 
-/// Gives a file that is kept its mode and lease.
-fn refresh(file: &File, wanted: &SharedFile, lease_ns: u64) -> io::Result<()> {
-    if file.metadata()?.mode() & 0o7777 != wanted.mode {
-        file.set_permissions(Permissions::from_mode(wanted.mode))?;
+fn give_mode(file: &File, mode: u32) -> io::Result<()> {
+    if file.metadata()?.mode() & 0o7777 == mode {
+        return Ok(());
     }
-    file.write_all_at(&lease_ns.to_ne_bytes(), layout::LEASE_AT as u64)
+    file.set_permissions(Permissions::from_mode(mode))
 }
 
 /// Makes the file beside its place and moves it there, so nobody ever sees half of it.
-fn make(path: &Path, wanted: &SharedFile, lease_ns: u64) -> io::Result<File> {
+fn make(path: &Path, wanted: &SharedFile, lease: Duration) -> io::Result<File> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut file = tempfile::Builder::new().prefix(".lease-").tempfile_in(folder)?;
-    file.write_all(&layout::new_file(lease_ns))?;
+    file.write_all(&layout::new_file(nanoseconds(lease)))?;
     if wanted.owner.user.is_some() || wanted.owner.group.is_some() {
         fchown(file.as_file(), wanted.owner.user, wanted.owner.group)?;
     }

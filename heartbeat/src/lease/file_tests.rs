@@ -43,7 +43,9 @@ fn an_application_goes_on_with_the_file_that_a_later_agent_keeps() {
     let wider = SharedFile { mode: 0o660, ..place.wanted.clone() };
     let second = LeaseFile::open(&wider, LEASE * 2).expect("a file");
     assert_eq!(second.word().expect("a word"), application.alive_until_ns());
-    assert_eq!(application.longest(), LEASE * 2, "it hears of the new lease");
+    assert_eq!(application.longest(), LEASE, "nothing is said yet");
+    second.announce(LEASE * 2).expect("announced");
+    assert_eq!(application.longest(), LEASE * 2);
     assert_eq!(fs::metadata(&place.wanted.path).expect("the file").mode() & 0o7777, 0o660);
     application.release();
     assert_eq!(second.word().expect("a word"), 0);
@@ -69,6 +71,7 @@ fn a_file_that_its_application_damaged_is_told_and_replaced() {
         assert_eq!(file.word().is_ok(), at == 2, "{at}");
         let again = open(&place.wanted);
         assert_ne!(again.identity, file.identity, "{at}");
+        assert!(again.news().expect("news").contains("was damaged and is replaced"), "{at}");
         assert_eq!(again.word().expect("a word"), 0, "{at}");
     }
     let file = open(&place.wanted);
@@ -103,6 +106,7 @@ fn a_file_with_another_name_is_not_taken() {
     fs::hard_link(&place.wanted.path, place.folder.path().join("other")).expect("a link");
     let second = open(&place.wanted);
     assert_ne!(first.identity, second.identity);
+    assert_eq!((first.replaced, second.replaced), (None, Some(Unfit::Owned)));
 }
 
 #[test]

@@ -30,6 +30,8 @@ struct State {
     alive_until_ns: u64,
     /// What was logged last.
     said_alive: bool,
+    /// What is still to be logged.
+    unsaid: Option<String>,
     renewals: u64,
     failures: u64,
     clamped: u64,
@@ -102,31 +104,42 @@ impl Kept {
         state.last_failure = Some(shortened(why));
     }
 
-    /// The application promised what it cannot mean. It is told once in the log until another failure comes in between.
+    /// The application promised what it cannot mean. It is logged once until another failure comes in between.
     pub(super) fn refuse(&self, why: &dyn fmt::Display) {
         let mut state = self.state();
         state.absurd += 1;
         let why = shortened(why);
         if state.last_failure.as_ref() != Some(&why) {
-            warn!("node {}: {why}", self.node.number());
+            state.unsaid = Some(why.clone());
         }
         state.last_failure = Some(why);
     }
 
-    /// Logs if the lease has lapsed since it was last looked at, or stands again.
+    /// Something that the operator should know.
+    pub(super) fn note(&self, what: String) {
+        self.state().unsaid = Some(what);
+    }
+
+    /// Logs what there is to be known, and whether the lease has lapsed since it was last looked at, or stands again.
+    ///
+    /// Nobody who renews does this: who reads the log may be slow, and would hold up all leases.
     pub(super) fn tell(&self) {
         let mut state = self.state();
+        let (unsaid, last_failure) = (state.unsaid.take(), state.last_failure.clone());
         let alive = monotonic_ns() < state.alive_until_ns;
-        if alive == state.said_alive || state.closed {
-            return;
-        }
+        let changed = alive != state.said_alive && !state.closed;
         state.said_alive = alive;
+        drop(state);
         let node = self.node.number();
-        match (alive, &state.last_failure) {
-            (true, _) => info!("node {node}: its application is alive"),
-            (false, None) => warn!("node {node}: the lease of its application has lapsed"),
-            (false, Some(why)) => {
-                warn!("node {node}: the lease of its application has lapsed; last failure: {why}")
+        if let Some(what) = unsaid {
+            warn!("node {node}: {what}");
+        }
+        match (changed, alive, last_failure) {
+            (false, ..) => {}
+            (true, true, _) => info!("node {node}: its application is alive"),
+            (true, false, None) => warn!("node {node}: the lease of its application has lapsed"),
+            (true, false, Some(why)) => {
+                warn!("node {node}: the lease of its application has lapsed; last failure: {why}");
             }
         }
     }

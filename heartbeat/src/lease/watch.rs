@@ -1,5 +1,5 @@
 //! The thread that looks at shared words and renews what is `always` alive. It waits for nobody but the clock: tasks that
-//! keep the runtime busy let no lease lapse.
+//! keep the runtime busy let no lease lapse, and nor does who reads the log slowly, since it logs nothing.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use heartbeat_lease::monotonic_ns;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::file::LeaseFile;
 use super::kept::{Kept, nanoseconds};
@@ -62,13 +62,15 @@ pub(super) enum Source {
         /// When to look whether the file is in its place.
         place_due_ns: u64,
     },
-    /// Others renew it; tells in the log when it lapses.
-    Others,
 }
 
 impl Source {
-    /// An application's word in `file`.
-    pub(super) fn word(wanted: SharedFile, file: Option<LeaseFile>, lease: Duration) -> Self {
+    /// An application's word in `file`, which is told of the lease.
+    pub(super) fn word(wanted: SharedFile, file: Option<LeaseFile>, lease: Duration, kept: &Kept) -> Self {
+        if let Some(file) = &file {
+            file.news().into_iter().for_each(|news| kept.note(news));
+            file.announce(lease).unwrap_or_else(|error| kept.fail(&error));
+        }
         let place_due_ns = if file.is_some() { monotonic_ns() + PLACE_NS } else { 0 };
         Self::Word { wanted, file, promise: Promise::new(nanoseconds(lease)), place_due_ns }
     }
@@ -96,32 +98,25 @@ impl Watched {
                     read(&self.kept, file, promise);
                 }
             }
-            Source::Others => {}
         }
-        self.kept.tell();
     }
 }
 
 /// Makes a file that was removed or damaged anew.
 fn reopened(kept: &Kept, wanted: &SharedFile, lease: Duration) -> Option<LeaseFile> {
-    match LeaseFile::open(wanted, lease) {
-        Ok(file) => {
-            let (node, path) = (kept.node().number(), wanted.path.display());
-            warn!(
-                "node {node}: {path} was gone or damaged and is made anew; the application must open it again"
-            );
-            Some(file)
-        }
-        Err(error) => {
-            kept.fail(&error);
-            None
-        }
-    }
+    let opened = LeaseFile::open(wanted, lease).map_err(|error| kept.fail(&error)).ok()?;
+    let gone = || {
+        let path = wanted.path.display();
+        format!("{path} was gone and is made anew; an application that has it open must open it again")
+    };
+    kept.note(opened.news().unwrap_or_else(gone));
+    opened.announce(lease).unwrap_or_else(|error| kept.fail(&error));
+    Some(opened)
 }
 
 fn read(kept: &Kept, file: &LeaseFile, promise: &mut Promise) {
     match file.word() {
-        // The clock is read after the word: a promise never looks longer than it was.
+        // The clock is read after the word, so no honest promise looks longer than the lease.
         Ok(word) => match promise.hear(word, monotonic_ns()) {
             Heard::Same => {}
             Heard::Until(until_ns) => kept.promised(until_ns, false),

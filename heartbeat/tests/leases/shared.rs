@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use heartbeat_lease::{Lease, layout, monotonic_ns};
 
@@ -148,4 +149,22 @@ async fn a_release_is_heard() {
         let told = host.told(7);
         if told.last() == Some(&0) { Ok(()) } else { Err(format!("{told:?}")) }
     });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_runtime_that_is_kept_busy_lets_no_lease_lapse() {
+    let (folder, file) = folder();
+    let host = Host::start(&[(7, &keys(&file)), (8, "lease = \"100ms\"")]);
+    let _worker = worker(folder.path(), &file);
+    let (release, busy) = std::sync::mpsc::channel::<()>();
+    let busy = Arc::new(Mutex::new(busy));
+    for _ in 0..2 {
+        let busy = Arc::clone(&busy);
+        tokio::spawn(async move { busy.lock().expect("the channel").recv() });
+    }
+    let renewals = [7, 8].map(|number| host.view(number).renewals);
+    for (number, renewals) in [7, 8].into_iter().zip(renewals) {
+        host.wait(number, "goes on", |view| view.renewals > renewals + 5);
+    }
+    drop(release);
 }
