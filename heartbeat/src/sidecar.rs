@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use xps_runtime::addresses::Addresses;
@@ -27,6 +28,7 @@ use crate::path::{self, Answers};
 use crate::prober::Prober;
 use crate::prober::counts::Counts;
 use crate::prober::engine::Engine;
+use crate::prober::event::Event;
 use crate::telling::admin::{self, Served};
 use crate::telling::report::Report;
 
@@ -108,6 +110,7 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLevel) 
         reloader: Arc::clone(&reloader),
     };
     let mut tasks = JoinSet::new();
+    tasks.spawn(log(prober.events(), stop.clone()));
     tasks.spawn(hook.run(prober.events(), stop.clone()));
     tasks.spawn(reload_on(hangup, Arc::clone(&reloader), stop.clone()));
     tasks.spawn(Arc::clone(&reloader).watch_files(stop.clone()));
@@ -138,6 +141,27 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLevel) 
     tokio::task::block_in_place(|| drop(prober));
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Logs changes of members. Not the prober itself: whoever reads the log slowly must not hold it up.
+async fn log(mut events: broadcast::Receiver<Arc<Event>>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match event {
+            Ok(event) => {
+                let Event { observer, node, incarnation, .. } = *event;
+                let (from, to) = (event.from.label(), event.to.label());
+                tracing::info!(observer, node, from, to, incarnation, "a member is seen differently");
+            }
+            Err(RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "members were seen differently, too often to be told");
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
 }
 
 /// Hooks interfaces that appear, unhooks those that must not be hooked any more.

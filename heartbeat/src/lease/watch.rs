@@ -8,12 +8,12 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use heartbeat_lease::monotonic_ns;
-use tracing::debug;
 
 use super::file::LeaseFile;
 use super::kept::{Kept, nanoseconds};
 use super::promise::{Heard, Promise};
 use super::settings::SharedFile;
+use crate::priority;
 
 /// How many times a lease its word is looked at. An application that touches three times a lease is then seen in time, even
 /// if it or the thread is kept waiting for a while.
@@ -22,9 +22,6 @@ const LOOKS: u64 = 4;
 const LOOK_NS_MAX: u64 = 1_000_000_000;
 /// How often it is looked whether a file is still in its place.
 const PLACE_NS: u64 = 1_000_000_000;
-/// The thread's niceness, if it may have no more than that.
-const NICENESS: libc::c_int = -20;
-
 /// The thread. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -173,7 +170,7 @@ impl Shared {
     }
 
     fn run(&self) {
-        hurry();
+        priority::real_time("leases");
         while !self.stopping.load(Ordering::Acquire) {
             let next_ns = self.pass();
             thread::park_timeout(Duration::from_nanos(next_ns.saturating_sub(monotonic_ns())));
@@ -192,23 +189,5 @@ impl Shared {
             next_ns = next_ns.min(watched.due_ns);
         }
         next_ns
-    }
-}
-
-/// Asks to be run before others: by its scheduling class, or at least by its niceness, which counts only among threads of the
-/// same session or control group.
-fn hurry() {
-    let lowest = libc::sched_param { sched_priority: 1 };
-    // SAFETY: of the calling thread, and the pointer is valid.
-    let refused =
-        unsafe { libc::pthread_setschedparam(libc::pthread_self(), libc::SCHED_RR, &raw const lowest) };
-    if refused == 0 {
-        debug!("the thread for leases is scheduled in real time");
-        return;
-    }
-    // SAFETY: plain numbers; 0 is the calling thread (setpriority(2), "C library/kernel differences").
-    if unsafe { libc::setpriority(libc::PRIO_PROCESS as _, 0, NICENESS) } != 0 {
-        let error = io::Error::last_os_error();
-        debug!("the thread for leases is scheduled like others; CAP_SYS_NICE would put it first: {error}");
     }
 }

@@ -89,7 +89,8 @@ impl Prober {
         let (events, _) = broadcast::channel(EVENTS);
         let work = Work { engine, sockets, timer, counts, orders: taken, events: events.clone() };
         let thread = std::thread::Builder::new().name("prober".to_owned()).spawn(move || {
-            priority::raise();
+            // Not in real time: a stranger's datagrams wake it, too.
+            priority::raise("prober");
             if let Err(error) = runtime.block_on(work.run()) {
                 tracing::error!(%error, "nothing is probed any more");
             }
@@ -231,14 +232,6 @@ impl Work {
                     }
                 }
                 Effect::Changed(event) => {
-                    tracing::info!(
-                        observer = event.observer,
-                        node = event.node,
-                        from = event.from.label(),
-                        to = event.to.label(),
-                        incarnation = event.incarnation,
-                        "a member is seen differently"
-                    );
                     // Nobody need be listening.
                     let _ = self.events.send(Arc::new(event));
                 }
