@@ -22,6 +22,7 @@ const LOOKS: u64 = 4;
 const LOOK_NS_MAX: u64 = 1_000_000_000;
 /// How often it is looked whether a file is still in its place.
 const PLACE_NS: u64 = 1_000_000_000;
+
 /// The thread. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Watch {
