@@ -59,7 +59,7 @@ pub fn print(text: &str) -> io::Result<()> {
 /// Prints a value for readers, or as JSON for programs.
 ///
 /// # Errors
-/// As with [`print`].
+/// As with [`print()`].
 pub fn show<T: Serialize + Display>(value: &T, json: bool) -> io::Result<()> {
     print(&if json { serde_json::to_string_pretty(value)? + "\n" } else { value.to_string() })
 }
@@ -67,7 +67,7 @@ pub fn show<T: Serialize + Display>(value: &T, json: bool) -> io::Result<()> {
 /// Shows what `look` sees: again and again on a terminal, once as JSON or to a program.
 ///
 /// # Errors
-/// What `look` fails with, and as with [`print`].
+/// What `look` fails with, and as with [`print()`].
 pub fn watch<T, E>(json: bool, mut look: impl FnMut() -> Result<T, E>) -> Result<(), E>
 where
     T: Serialize + Display,
