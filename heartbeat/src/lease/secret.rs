@@ -1,15 +1,9 @@
 //! A password in a file, which never appears in messages or logs.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Others may read.
-const READABLE: u32 = 0o007;
-/// Longest file that is read, in bytes.
-const BYTES_MAX: u64 = 4096;
+use crate::keys::read_private;
 
 /// The password.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,19 +13,11 @@ impl Secret {
     /// The first line of a file.
     ///
     /// # Errors
-    /// If it cannot be read, has no such line, or everybody on the machine may read it.
-    pub(super) fn read(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        // Of what is open, so that it cannot be another file meanwhile.
-        if file.metadata()?.mode() & READABLE != 0 {
-            let why = "everybody on this machine may read or change it; take that from others (chmod o= …)";
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-        }
-        let mut text = String::new();
-        file.take(BYTES_MAX).read_to_string(&mut text)?;
-        match text.lines().next() {
+    /// If it cannot be read, has no such line, or everybody on the machine may read it; what to do.
+    pub(super) fn read(path: &Path) -> Result<Self, String> {
+        match read_private(path)?.lines().next() {
             Some(line) if !line.is_empty() => Ok(Self(line.to_owned())),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "its first line is empty")),
+            _ => Err(format!("{}: its first line is empty", path.display())),
         }
     }
 
@@ -66,7 +52,7 @@ mod tests {
                     assert!(secret && read.reveal() == "hunter2", "{mode:o}");
                     assert_eq!(format!("{read:?}"), "(secret)");
                 }
-                Err(error) => assert!(!secret && error.to_string().contains("chmod"), "{mode:o}: {error}"),
+                Err(error) => assert!(!secret && error.contains("chmod"), "{mode:o}: {error}"),
             }
         }
         fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("a mode");

@@ -142,8 +142,7 @@ fn password(section: &mut Section<'_>, username: &str) -> Option<Secret> {
     match Secret::read(Path::new(&path)) {
         Ok(secret) => Some(secret),
         Err(error) => {
-            section
-                .mistake("lease_password_file", format!("lease_password_file {path} is not taken: {error}"));
+            section.mistake("lease_password_file", format!("lease_password_file: {error}"));
             None
         }
     }

@@ -113,7 +113,7 @@ fn mistakes_are_told_with_their_lines() {
         ),
         (
             "lease_by = \"redis\"\nlease_address = \"a:1\"\nlease_password_file = \"/nosuch\"",
-            "h.toml:4: lease_password_file /nosuch is not taken: No such file",
+            "h.toml:4: lease_password_file: /nosuch cannot be read: No such file",
         ),
     ] {
         let mistakes = read(keys).expect_err(keys);
