@@ -21,8 +21,9 @@ impl Session {
         self.settle();
         if self.may_send() && now_ns >= self.transmit_ns() {
             self.send_periodic();
-            // What had to wait until this packet was sent.
-            self.settle();
+            // What had to wait for this packet begins with the next one: two at once could overtake each other.
+            self.negotiate();
+            self.transmission.announce = false;
         }
         if self.echo_due_ns().is_some_and(|at_ns| now_ns >= at_ns) {
             self.send_echo();

@@ -24,7 +24,10 @@ struct Sent {
 pub(crate) struct Echo {
     /// Whether they are sent.
     pub(crate) is_active: bool,
-    due_ns: u64,
+    /// When the last one was sent.
+    last_ns: u64,
+    /// After which part of the interval the next one is, in thousandths.
+    share: u64,
     /// The next packet's number.
     next: u32,
     /// The last ones, by number.
@@ -77,7 +80,7 @@ impl Session {
             && self.remote.required_min_echo_rx_us != 0;
         if is_active != self.echo.is_active {
             let next = self.echo.next;
-            self.echo = Echo { is_active, due_ns: self.now_ns, next, ..Echo::default() };
+            self.echo = Echo { is_active, last_ns: self.now_ns, next, ..Echo::default() };
         }
     }
 
@@ -88,7 +91,8 @@ impl Session {
     }
 
     pub(crate) fn echo_due_ns(&self) -> Option<u64> {
-        self.echo.is_active.then_some(self.echo.due_ns)
+        let Echo { is_active, last_ns, share, .. } = self.echo;
+        is_active.then(|| last_ns + self.echo_interval_ns() / 1000 * share)
     }
 
     /// When too many will have stayed away.
@@ -104,12 +108,12 @@ impl Session {
         let at_ns = self.now_ns;
         let nonce = self.random.below(u64::MAX);
         let number = self.echo.next;
-        let due_ns = at_ns + self.echo_interval_ns() / 1000 * self.jitter();
+        let share = self.jitter();
         let echo = &mut self.echo;
         echo.sent[number as usize % WINDOW] = Sent { at_ns, nonce };
         echo.next = number.wrapping_add(1);
         echo.unanswered_ns.get_or_insert(at_ns);
-        echo.due_ns = due_ns;
+        (echo.last_ns, echo.share) = (at_ns, share);
         let mut bytes = [0; ECHO_BYTES];
         let long = |long: u64| [(long >> 32) as u32, long as u32];
         let ([t0, t1], [n0, n1]) = (long(at_ns), long(nonce));

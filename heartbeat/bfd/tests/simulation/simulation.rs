@@ -65,6 +65,8 @@ pub struct Simulation {
     pub violation: Option<String>,
     pub totals: Totals,
     watch: [Watch; 2],
+    /// When the last packet to a side arrives.
+    last_ns: [u64; 2],
     loss: u64,
     mistake: Option<Mistake>,
     queue: BinaryHeap<Reverse<(u64, u64)>>,
@@ -95,6 +97,7 @@ pub fn run(plan: Plan, seed: u64, mistake: Option<Mistake>) -> Result<Totals, St
         violation: None,
         totals: Totals::default(),
         watch: Default::default(),
+        last_ns: [0; 2],
         loss: plan.loss,
         mistake,
         queue: BinaryHeap::new(),
@@ -245,7 +248,11 @@ impl Simulation {
         for _ in 0..=u32::from(self.random.chance(self.plan.repeats)) {
             if !self.random.chance(self.loss) {
                 let jitter_ns = self.random.below(self.plan.jitter_ns + 1);
-                self.at(self.now_ns + self.plan.delay_ns + jitter_ns, event(1 - from));
+                let at_ns = self.now_ns + self.plan.delay_ns + jitter_ns;
+                // Where one overtakes the other, old intervals come after new ones, which is an excuse.
+                let in_order_ns = if self.plan.is_calm { self.last_ns[1 - from] } else { 0 };
+                self.last_ns[1 - from] = at_ns.max(in_order_ns);
+                self.at(self.last_ns[1 - from], event(1 - from));
             }
         }
     }
