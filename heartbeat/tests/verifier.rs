@@ -12,5 +12,5 @@ const BUDGET: [(&str, u32); 2] = [(program::XDP, 100_000), (program::TCX, 100_00
 
 #[test]
 fn every_program_loads_within_its_budget() {
-    verifier::check(env!("XPS_OBJECT"), &[map::PEERS], &BUDGET);
+    verifier::check(env!("XPS_OBJECT"), &[map::PEERS, map::ECHO_PEERS], &BUDGET);
 }

@@ -90,6 +90,11 @@ impl Packet for AtXdp<'_> {
         false
     }
 
+    #[inline(always)]
+    fn device(&self) -> u32 {
+        field!(self.ctx.ctx, ingress_ifindex)
+    }
+
     /// What the device has found is not known here.
     #[inline(always)]
     fn verified(&self) -> bool {
@@ -134,12 +139,6 @@ impl<'a> AtTcx<'a> {
     pub(crate) const fn new(ctx: &'a TcContext) -> Self {
         Self { skb: ctx.skb.skb, bytes: packet::Packet::new(ctx) }
     }
-
-    /// The interface that it has come to.
-    #[inline(always)]
-    pub(crate) fn device(&self) -> u32 {
-        field!(self.skb, ifindex)
-    }
 }
 
 reads!(AtTcx);
@@ -155,6 +154,11 @@ impl Packet for AtTcx<'_> {
     #[inline(always)]
     fn left_alone(&self) -> bool {
         field!(self.skb, vlan_present) != 0 || field!(self.skb, gso_size) != 0
+    }
+
+    #[inline(always)]
+    fn device(&self) -> u32 {
+        field!(self.skb, ifindex)
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@ mod tables;
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use heartbeat_fastpath::datagram::{Action, run};
+use heartbeat_fastpath::datagram::{Action, Packet, run};
 use xps_core::path::{self, Target};
 use xps_ebpf::packet::redirect;
 use xps_ebpf::service::return_code;

@@ -4,8 +4,11 @@ use aya_ebpf::bindings::bpf_spin_lock as kernel_lock;
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray};
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::macros::btf_map;
-use heartbeat_fastpath::abi::{self, ADDRESSES_MAX, CLUSTERS_MAX, NODES_MAX, PEERS_MAX, Settings};
+use heartbeat_fastpath::abi::{
+    self, ADDRESSES_MAX, CLUSTERS_MAX, ECHO_PEERS_MAX, NODES_MAX, PEERS_MAX, Settings,
+};
 use heartbeat_fastpath::datagram::Host;
+use heartbeat_fastpath::echo::{EchoKey, EchoOutcome, EchoPeer, Echoes};
 use heartbeat_fastpath::keys::Keys;
 use heartbeat_fastpath::peer::{Peer, Rate};
 use heartbeat_fastpath::refusal::Refusal;
@@ -28,6 +31,10 @@ static NODES: HashMap<NodeKey, Node, NODES_MAX, NO_PREALLOC> = HashMap::new();
 static PEERS: HashMap<PeerKey, Peer, PEERS_MAX, NO_PREALLOC> = HashMap::new();
 #[btf_map]
 static COUNTS: PerCpuArray<u64, { Outcome::COUNT }> = PerCpuArray::new();
+#[btf_map]
+static ECHO_PEERS: HashMap<EchoKey, EchoPeer, ECHO_PEERS_MAX, NO_PREALLOC> = HashMap::new();
+#[btf_map]
+static ECHO_COUNTS: PerCpuArray<u64, { EchoOutcome::ALL.len() }> = PerCpuArray::new();
 #[btf_map]
 static DEVICES: HashMap<u32, Device, { DEVICES_MAX as usize }> = HashMap::new();
 
@@ -93,6 +100,42 @@ impl Tables for Maps {
     #[inline(always)]
     fn count(&self, outcome: Outcome) {
         if let Some(count) = COUNTS.get_ptr_mut(outcome.index() as u32) {
+            // SAFETY: this CPU's counter.
+            unsafe { *count += 1 };
+        }
+    }
+}
+
+impl Echoes for Maps {
+    #[inline(always)]
+    fn reflects(&self) -> bool {
+        let Some(settings) = SETTINGS.get_ptr(0) else { return false };
+        // SAFETY: words of the map, aligned.
+        let (version, reflects) = unsafe {
+            (
+                (&raw const (*settings).version).read_volatile(),
+                (&raw const (*settings).reflects).read_volatile(),
+            )
+        };
+        version == abi::VERSION && reflects != 0
+    }
+
+    #[inline(always)]
+    fn admit_echo(&self, key: &EchoKey, now_ns: u64) -> Option<bool> {
+        let peer = ECHO_PEERS.get_ptr_mut(key)?;
+        // SAFETY: as in `admit`.
+        unsafe {
+            let lock = (&raw mut (*peer).lock).cast::<kernel_lock>();
+            helper::bpf_spin_lock(lock);
+            let admitted = (*peer).admit(now_ns);
+            helper::bpf_spin_unlock(lock);
+            Some(admitted)
+        }
+    }
+
+    #[inline(always)]
+    fn count_echo(&self, outcome: EchoOutcome) {
+        if let Some(count) = ECHO_COUNTS.get_ptr_mut(outcome as u32) {
             // SAFETY: this CPU's counter.
             unsafe { *count += 1 };
         }

@@ -2,12 +2,13 @@
 //!
 //! All padding is zero.
 
+use crate::echo::{EchoKey, EchoPeer};
 use crate::keys::Keys;
 use crate::peer::Peer;
 use crate::respond::{Node, NodeKey, PeerKey};
 
 /// Version of everything in this module and of the types that lie in its maps. Maps of another version are not taken over.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Names of the maps in the object file.
 pub mod map {
@@ -23,6 +24,10 @@ pub mod map {
     pub const PEERS: &str = "PEERS";
     /// Per-CPU counters by [`crate::respond::Outcome::index`].
     pub const COUNTS: &str = "COUNTS";
+    /// [`super::EchoPeer`] by [`super::EchoKey`]. Entries are made by the agent, never by what arrives.
+    pub const ECHO_PEERS: &str = "ECHO_PEERS";
+    /// Per-CPU counters by [`crate::echo::EchoOutcome`].
+    pub const ECHO_COUNTS: &str = "ECHO_COUNTS";
     /// [`xps_core::abi::Device`] by interface index. For interfaces that are not in it, replies leave by the interface.
     pub const DEVICES: &str = "DEVICES";
 }
@@ -44,6 +49,9 @@ pub const NODES_MAX: usize = 4096;
 /// Peers of all nodes on this host.
 pub const PEERS_MAX: usize = 1 << 16;
 
+/// Systems whose echo packets are sent back.
+pub const ECHO_PEERS_MAX: usize = 4096;
+
 /// What the agent tells the programs once.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,13 +60,17 @@ pub struct Settings {
     pub version: u32,
     /// The UDP port; 0: nothing is ours.
     pub port: u32,
+    /// Not 0: echo packets of [`map::ECHO_PEERS`] are sent back.
+    pub reflects: u32,
 }
 
 const _: () = {
-    assert!(size_of::<Settings>() == 8);
+    assert!(size_of::<Settings>() == 12);
     assert!(size_of::<Keys>() == 56);
     assert!(size_of::<Node>() == 32);
     assert!(size_of::<NodeKey>() == 16);
     assert!(size_of::<Peer>() == 32);
     assert!(size_of::<PeerKey>() == 16);
+    assert!(size_of::<EchoKey>() == 20);
+    assert!(size_of::<EchoPeer>() == 32);
 };

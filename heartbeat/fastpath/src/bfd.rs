@@ -11,12 +11,11 @@ pub mod authentication;
 
 use core::num::{NonZeroU8, NonZeroU32};
 
+pub use crate::echo::PORT_ECHO;
 use crate::refusal::refusals;
 
 /// UDP port of control packets over one hop (RFC 5881 section 4).
 pub const PORT_SINGLE_HOP: u16 = 3784;
-/// UDP port of echo packets (RFC 5881 section 4).
-pub const PORT_ECHO: u16 = 3785;
 /// UDP port of control packets over several hops (RFC 5883 section 5).
 pub const PORT_MULTIHOP: u16 = 4784;
 /// Hop limit of packets over one hop: from further away nobody can make it arrive (RFC 5881 section 5).

@@ -5,12 +5,17 @@
 //! reply may go to (source port 0, a source that is no single host), or whose headers contradict each other, or whose checksum
 //! is wrong. All that passes untouched, and the stack drops and counts of it what it finds wrong.
 //!
+//! BFD's echo packets ([`crate::echo`]) of systems that may be sent any go back in place, too; all others of that port pass.
+//!
 //! What is ours is never dropped without being counted ([`crate::refusal`]).
+
+mod reflect;
 
 use xps_core::checksum::fold;
 use xps_core::packet::{ETHERNET, IPV4, IPV6, Skb, mapped};
 use xps_core::path::arrival::Untagged;
 
+use crate::echo::{Echoes, PORT_ECHO};
 use crate::refusal::Refusal;
 use crate::respond::{Tables, Verdict, refuse, respond_exact};
 use crate::wire::MESSAGE_BYTES;
@@ -35,6 +40,8 @@ pub trait Packet: Skb {
     fn end(&self) -> u32;
     /// Whether it is the stack's in any case: it has a tag that was taken off, or is several datagrams in one.
     fn left_alone(&self) -> bool;
+    /// Index of the interface that it has come to.
+    fn device(&self) -> u32;
     /// Whether the device has found the checksum behind the IP header right.
     fn verified(&self) -> bool;
     /// The words at `offset`, in native order. `None` beyond its end.
@@ -78,8 +85,14 @@ struct Datagram {
 
 /// The program: decides about a packet, and makes it its reply where it has one.
 #[inline(always)]
-pub fn run<P: Packet, H: Host + Tables>(packet: &P, host: &H) -> Action {
+pub fn run<P: Packet, H: Host + Tables + Echoes>(packet: &P, host: &H) -> Action {
     let Some(datagram) = locate(packet, host) else { return Action::Next };
+    if datagram.ports as u16 == PORT_ECHO {
+        return reflect::reflect(packet, host, &datagram).unwrap_or(Action::Next);
+    }
+    if !is_here(packet, host, &datagram) {
+        return Action::Next;
+    }
     if datagram.len != UDP_HEADER + MESSAGE_BYTES as u32 {
         refuse(host, Refusal::WrongLength);
         return Action::Drop;
@@ -100,9 +113,9 @@ pub fn run<P: Packet, H: Host + Tables>(packet: &P, host: &H) -> Action {
     }
 }
 
-/// The datagram, if it is ours.
+/// The datagram, if it is one for a port that is ours, whomever it is for.
 #[inline(always)]
-fn locate<P: Packet, H: Host>(packet: &P, host: &H) -> Option<Datagram> {
+fn locate<P: Packet, H: Host + Echoes>(packet: &P, host: &H) -> Option<Datagram> {
     let port = host.port();
     if port == 0 || packet.left_alone() {
         return None;
@@ -136,7 +149,8 @@ fn locate<P: Packet, H: Host>(packet: &P, host: &H) -> Option<Datagram> {
     };
     let ports = packet.word(udp)?;
     // From here on only few packets are asked more.
-    if ports as u16 != port || ports >> 16 == 0 {
+    let is_ours = if ports as u16 == PORT_ECHO { host.reflects() } else { ports as u16 == port };
+    if !is_ours || ports >> 16 == 0 {
         return None;
     }
     let len = u32::from(packet.half(udp + 4)?);
@@ -147,24 +161,33 @@ fn locate<P: Packet, H: Host>(packet: &P, host: &H) -> Option<Datagram> {
     if (packet.half(0)? | packet.half(6)?) & 0x0100 != 0 {
         return None;
     }
-    let destination = if v6 {
+    if v6 {
         let source = packet.word(ip + 8)?;
         let rest = packet.word(ip + 12)? | packet.word(ip + 16)? | packet.word(ip + 20)?;
         if source >> 24 == 0xff || source | rest == 0 {
             return None;
         }
-        packet.head::<16>(ip + 24)?
     } else {
         let source = packet.word(ip + 12)?;
         if source == 0 || source >> 28 >= 0xe || !header_is_right(packet, ip)? {
             return None;
         }
-        mapped(packet.head::<4>(ip + 16)?)
-    };
-    if !host.is_here(&destination) {
-        return None;
     }
     Some(Datagram { v6, ip, udp, len, ports })
+}
+
+/// Whether it is for this host.
+#[inline(always)]
+fn is_here<P: Packet, H: Host>(packet: &P, host: &H, datagram: &Datagram) -> bool {
+    let destination = if datagram.v6 {
+        packet.head::<16>(datagram.ip + 24)
+    } else {
+        packet.head::<4>(datagram.ip + 16).map(mapped)
+    };
+    match destination {
+        Some(destination) => host.is_here(&destination),
+        None => false,
+    }
 }
 
 /// Whether the checksum of an IPv4 header without options is right.
@@ -234,13 +257,19 @@ fn message_sum(message: &[u32; WORDS]) -> u64 {
     sum
 }
 
+/// Hardware addresses change places. Whether they could.
+#[inline(always)]
+fn swap_hardware<P: Packet>(packet: &P) -> Option<bool> {
+    let [a, b, c] = [packet.word(0)?, packet.word(4)?, packet.word(8)?];
+    let swapped = [(b << 16 | c >> 16).to_be(), (c << 16 | a >> 16).to_be(), (a << 16 | b >> 16).to_be()];
+    Some(packet.put(0, &swapped))
+}
+
 /// Makes the packet its reply.
 #[inline(always)]
 fn turn<P: Packet>(packet: &P, datagram: &Datagram, checksum: Checksum, reply: &[u32; WORDS]) -> Option<()> {
     let ip = datagram.ip;
-    let [a, b, c] = [packet.word(0)?, packet.word(4)?, packet.word(8)?];
-    let mut done = packet
-        .put(0, &[(b << 16 | c >> 16).to_be(), (c << 16 | a >> 16).to_be(), (a << 16 | b >> 16).to_be()]);
+    let mut done = swap_hardware(packet)?;
     if datagram.v6 {
         let second = packet.word(ip + 4)? & 0xffff_ff00 | HOP_LIMIT;
         let mut words = [second.to_be(); 9];

@@ -2,6 +2,7 @@
 
 pub mod arrivals;
 pub mod datagram;
+pub mod echoes;
 pub mod packet;
 
 use std::collections::HashMap;

@@ -8,6 +8,7 @@
 //!
 //! - [`abi`]: the maps between the programs and the agent.
 //! - [`datagram`]: a packet, and how it becomes its own reply.
+//! - [`echo`]: BFD's echo packets, which go back unread.
 //! - [`wire`]: a message, and its 64 bytes.
 //! - [`keys`]: the keys of a cluster, of which two may be valid while they are changed.
 //! - [`replay`]: which sequences have been seen.
@@ -28,6 +29,7 @@ pub mod host;
 
 pub mod abi;
 pub mod datagram;
+pub mod echo;
 pub mod keys;
 pub mod peer;
 pub mod refusal;

@@ -30,6 +30,18 @@ impl Rate {
             None => None,
         }
     }
+
+    /// Whether one more may come now, which is then charged: `full_ns` is when as if none had ever come.
+    #[inline(always)]
+    pub(crate) const fn charge(self, full_ns: &mut u64, now_ns: u64) -> bool {
+        let start_ns = if *full_ns > now_ns { *full_ns } else { now_ns };
+        let charged_ns = start_ns.saturating_add(self.interval_ns);
+        let fits = charged_ns - now_ns <= self.tolerance_ns;
+        if fits {
+            *full_ns = charged_ns;
+        }
+        fits
+    }
 }
 
 /// What a node remembers of one peer. Zero at first.
@@ -61,13 +73,7 @@ impl Peer {
         if !self.window.take(sequence.0) {
             return Err(Refusal::Replayed);
         }
-        let start_ns = if self.full_ns > now_ns { self.full_ns } else { now_ns };
-        let full_ns = start_ns.saturating_add(rate.interval_ns);
-        if full_ns - now_ns > rate.tolerance_ns {
-            return Err(Refusal::TooFast);
-        }
-        self.full_ns = full_ns;
-        Ok(())
+        if rate.charge(&mut self.full_ns, now_ns) { Ok(()) } else { Err(Refusal::TooFast) }
     }
 }
 

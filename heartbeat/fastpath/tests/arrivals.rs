@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use heartbeat_fastpath::datagram::Action;
+use heartbeat_fastpath::echo::EchoOutcome;
 use heartbeat_fastpath::host::arrivals::{ADDRESSES, CLUSTER, Fate, PORT, arrivals, keys, nodes, peer};
+use heartbeat_fastpath::host::echoes::{DEVICE, echo_peers, echoes};
 use heartbeat_fastpath::host::packet::{Hook, Machine};
 use heartbeat_fastpath::refusal::Refusal;
 use heartbeat_fastpath::respond::Outcome;
@@ -62,4 +64,41 @@ fn the_table_has_each_outcome() {
     let seen: BTreeSet<usize> =
         arrivals().iter().filter_map(|arrived| Some(arrived.fate.outcome()?.index())).collect();
     assert_eq!(seen.len(), Outcome::COUNT, "{seen:?}");
+}
+
+#[test]
+fn each_echo_packet_meets_its_fate() {
+    for hook in [Hook::Xdp, Hook::Tcx] {
+        let machine = Machine { device: DEVICE, ..machine(PORT) };
+        for (key, peer) in echo_peers() {
+            machine.echoes.add(key, peer);
+        }
+        let mut seen = BTreeSet::new();
+        for echo in echoes() {
+            let outcome = if hook == Hook::Tcx && echo.tagged { None } else { echo.outcome };
+            let mut expected = machine.echoes.counts();
+            if let Some(outcome) = outcome {
+                expected[outcome as usize] += 1;
+                seen.insert(outcome as usize);
+            }
+            let wanted = match outcome {
+                Some(EchoOutcome::Reflected) => (Action::Back, echo.becomes),
+                Some(EchoOutcome::TooFast) => (Action::Drop, echo.bytes.clone()),
+                Some(EchoOutcome::Stranger) | None => (Action::Next, echo.bytes.clone()),
+            };
+            assert_eq!(machine.run(hook, &echo.bytes), wanted, "{hook:?}: {}", echo.name);
+            assert_eq!(machine.echoes.counts(), expected, "{hook:?}: {}", echo.name);
+        }
+        assert_eq!(seen.len(), EchoOutcome::ALL.len());
+        assert!(counts(&machine).iter().all(|count| *count == 0));
+    }
+}
+
+#[test]
+fn while_nobody_may_no_echo_packet_is_ours() {
+    let machine = machine(PORT);
+    for echo in echoes() {
+        assert_eq!(machine.run(Hook::Xdp, &echo.bytes), (Action::Next, echo.bytes), "{}", echo.name);
+    }
+    assert_eq!(machine.echoes.counts(), [0; 3]);
 }

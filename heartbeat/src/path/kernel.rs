@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use heartbeat_fastpath::abi::{self, map, program};
+use heartbeat_fastpath::echo::{EchoKey, EchoPeer};
 use heartbeat_fastpath::keys::Keys;
 use heartbeat_fastpath::respond::Node;
 use heartbeat_fastpath::wire::{ClusterId, NodeId};
@@ -78,6 +79,23 @@ impl Kernel {
     /// From now on nothing is answered in the stack, and everything goes up to sockets.
     pub fn close(&self) {
         self.set_port(0);
+    }
+
+    /// From now on the stack sends back the echo packets of these, and of nobody else.
+    ///
+    /// # Errors
+    /// If there is no room for all of them, or the kernel refuses; then those that there is room for are sent back.
+    pub fn reflect(&self, peers: &[(EchoKey, EchoPeer)]) -> Result<(), TableError> {
+        let filled = self.maps.set_echo_peers(peers);
+        let reflects = self.settings.u32(offset_of!(abi::Settings, reflects));
+        reflects.store(u32::from(!peers.is_empty()), Ordering::Release);
+        filled
+    }
+
+    /// How often what became of an echo packet, by [`heartbeat_fastpath::echo::EchoOutcome`].
+    #[must_use]
+    pub fn echo_counts(&self) -> Vec<u64> {
+        self.maps.echo_counts()
     }
 
     fn set_port(&self, port: u16) {

@@ -10,7 +10,8 @@ use std::sync::{Mutex, MutexGuard};
 
 use aya::Pod;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
-use heartbeat_fastpath::abi::{ADDRESSES_MAX, CLUSTERS_MAX, NODES_MAX, PEERS_MAX, map};
+use heartbeat_fastpath::abi::{ADDRESSES_MAX, CLUSTERS_MAX, ECHO_PEERS_MAX, NODES_MAX, PEERS_MAX, map};
+use heartbeat_fastpath::echo::{EchoKey, EchoOutcome, EchoPeer};
 use heartbeat_fastpath::keys::Keys;
 use heartbeat_fastpath::peer::Peer;
 use heartbeat_fastpath::respond::{Node, NodeKey, Outcome, PeerKey};
@@ -122,13 +123,23 @@ pub struct Maps {
     keys: Table<u64, Keys>,
     nodes: Table<NodeKey, Node>,
     peers: Table<PeerKey, Peer>,
+    echo_peers: Table<EchoKey, EchoPeer>,
     counts: PerCpuArray<MapData, u64>,
+    echo_counts: PerCpuArray<MapData, u64>,
 }
 
 impl fmt::Debug for Maps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Maps").finish_non_exhaustive()
     }
+}
+
+/// The counters of a CPU each that `open` gives by their name.
+fn counters(
+    open: &impl Fn(&str) -> Result<Map, InstallError>,
+    name: &str,
+) -> Result<PerCpuArray<MapData, u64>, InstallError> {
+    PerCpuArray::try_from(open(name)?).map_err(|source| InstallError::Map { name: name.into(), source })
 }
 
 impl Maps {
@@ -154,8 +165,15 @@ impl Maps {
                 "addresses",
                 "name those to listen at in the configuration",
             )?,
-            counts: PerCpuArray::try_from(open(map::COUNTS)?)
-                .map_err(|source| InstallError::Map { name: map::COUNTS.into(), source })?,
+            echo_peers: table(
+                &open,
+                map::ECHO_PEERS,
+                ECHO_PEERS_MAX,
+                "systems whose echo packets are sent back",
+                "hold fewer BFD sessions here",
+            )?,
+            counts: counters(&open, map::COUNTS)?,
+            echo_counts: counters(&open, map::ECHO_COUNTS)?,
         })
     }
 
@@ -170,6 +188,27 @@ impl Maps {
             self.addresses.remove(*address)?;
         }
         wanted.difference(&there).try_for_each(|address| self.addresses.set(*address, 0))
+    }
+
+    /// These may be sent their echo packets, and nobody else.
+    ///
+    /// # Errors
+    /// If there is no room for all of them, or the kernel refuses; then those that there is room for are in it.
+    pub fn set_echo_peers(&self, peers: &[(EchoKey, EchoPeer)]) -> Result<(), TableError> {
+        self.echo_peers.retain(|key| peers.iter().any(|(wanted, _)| wanted == key))?;
+        peers.iter().try_for_each(|(key, peer)| {
+            // Programs change entries, so one is not overwritten but made anew.
+            self.echo_peers.remove(*key)?;
+            self.echo_peers.add(*key, *peer)
+        })
+    }
+
+    /// How often what became of an echo packet, by [`heartbeat_fastpath::echo::EchoOutcome`].
+    #[must_use]
+    pub fn echo_counts(&self) -> Vec<u64> {
+        (0..EchoOutcome::ALL.len() as u32)
+            .map(|index| self.echo_counts.get(&index, 0).map_or(0, |counts| counts.iter().sum()))
+            .collect()
     }
 
     /// A cluster has no node here any more; that it had none is no error.

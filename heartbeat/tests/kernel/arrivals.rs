@@ -3,7 +3,9 @@
 
 use anyhow::{Result, ensure};
 use heartbeat::abi::{self, Settings};
+use heartbeat_fastpath::echo::EchoOutcome;
 use heartbeat_fastpath::host::arrivals::{Arrived, Fate, PORT, arrivals, encoded, probe};
+use heartbeat_fastpath::host::echoes::{Echo, echo_peers, echoes};
 use heartbeat_fastpath::host::packet::Hook;
 use heartbeat_fastpath::wire::Message;
 
@@ -66,7 +68,7 @@ fn test(hook: Hook) -> Result<()> {
     ensure!(run > 400, "only {run} packets were run");
     // Without a port, or with settings of another version, nothing is ours.
     for (version, port) in [(abi::VERSION, 0), (abi::VERSION + 1, PORT)] {
-        stack.set(Settings { version, port: u32::from(port) })?;
+        stack.set(Settings { version, port: u32::from(port), reflects: 0 })?;
         for arrived in all.iter().filter(|arrived| arrived.bytes.len() >= least(hook)) {
             check(&mut stack, hook, &Arrived { fate: Fate::Foreign, ..arrived.clone() })?;
         }
@@ -85,6 +87,50 @@ fn the_program_at_xdp_does_what_the_host_does() {
 fn the_program_at_tcx_does_what_the_host_does() {
     if kernel_tests() {
         test(Hook::Tcx).expect("the same on both");
+    }
+}
+
+fn echo_packets(hook: Hook) -> Result<()> {
+    let mut stack = Stack::load()?;
+    let all = echoes();
+    let long_enough = |echo: &&Echo| echo.bytes.len() >= least(hook);
+    let [next, drop, back] = codes(hook);
+    let mut out = [0; 2048];
+    // Nothing is sent back before anybody may be sent anything.
+    for echo in all.iter().filter(long_enough) {
+        let found = stack.run(hook, &echo.bytes, &mut out, 1)?.return_value;
+        ensure!(found == next, "{hook:?}: {}: {found} without peers", echo.name);
+    }
+    stack.reflect(&echo_peers())?;
+    for echo in all.iter().filter(long_enough) {
+        let outcome = if hook == Hook::Tcx && echo.tagged { None } else { echo.outcome };
+        let mut expected = stack.echo_counts()?;
+        if let Some(outcome) = outcome {
+            expected[outcome as usize] += 1;
+        }
+        let (code, left) = match outcome {
+            Some(EchoOutcome::Reflected) => (back, &echo.becomes),
+            Some(EchoOutcome::TooFast) => (drop, &echo.bytes),
+            Some(EchoOutcome::Stranger) | None => (next, &echo.bytes),
+        };
+        let result = stack.run(hook, &echo.bytes, &mut out, 1)?;
+        let found = result.return_value;
+        ensure!(found == code, "{hook:?}: {}: {found} instead of {code}", echo.name);
+        let out = &out[..result.data_size_out as usize];
+        ensure!(out == left, "{hook:?}: {}: became\n{out:02x?}\ninstead of\n{left:02x?}", echo.name);
+        let counts = stack.echo_counts()?;
+        ensure!(counts == expected, "{hook:?}: {}: counted {counts:?}, expected {expected:?}", echo.name);
+    }
+    ensure!(stack.counts()?.iter().all(|count| *count == 0), "an echo packet was counted as a message");
+    Ok(())
+}
+
+#[test]
+fn both_programs_send_echo_packets_back_as_the_host_does() {
+    if kernel_tests() {
+        for hook in [Hook::Xdp, Hook::Tcx] {
+            echo_packets(hook).expect("the same on both");
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, TestRunResult, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
 use heartbeat::abi::{self, Settings, map, program};
+use heartbeat_fastpath::echo::{EchoKey, EchoOutcome, EchoPeer};
 use heartbeat_fastpath::host::arrivals::{ADDRESSES, CLUSTER, PORT, keys, nodes, peer};
 use heartbeat_fastpath::host::packet::Hook;
 use heartbeat_fastpath::peer::Peer;
@@ -47,7 +48,27 @@ impl Stack {
 
     /// Lets the programs look at this port.
     pub(crate) fn set_port(&mut self, port: u16) -> Result<()> {
-        self.set(Settings { version: abi::VERSION, port: u32::from(port) })
+        self.set(Settings { version: abi::VERSION, port: u32::from(port), reflects: 0 })
+    }
+
+    /// From now on echo packets of these are sent back.
+    pub(crate) fn reflect(&mut self, peers: &[(EchoKey, EchoPeer)]) -> Result<()> {
+        for (key, peer) in peers {
+            self.table(map::ECHO_PEERS)?.insert(Plain(*key), Plain(*peer), NO_EXIST)?;
+        }
+        self.set(Settings { version: abi::VERSION, port: u32::from(PORT), reflects: 1 })
+    }
+
+    /// Echo packets are sent back no longer.
+    pub(crate) fn stop_reflecting(&mut self) -> Result<()> {
+        self.set_port(PORT)
+    }
+
+    /// Counters of echo packets.
+    pub(crate) fn echo_counts(&self) -> Result<Vec<u64>> {
+        let map = self.0.map(map::ECHO_COUNTS).context("counts")?;
+        let counts: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
+        (0..EchoOutcome::ALL.len() as u32).map(|index| Ok(counts.get(&index, 0)?.iter().sum())).collect()
     }
 
     /// Changes the settings.

@@ -23,10 +23,10 @@ pub const CLUSTER: ClusterId = ClusterId(0x1122_3344_5566_7788);
 /// The host's addresses, IPv4 as `::ffff:a.b.c.d`.
 pub const ADDRESSES: [[u8; 16]; 2] = [mapped(HERE_V4), HERE_V6];
 
-const HERE_V4: [u8; 4] = [10, 79, 0, 1];
-const HERE_V6: [u8; 16] = [0xfd, 0, 0, 0x79, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-const PEER_V4: [u8; 4] = [10, 79, 0, 2];
-const PEER_V6: [u8; 16] = [0xfd, 0, 0, 0x79, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+pub(super) const HERE_V4: [u8; 4] = [10, 79, 0, 1];
+pub(super) const HERE_V6: [u8; 16] = [0xfd, 0, 0, 0x79, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+pub(super) const PEER_V4: [u8; 4] = [10, 79, 0, 2];
+pub(super) const PEER_V6: [u8; 16] = [0xfd, 0, 0, 0x79, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 
 const ALIVE: u32 = 20;
 const SILENT: u32 = 21;

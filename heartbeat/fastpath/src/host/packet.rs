@@ -6,7 +6,9 @@ use std::vec::Vec;
 use xps_core::packet::{ETHERNET, Skb};
 
 use super::Memory;
+use super::echoes::Reflector;
 use crate::datagram::{Action, Host, Packet, WORDS, run};
+use crate::echo::{EchoKey, EchoOutcome, Echoes};
 use crate::keys::Keys;
 use crate::peer::Rate;
 use crate::refusal::Refusal;
@@ -33,6 +35,10 @@ pub struct Machine {
     pub port: u16,
     /// `CLOCK_MONOTONIC` in nanoseconds.
     pub now_ns: u64,
+    /// Index of the interface that packets come to.
+    pub device: u32,
+    /// Those whose echo packets are sent back.
+    pub echoes: Reflector,
 }
 
 impl Machine {
@@ -41,8 +47,8 @@ impl Machine {
     pub fn run(&self, hook: Hook, bytes: &[u8]) -> (Action, Vec<u8>) {
         let bytes = RefCell::new(bytes.to_vec());
         let action = match hook {
-            Hook::Xdp => run(&Frame::<true> { bytes: &bytes }, self),
-            Hook::Tcx => run(&Frame::<false> { bytes: &bytes }, self),
+            Hook::Xdp => run(&Frame::<true> { bytes: &bytes, device: self.device }, self),
+            Hook::Tcx => run(&Frame::<false> { bytes: &bytes, device: self.device }, self),
         };
         (action, bytes.into_inner())
     }
@@ -86,8 +92,23 @@ impl Tables for Machine {
     }
 }
 
+impl Echoes for Machine {
+    fn reflects(&self) -> bool {
+        self.echoes.reflects()
+    }
+
+    fn admit_echo(&self, key: &EchoKey, now_ns: u64) -> Option<bool> {
+        self.echoes.admit_echo(key, now_ns)
+    }
+
+    fn count_echo(&self, outcome: EchoOutcome) {
+        self.echoes.count_echo(outcome);
+    }
+}
+
 struct Frame<'a, const TAGS: bool> {
     bytes: &'a RefCell<Vec<u8>>,
+    device: u32,
 }
 
 impl<const TAGS: bool> Skb for Frame<'_, TAGS> {
@@ -119,6 +140,10 @@ impl<const TAGS: bool> Packet for Frame<'_, TAGS> {
 
     fn left_alone(&self) -> bool {
         false
+    }
+
+    fn device(&self) -> u32 {
+        self.device
     }
 
     fn verified(&self) -> bool {
