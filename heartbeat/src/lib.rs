@@ -12,6 +12,7 @@
 //! - [`sidecar`]: everything started, watched over, and stopped in order.
 //! - [`telling`]: what the sidecar says about itself, and what operators may do.
 //! - [`ask`]: probes from the command line.
+//! - [`bfd`]: sessions with routers and daemons that speak BFD.
 
 use aya::include_bytes_aligned;
 
@@ -19,6 +20,7 @@ use aya::include_bytes_aligned;
 pub use heartbeat_fastpath::abi;
 
 pub mod ask;
+pub mod bfd;
 pub mod config;
 pub mod here;
 pub mod hook;

@@ -1,0 +1,103 @@
+//! The thread that all sessions run on: nothing else of the agent delays them.
+//!
+//! Each turn takes what has arrived before it judges the time: an agent that was held up must not take another system for
+//! failed whose packets lie in its sockets.
+
+use std::io;
+use std::pin::pin;
+
+use tokio::select;
+use tokio::sync::{mpsc, watch};
+
+use super::clock::{Timer, now_ns};
+use super::echo::EchoSocket;
+use super::handle::Command;
+use super::peers::Peers;
+use super::receiver::Receiver;
+
+/// How often leases are looked at.
+const LEASE_NS: u64 = 20_000_000;
+/// How often sockets that are missing are tried again.
+const OPEN_NS: u64 = 1_000_000_000;
+
+/// Runs all sessions, until `stop` turns true or nobody can give commands any more.
+pub(super) async fn run(
+    mut peers: Peers,
+    mut commands: mpsc::Receiver<Command>,
+    mut stop: watch::Receiver<bool>,
+    is_alive: Box<dyn Fn(u32) -> bool + Send>,
+) -> io::Result<()> {
+    let timer = Timer::new()?;
+    let (mut lease_ns, mut open_ns) = (0, now_ns()? + OPEN_NS);
+    loop {
+        peers.take_arrived(now_ns()?);
+        let now = now_ns()?;
+        if now >= open_ns {
+            peers.open_missing();
+            open_ns = now + OPEN_NS;
+        }
+        if peers.have_leases() && now >= lease_ns {
+            peers.follow_leases(now, &*is_alive);
+            lease_ns = now + LEASE_NS;
+        }
+        peers.tick(now);
+        let lease = peers.have_leases().then_some(lease_ns);
+        let until_ns = [peers.deadline_ns(), lease].into_iter().flatten().fold(open_ns, u64::min);
+        let woken = {
+            let arrived = pin!(any(&peers));
+            select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => Woken::ToEnd,
+                ready = arrived => { ready?; Woken::ByTheWorld }
+                due = timer.until(until_ns) => { due?; Woken::ByTheWorld }
+                command = commands.recv() => command.map_or(Woken::ToEnd, Woken::ByCommand),
+            }
+        };
+        match woken {
+            Woken::ByTheWorld => {}
+            Woken::ByCommand(command) => command.obey(&mut peers, now_ns()?),
+            Woken::ToEnd => {
+                peers.end(now_ns()?);
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Why the next turn begins.
+enum Woken {
+    /// Something has arrived, or become due.
+    ByTheWorld,
+    ByCommand(Command),
+    ToEnd,
+}
+
+/// Waits until one of all sockets has something.
+async fn any(peers: &Peers) -> io::Result<()> {
+    let receivers = peers.receivers.iter().map(Either::Control);
+    let echoes = peers.all.iter().filter_map(|peer| peer.echo.as_ref()).map(Either::Echo);
+    let mut waiting: Vec<_> = receivers.chain(echoes).map(|socket| Box::pin(socket.ready())).collect();
+    std::future::poll_fn(|context| {
+        for ready in &mut waiting {
+            if let std::task::Poll::Ready(result) = ready.as_mut().poll(context) {
+                return std::task::Poll::Ready(result);
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await
+}
+
+enum Either<'a> {
+    Control(&'a Receiver),
+    Echo(&'a EchoSocket),
+}
+
+impl Either<'_> {
+    async fn ready(self) -> io::Result<()> {
+        match self {
+            Self::Control(receiver) => receiver.ready().await,
+            Self::Echo(echo) => echo.ready().await,
+        }
+    }
+}
