@@ -5,6 +5,9 @@
 mod agent;
 mod agents;
 mod arrivals;
+mod bfd;
+mod bfd_bird;
+mod bfd_frr;
 mod install;
 mod lab;
 mod stack;
@@ -18,6 +21,9 @@ mod running;
 #[path = "../../../kv-cache/tests/support/namespace.rs"]
 #[allow(dead_code, reason = "shared with other test programs; each uses a part")]
 mod namespace;
+#[path = "../../../kv-cache/tests/support/process.rs"]
+#[allow(dead_code, reason = "shared with other test programs; each uses a part")]
+mod process;
 
 /// Whether kernel tests run. Without `XPS_KERNEL_TESTS=1` says why not.
 ///

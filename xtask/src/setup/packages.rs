@@ -41,6 +41,8 @@ const PACKAGES: &[Package] = &[
     for_tests("slowhttptest", "slow clients, likewise"),
     for_tests("curl", "transfers of all kinds, likewise"),
     for_tests("chromium", "a browser, likewise"),
+    for_tests("frr", "a BFD daemon that heartbeat holds sessions with"),
+    for_tests("bird2", "another one"),
     package("util-linux", "process namespaces"),
     package("iproute2", "network namespaces"),
     package("nftables", "packet loss in tests"),
@@ -50,8 +52,13 @@ const PACKAGES: &[Package] = &[
 ];
 
 /// Packages that would start a service, and its name.
-const SERVICES: &[(&str, &str)] =
-    &[("redis-server", "redis-server"), ("haproxy", "haproxy"), ("nginx-light", "nginx")];
+const SERVICES: &[(&str, &str)] = &[
+    ("redis-server", "redis-server"),
+    ("haproxy", "haproxy"),
+    ("nginx-light", "nginx"),
+    ("frr", "frr"),
+    ("bird2", "bird"),
+];
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs the missing packages, with those that only tests need or without. Returns whether there were any.
