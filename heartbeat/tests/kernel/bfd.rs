@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use xps_runtime::config::{Reader, Sources};
 
 use crate::lab::{CLIENTS, DEVICE, Lab, SERVERS};
+use crate::namespace::Place;
 use crate::process::Process;
 
 /// How long a change may take to be seen, also on a machine that is busy with other things.
@@ -30,7 +31,7 @@ pub(crate) trait Daemon {
     fn process(&mut self) -> &mut Process;
 }
 
-/// The agent's sessions, in the server's namespace.
+/// An agent's sessions.
 pub(crate) struct Ours {
     runtime: Runtime,
     handle: Handle,
@@ -48,16 +49,18 @@ pub(crate) fn settings(text: &str, reflects: bool) -> Result<Vec<SessionSettings
 }
 
 impl Ours {
-    /// Begins to hold them.
+    /// Begins to hold them, in the server's namespace.
     pub(crate) fn start(lab: &Lab, settings: Vec<SessionSettings>) -> Result<Self> {
+        Self::start_at(lab.server.place(), settings)
+    }
+
+    /// Begins to hold them.
+    pub(crate) fn start_at(place: &Place, settings: Vec<SessionSettings>) -> Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let is_alive = std::sync::Arc::new(AtomicBool::new(true));
         let asked = std::sync::Arc::clone(&is_alive);
         // The thread that is started has the namespace of the one that starts it.
-        let handle = lab
-            .server
-            .place()
-            .run(|| Ok(start(settings, stopped, move |_| asked.load(Ordering::Relaxed))?))?;
+        let handle = place.run(|| Ok(start(settings, stopped, move |_| asked.load(Ordering::Relaxed))?))?;
         Ok(Self { runtime: Builder::new_current_thread().build()?, handle, stop, is_alive })
     }
 

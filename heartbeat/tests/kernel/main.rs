@@ -6,6 +6,7 @@ mod agent;
 mod agents;
 mod arrivals;
 mod bfd;
+mod bfd_agents;
 mod bfd_bird;
 mod bfd_frr;
 mod install;
