@@ -23,8 +23,10 @@ use xps_runtime::config::source::{ConfigSource, SourceError};
 use xps_runtime::config::watched::Watched;
 use xps_runtime::config::{Mistakes, Reader, Section, Sources};
 use xps_runtime::endpoint;
+use xps_runtime::plan::Mode;
 use xps_runtime::xdp::Wish;
 
+use crate::bfd::{self, SessionSettings};
 use crate::keys::Ring;
 use crate::lease;
 use crate::members;
@@ -57,6 +59,8 @@ pub struct Config {
     pub members: members::Sources,
     /// The nodes of this host.
     pub nodes: Vec<Node>,
+    /// Sessions of BFD.
+    pub bfd: Vec<SessionSettings>,
     /// Where applications call by datagrams, if they may.
     pub lease_socket: Option<PathBuf>,
     /// What is run when a peer is seen differently.
@@ -139,6 +143,8 @@ impl Config {
         let ring = files::keys(reader, folder, cluster, &mut files);
         let members = members(reader, folder, port, &mut files);
         let nodes = node::ask(reader, &probe, &members);
+        // Where the user path is taken in the end, nobody sends echo packets back: see `sessions`.
+        let bfd = bfd::Settings::ask(reader, path.wishes.mode != Mode::User);
         let lease_socket = lease::settings::socket(&mut reader.section("lease"));
         let mut section = reader.section("hook");
         let hook = Hook {
@@ -156,6 +162,7 @@ impl Config {
             probe,
             members,
             nodes,
+            bfd,
             lease_socket,
             hook,
             log,
@@ -178,6 +185,16 @@ impl Config {
             let message = "hook.command must begin with the absolute path of a program";
             reader.mistake("hook", "command", message);
         }
+    }
+
+    /// The sessions of BFD as they can be held: echo packets are sent back by the stack alone, so without it none are asked for.
+    #[must_use]
+    pub fn sessions(&self, in_stack: bool) -> Vec<SessionSettings> {
+        let mut sessions = self.bfd.clone();
+        for session in sessions.iter_mut().filter(|_| !in_stack) {
+            session.config.required_min_echo_rx_us = 0;
+        }
+        sessions
     }
 
     /// Where messages are taken.

@@ -38,11 +38,9 @@ fn little_is_needed() {
 #[test]
 fn members_come_from_list_file_and_name() {
     let text = format!(
-        "{LEAST}[members]\nlist = [\"1 10.0.0.1\", \"2 two.example\"]\nfile = \"members\"\ndns = \"all.example\"\nrefresh = \"5s\"\n\
-         [[bfd]]\npeer = \"10.0.0.9\"\n"
+        "{LEAST}[members]\nlist = [\"1 10.0.0.1\", \"2 two.example\"]\nfile = \"members\"\ndns = \"all.example\"\nrefresh = \"5s\"\n"
     );
-    let text = text.split("[[bfd]]").next().expect("the first part");
-    let config = read(text).expect("a configuration");
+    let config = read(&text).expect("a configuration");
     let places: Vec<_> = config
         .members
         .list
@@ -117,4 +115,15 @@ fn without_a_key_or_a_node_nothing_runs() {
     assert!(told.contains("there is no node of this host"), "{told}");
     let told = read("[cluster]\nkey_file = \"no\"\n[node]\nid = 1\n").expect_err("no file");
     assert!(told.contains("no cannot be read"), "{told}");
+}
+
+#[test]
+fn echo_packets_are_asked_for_only_where_the_stack_sends_them_back() {
+    let text = format!("{LEAST}[[bfd]]\npeer = \"10.0.0.9\"\ninterval = \"50ms\"\nnode = 7\n");
+    let config = read(&text).expect("a configuration");
+    let echo = |in_stack| config.sessions(in_stack)[0].config.required_min_echo_rx_us;
+    assert_eq!((echo(true), echo(false)), (50_000, 0));
+    let told = read(&format!("{LEAST}[[bfd]]\nintervall = \"1s\"\n")).expect_err("mistakes");
+    assert!(told.contains("unknown key \"intervall\" in [[bfd]]; did you mean \"interval\"?"), "{told}");
+    assert!(told.contains("a session needs `peer`"), "{told}");
 }

@@ -1,4 +1,4 @@
-//! Runs a command whenever a member is seen differently: a failover script, a pager.
+//! Runs a command whenever a member is seen differently or a BFD session changes its state: a failover script, a pager.
 //!
 //! One after the other, in the order of the changes, so that a command for a recovery never overtakes the one for the failure. What
 //! happened is in its environment; it has nothing else of the agent's but `PATH`.
@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use prometheus::{IntCounterVec, Opts};
 use tokio::process::Command;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::bfd::SessionChange;
 use crate::config::{Current, Hook};
+use crate::happenings::{Happening, Happenings};
 use crate::prober::event::Event;
 
 /// What becomes of a command.
@@ -44,48 +46,46 @@ impl Runner {
         Ok(Self { current, runs })
     }
 
-    /// Runs it for each event until `stop` turns true.
-    pub async fn run(
-        self: Arc<Self>,
-        mut events: broadcast::Receiver<Arc<Event>>,
-        mut stop: watch::Receiver<bool>,
-    ) {
+    /// Runs it for whatever happens until `stop` turns true.
+    pub async fn run(self: Arc<Self>, mut happenings: Happenings, mut stop: watch::Receiver<bool>) {
         loop {
-            let event = tokio::select! {
-                event = events.recv() => event,
+            let happened = tokio::select! {
+                happened = happenings.next() => happened,
                 _ = stop.wait_for(|stop| *stop) => return,
             };
             let hook = self.current.read().hook.clone();
-            match event {
-                Ok(event) if !hook.command.is_empty() => {
-                    let result = tokio::select! {
-                        result = execute(&hook, &event) => result,
-                        _ = stop.wait_for(|stop| *stop) => return,
-                    };
-                    self.runs.with_label_values(&[result]).inc();
-                }
-                Ok(_) => {}
-                Err(broadcast::error::RecvError::Lagged(missed)) => {
+            let variables = match happened {
+                None => return,
+                Some(_) if hook.command.is_empty() => continue,
+                Some(Happening::Member(event)) => of_member(&event),
+                Some(Happening::Session(change)) => of_session(&change),
+                Some(Happening::Missed(missed)) => {
                     tracing::error!(
                         missed,
                         "the hook's command is too slow: no command is run for these changes"
                     );
                     self.runs.with_label_values(&["missed"]).inc_by(missed);
+                    continue;
                 }
-                Err(broadcast::error::RecvError::Closed) => return,
-            }
+            };
+            let result = tokio::select! {
+                result = execute(&hook, variables) => result,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            self.runs.with_label_values(&[result]).inc();
         }
     }
 }
 
-/// Runs the command for an event; what became of it.
-async fn execute(hook: &Hook, event: &Event) -> &'static str {
+/// What a command is told.
+type Variables = Vec<(&'static str, String)>;
+
+/// Runs the command; what became of it.
+async fn execute(hook: &Hook, variables: Variables) -> &'static str {
     let [program, arguments @ ..] = hook.command.as_slice() else { return "success" };
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-    for (name, value) in variables(event) {
-        command.env(name, value);
-    }
+    command.envs(variables);
     // Its own group, so that what it has started ends with it.
     command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0).kill_on_drop(true);
     let mut child = match command.spawn() {
@@ -116,8 +116,8 @@ async fn execute(hook: &Hook, event: &Event) -> &'static str {
     }
 }
 
-fn variables(event: &Event) -> [(&'static str, String); 7] {
-    [
+fn of_member(event: &Event) -> Variables {
+    vec![
         ("HEARTBEAT_OBSERVER", event.observer.to_string()),
         ("HEARTBEAT_NODE", event.node.to_string()),
         ("HEARTBEAT_ADDRESS", event.address.map(|address| address.to_string()).unwrap_or_default()),
@@ -125,6 +125,15 @@ fn variables(event: &Event) -> [(&'static str, String); 7] {
         ("HEARTBEAT_TO", event.to.to_string()),
         ("HEARTBEAT_INCARNATION", event.incarnation.to_string()),
         ("HEARTBEAT_AT_UNIX_MS", event.at_unix_ms.to_string()),
+    ]
+}
+
+fn of_session(change: &SessionChange) -> Variables {
+    vec![
+        ("HEARTBEAT_BFD_PEER", change.peer.to_string()),
+        ("HEARTBEAT_FROM", change.from.label().to_owned()),
+        ("HEARTBEAT_TO", change.to.label().to_owned()),
+        ("HEARTBEAT_BFD_DIAGNOSTIC", change.diagnostic.clone()),
     ]
 }
 
@@ -158,7 +167,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let told = folder.path().join("told");
         let script = format!("env | grep -v -e ^PWD -e ^SHLVL -e ^_= -e ^PATH | sort > {}", told.display());
-        assert_eq!(execute(&hook(&script), &event()).await, "success");
+        assert_eq!(execute(&hook(&script), of_member(&event())).await, "success");
         let told = std::fs::read_to_string(told).expect("what it was told");
         assert_eq!(
             told,
@@ -169,12 +178,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_fails_or_hangs_is_told() {
-        assert_eq!(execute(&hook("exit 3"), &event()).await, "failure");
+        assert_eq!(execute(&hook("exit 3"), of_member(&event())).await, "failure");
         let nobody = Hook { command: vec!["/no/such/program".to_owned()], ..hook("") };
-        assert_eq!(execute(&nobody, &event()).await, "failure");
+        assert_eq!(execute(&nobody, of_member(&event())).await, "failure");
         let start = Instant::now();
         let slow = Hook { timeout: Duration::from_millis(50), ..hook("sleep 1000 & wait") };
-        assert_eq!(execute(&slow, &event()).await, "timeout");
+        assert_eq!(execute(&slow, of_member(&event())).await, "timeout");
         assert!(start.elapsed() < Duration::from_secs(500));
     }
 }

@@ -8,11 +8,11 @@
 //! - [`lease`]: when an application is alive.
 //! - [`path`]: where probes are answered: in the stack, or in this process.
 //! - [`prober`]: probes the members and hears what they say.
-//! - [`hook`]: a command that is run when a member is seen differently.
+//! - [`bfd`]: sessions with routers and daemons that speak BFD; [`sessions`]: as the rest sees them.
+//! - [`happenings`]: what changes; [`hook`]: a command that is run for it.
 //! - [`sidecar`]: everything started, watched over, and stopped in order.
 //! - [`telling`]: what the sidecar says about itself, and what operators may do.
 //! - [`ask`]: probes from the command line.
-//! - [`bfd`]: sessions with routers and daemons that speak BFD.
 
 use aya::include_bytes_aligned;
 
@@ -22,6 +22,7 @@ pub use heartbeat_fastpath::abi;
 pub mod ask;
 pub mod bfd;
 pub mod config;
+pub mod happenings;
 pub mod here;
 pub mod hook;
 pub mod keys;
@@ -32,6 +33,7 @@ pub mod path;
 mod priority;
 pub mod prober;
 mod random;
+pub mod sessions;
 pub mod sidecar;
 pub mod telling;
 

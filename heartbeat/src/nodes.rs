@@ -105,6 +105,12 @@ impl Nodes {
         self.change(id, |known| known.incarnation = incarnation)
     }
 
+    /// Whether its application is alive at that time. One that is not here has none.
+    #[must_use]
+    pub fn is_alive(&self, id: NodeId, now_ns: u64) -> bool {
+        lock(&self.known).get(&id).is_some_and(|known| now_ns < known.lease_until_ns)
+    }
+
     /// Whether it does not answer at that time, since its application has not given a sign of life.
     #[must_use]
     pub fn is_silent(&self, id: NodeId, now_ns: u64) -> bool {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use xps_runtime::addresses::Addresses;
@@ -16,8 +15,10 @@ use xps_runtime::devices::Devices;
 use xps_runtime::logging::SetLevel;
 use xps_runtime::plan::Wishes;
 
+use crate::bfd::SessionChange;
 use crate::config::reload::Reloader;
 use crate::config::{Config, Current};
+use crate::happenings::{Happening, Happenings};
 use crate::here::Here;
 use crate::hook::Runner;
 use crate::members::follow::Directory;
@@ -29,6 +30,7 @@ use crate::prober::Prober;
 use crate::prober::counts::Counts;
 use crate::prober::engine::Engine;
 use crate::prober::event::Event;
+use crate::sessions::Sessions;
 use crate::telling::admin::{self, Served};
 use crate::telling::report::Report;
 
@@ -82,17 +84,19 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLevel) 
         Some(kernel) => kernel.maps.incarnations(config.cluster)?,
         None => BTreeMap::new(),
     };
-    let here = Here::start(&config, &prober, &directory, nodes, before, stop.clone()).await?;
+    let here = Here::start(&config, &prober, &directory, Arc::clone(&nodes), before, stop.clone()).await?;
     let here = Arc::new(here);
     if let Some(kernel) = &kernel {
         kernel.maps.retain_nodes(&here.keys(config.cluster))?;
     }
+    let sessions = Sessions::start(&current, kernel.clone(), nodes, stop.clone())?;
     let reloader = Arc::new(Reloader::new(
         source,
         Arc::clone(&current),
         Arc::clone(&prober),
         Arc::clone(&directory),
         Arc::clone(&here),
+        sessions.clone(),
         set_log_level,
     )?);
     let hook = Arc::new(Runner::new(Arc::clone(&current))?);
@@ -106,25 +110,27 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLevel) 
         counts,
         directory: Arc::clone(&directory),
         here: Arc::clone(&here),
+        sessions: sessions.clone(),
         hook: Arc::clone(&hook),
         reloader: Arc::clone(&reloader),
     };
     let mut tasks = JoinSet::new();
-    tasks.spawn(log(prober.events(), stop.clone()));
-    tasks.spawn(hook.run(prober.events(), stop.clone()));
+    tasks.spawn(log(Happenings::of(&prober, sessions.as_deref()), stop.clone()));
+    tasks.spawn(hook.run(Happenings::of(&prober, sessions.as_deref()), stop.clone()));
     tasks.spawn(reload_on(hangup, Arc::clone(&reloader), stop.clone()));
     tasks.spawn(Arc::clone(&reloader).watch_files(stop.clone()));
     tasks.spawn(directory.run(Arc::clone(&prober), stop.clone()));
     if let Some(kernel) = &kernel {
         let devices = Devices::watch(taken.interfaces).context("interfaces cannot be watched")?;
-        tasks.spawn(follow_devices(Arc::clone(kernel), settings.wishes.clone(), devices, stop.clone()));
+        let wishes = settings.wishes.clone();
+        tasks.spawn(follow_devices(Arc::clone(kernel), sessions.clone(), wishes, devices, stop.clone()));
         let addresses = Addresses::watch().context("addresses cannot be watched")?;
         let listen = config.addresses.clone();
         tasks.spawn(follow_addresses(Arc::clone(kernel), listen, addresses, stop.clone()));
         // Everything else that it answers by is there; what comes until it knows its addresses is answered by the agent.
         kernel.open();
     }
-    let served = Served { report: Arc::new(report), reloader, prober: Arc::clone(&prober), here };
+    let served = Served { report: Arc::new(report), reloader, prober: Arc::clone(&prober), sessions, here };
     let serving = tokio::spawn(admin::serve(admin_listener, config.admin.clone(), served, stop.clone()));
 
     tokio::select! {
@@ -143,30 +149,41 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLevel) 
     Ok(())
 }
 
-/// Logs changes of members. Not the prober itself: whoever reads the log slowly must not hold it up.
-async fn log(mut events: broadcast::Receiver<Arc<Event>>, mut stop: watch::Receiver<bool>) {
+/// Logs what happens. Not where it is noticed: whoever reads the log slowly must not hold that up.
+async fn log(mut happenings: Happenings, mut stop: watch::Receiver<bool>) {
     loop {
-        let event = tokio::select! {
-            event = events.recv() => event,
+        let happened = tokio::select! {
+            happened = happenings.next() => happened,
             _ = stop.wait_for(|stop| *stop) => return,
         };
-        match event {
-            Ok(event) => {
+        match happened {
+            Some(Happening::Member(event)) => {
                 let Event { observer, node, incarnation, .. } = *event;
                 let (from, to) = (event.from.label(), event.to.label());
                 tracing::info!(observer, node, from, to, incarnation, "a member is seen differently");
             }
-            Err(RecvError::Lagged(missed)) => {
-                tracing::warn!(missed, "members were seen differently, too often to be told");
+            Some(Happening::Session(SessionChange { peer, from, to, diagnostic })) => {
+                let (from, to) = (from.label(), to.label());
+                tracing::info!(%peer, from, to, diagnostic, "a BFD session has another state");
             }
-            Err(RecvError::Closed) => return,
+            Some(Happening::Missed(missed)) => {
+                tracing::warn!(missed, "more has happened than could be told");
+            }
+            None => return,
         }
     }
 }
 
 /// Hooks interfaces that appear, unhooks those that must not be hooked any more.
-async fn follow_devices(kernel: Arc<Kernel>, wishes: Wishes, devices: Devices, stop: watch::Receiver<bool>) {
-    kernel.hooks.follow(&wishes, devices, stop, || {}).await;
+async fn follow_devices(
+    kernel: Arc<Kernel>,
+    sessions: Option<Arc<Sessions>>,
+    wishes: Wishes,
+    devices: Devices,
+    stop: watch::Receiver<bool>,
+) {
+    let changed = || sessions.iter().for_each(|sessions| sessions.interfaces_changed());
+    kernel.hooks.follow(&wishes, devices, stop, changed).await;
 }
 
 /// Answers at the addresses that this host has.

@@ -21,6 +21,9 @@ pub enum SessionState {
 }
 
 impl SessionState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::AdminDown, Self::Down, Self::Init, Self::Up];
+
     /// As metrics and logs name it.
     #[must_use]
     pub const fn label(self) -> &'static str {

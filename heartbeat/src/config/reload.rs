@@ -20,6 +20,7 @@ use crate::config::{Config, Current};
 use crate::here::Here;
 use crate::members::follow::Directory;
 use crate::prober::Prober;
+use crate::sessions::Sessions;
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -31,6 +32,7 @@ pub struct Reloader {
     prober: Arc<Prober>,
     directory: Arc<Directory>,
     here: Arc<Here>,
+    sessions: Option<Arc<Sessions>>,
     set_log_level: SetLevel,
     /// Reloads come one at a time.
     turn: Mutex<()>,
@@ -54,10 +56,11 @@ impl Reloader {
         prober: Arc<Prober>,
         directory: Arc<Directory>,
         here: Arc<Here>,
+        sessions: Option<Arc<Sessions>>,
         set_log_level: SetLevel,
     ) -> prometheus::Result<Self> {
         let (turn, reloads) = (Mutex::default(), Reloads::new("heartbeat")?);
-        Ok(Self { source, current, prober, directory, here, set_log_level, turn, reloads })
+        Ok(Self { source, current, prober, directory, here, sessions, set_log_level, turn, reloads })
     }
 
     /// What became of reloads so far.
@@ -99,7 +102,12 @@ impl Reloader {
 
     async fn apply(&self, config: &Config) -> Result<(), String> {
         self.prober.set_ring(config.ring).await.map_err(|error| error.to_string())?;
-        self.here.set(config, &self.prober, &self.directory).await.map_err(|error| format!("{error:#}"))
+        let told = |error: anyhow::Error| format!("{error:#}");
+        self.here.set(config, &self.prober, &self.directory).await.map_err(told)?;
+        match &self.sessions {
+            Some(sessions) => sessions.configure(config).await.map_err(told),
+            None => Ok(()),
+        }
     }
 
     /// Reads the configuration again whenever a file that it names has changed, until `stop` turns true.
@@ -138,6 +146,7 @@ fn compare(new: &mut Config, old: &Config) -> Difference {
         members,
         nodes,
         lease_socket,
+        bfd,
         hook,
         log,
         files,
@@ -157,6 +166,12 @@ fn compare(new: &mut Config, old: &Config) -> Difference {
     difference.change("cluster.key_file", &new.ring, ring);
     difference.change("members", &new.members, members);
     difference.change("node", &new.nodes, nodes);
+    if bfd.is_empty() {
+        // Without sessions there is no thread for them.
+        difference.keep("bfd", &mut new.bfd, bfd);
+    } else {
+        difference.change("bfd", &new.bfd, bfd);
+    }
     difference.change("hook", &new.hook, hook);
     new.log.compare(log, &mut difference);
     // Their contents are told of by what stands in them.

@@ -17,6 +17,7 @@ use xps_runtime::admin::{self, Outcome};
 use crate::config::reload::Reloader;
 use crate::here::Here;
 use crate::prober::Prober;
+use crate::sessions::Sessions;
 use crate::telling::report::Report;
 use crate::telling::{OWNER, events};
 
@@ -28,6 +29,8 @@ pub struct Served {
     pub reloader: Arc<Reloader>,
     /// Who knows the members.
     pub prober: Arc<Prober>,
+    /// The sessions of BFD, if there are some.
+    pub sessions: Option<Arc<Sessions>>,
     /// Whose applications call.
     pub here: Arc<Here>,
 }
@@ -78,7 +81,8 @@ async fn members(State(guarded): State<Arc<Guarded>>) -> Response {
 }
 
 async fn changes(State(guarded): State<Arc<Guarded>>) -> Response {
-    events::stream(guarded.served.prober.events(), guarded.stop.clone()).into_response()
+    events::stream(&guarded.served.prober, guarded.served.sessions.as_deref(), guarded.stop.clone())
+        .into_response()
 }
 
 async fn metrics(State(guarded): State<Arc<Guarded>>) -> Response {

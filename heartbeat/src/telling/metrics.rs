@@ -5,6 +5,8 @@
 
 use xps_runtime::metrics::Page;
 
+use crate::bfd::SessionView;
+use crate::bfd::view::SessionState;
 use crate::prober::event::{Member, State};
 use crate::telling::status::Status;
 
@@ -30,6 +32,7 @@ pub fn text(status: &Status, members: &[Member]) -> prometheus::Result<String> {
         &dropped,
     )?;
     leases(&page, status)?;
+    sessions(&page, status)?;
     of_members(&page, members)?;
     page.text()
 }
@@ -59,6 +62,42 @@ fn leases(page: &Page, status: &Status) -> prometheus::Result<()> {
         "Checks of this host's applications that failed, and promises that were not believed.",
         "node",
         &count(|lease| lease.failures),
+    )
+}
+
+fn sessions(page: &Page, status: &Status) -> prometheus::Result<()> {
+    let known: Vec<_> = status.bfd.iter().map(|session| (session.peer.to_string(), session)).collect();
+    let states: Vec<_> = known
+        .iter()
+        .flat_map(|(peer, session)| {
+            SessionState::ALL
+                .map(|state| ([peer.as_str(), state.label()], f64::from(u8::from(session.state == state))))
+        })
+        .collect();
+    let labels = ["peer", "state"];
+    page.gauges("heartbeat_bfd_session_state", "1 for the state of a BFD session.", labels, &states)?;
+    let count = |of: fn(&SessionView) -> u64| {
+        known.iter().map(|(peer, session)| (peer.as_str(), of(session))).collect::<Vec<_>>()
+    };
+    page.counters(
+        "heartbeat_bfd_session_downs_total",
+        "How often a BFD session went down.",
+        "peer",
+        &count(|session| session.downs),
+    )?;
+    page.counters(
+        "heartbeat_bfd_dropped_total",
+        "Control packets of a BFD session that were dropped.",
+        "peer",
+        &count(|session| session.dropped.values().sum()),
+    )?;
+    let echoes: Vec<_> = status.echoes.iter().map(|(result, count)| (result.as_str(), *count)).collect();
+    page.counters(
+        "heartbeat_bfd_echoes_total",
+        "Echo packets of other systems in the stack: sent back (reflected), more than was agreed (too_fast), or of a system \
+         without a session (stranger).",
+        "result",
+        &echoes,
     )
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Result;
+use heartbeat_fastpath::echo::EchoOutcome;
 use heartbeat_fastpath::refusal::Refusal;
 use heartbeat_fastpath::respond::Outcome;
 use prometheus::Registry;
@@ -12,6 +13,7 @@ use xps_runtime::plan::{Path, Plan};
 use xps_runtime::status::causes;
 
 use crate::abi;
+use crate::bfd::SessionView;
 use crate::config::Current;
 use crate::config::reload::Reloader;
 use crate::here::Here;
@@ -23,6 +25,7 @@ use crate::path::user::UserTables;
 use crate::prober::Prober;
 use crate::prober::counts::Counts;
 use crate::prober::event::{Member, State};
+use crate::sessions::Sessions;
 use crate::telling::metrics;
 use crate::telling::status::{Interface, Node, Status};
 
@@ -44,6 +47,8 @@ pub struct Report {
     pub directory: Arc<Directory>,
     /// The nodes of this host.
     pub here: Arc<Here>,
+    /// The sessions of BFD, if there are some.
+    pub sessions: Option<Arc<Sessions>>,
     /// The hook's command.
     pub hook: Arc<Runner>,
     /// What became of reloads.
@@ -80,10 +85,17 @@ impl Report {
     /// # Errors
     /// If the prober has ended.
     pub async fn status(&self) -> Result<Status> {
-        Ok(self.status_with(&self.prober.view().await?))
+        Ok(self.status_with(&self.prober.view().await?, self.bfd().await))
     }
 
-    fn status_with(&self, members: &[Member]) -> Status {
+    async fn bfd(&self) -> Vec<SessionView> {
+        match &self.sessions {
+            Some(sessions) => sessions.views().await,
+            None => Vec::new(),
+        }
+    }
+
+    fn status_with(&self, members: &[Member], bfd: Vec<SessionView>) -> Status {
         let config = self.config.read();
         let mut by_state: BTreeMap<_, _> = State::ALL.map(|state| (state.label().to_owned(), 0)).into();
         for member in members {
@@ -98,6 +110,7 @@ impl Report {
             key: config.ring.sending.id.number(),
             nodes: nodes.collect(),
             members: by_state,
+            bfd,
             member_failures: self.directory.now_failing(),
             local_health: self.counts.local_health.get(),
             configuration: self.reloader.reloads().into(),
@@ -134,12 +147,14 @@ impl Report {
         if let Some(kernel) = &self.kernel {
             self.common.set_programs(&kernel.runs());
         }
-        let status = self.status_with(&members);
+        let status = self.status_with(&members, self.bfd().await);
         Ok(self.common.text()? + &metrics::text(&status, &members)?)
     }
 }
 
 fn of_kernel(kernel: &Kernel, status: &mut Status) {
+    let echoes = EchoOutcome::ALL.iter().zip(kernel.echo_counts());
+    status.echoes = echoes.map(|(outcome, count)| (outcome.label().to_owned(), count)).collect();
     status.interfaces = kernel
         .interfaces()
         .into_iter()

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use xps_runtime::status::{Configuration, Rows, because};
 
+use crate::bfd::SessionView;
 use crate::lease::LeaseView;
 
 /// The status.
@@ -28,6 +29,10 @@ pub struct Status {
     pub nodes: Vec<Node>,
     /// Members by how they are seen; by several nodes of this host, each counts.
     pub members: BTreeMap<String, u64>,
+    /// Sessions of BFD.
+    pub bfd: Vec<SessionView>,
+    /// Echo packets of BFD in the stack, by what became of them.
+    pub echoes: BTreeMap<String, u64>,
     /// Names of members that cannot be resolved now, and what else is wrong with the list of members.
     pub member_failures: Vec<String>,
     /// Replies by the path that gave them.
@@ -80,6 +85,17 @@ impl fmt::Display for Status {
         rows.rows("nodes", self.nodes.iter().map(node))?;
         rows.row("members", list(&self.members))?;
         rows.rows("", &self.member_failures)?;
+        let session = |session: &SessionView| {
+            let SessionView { peer, state, diagnostic, detection_us, ups, downs, .. } = session;
+            let trouble = session.trouble.as_deref().map_or_else(String::new, |why| format!("; {why}"));
+            format!(
+                "{peer}: {} ({diagnostic}), noticed within {} ms, up {ups} and down {downs} times{trouble}",
+                state.label(),
+                detection_us / 1000
+            )
+        };
+        rows.rows("bfd", self.bfd.iter().map(session))?;
+        rows.counts("bfd echo", &self.echoes)?;
         if self.local_health != 0 {
             let text = format!("{} (this host is late or unheard: it waits longer)", self.local_health);
             rows.row("local health", text)?;

@@ -8,8 +8,8 @@ const PREFIXES: &[&str] = &["kv_cache_", "http_guard_", "heartbeat_", "xps_"];
 
 /// Labels that any metric may have. None of them can have many values.
 const LABELS: &[&str] = &[
-    "abi", "action", "cause", "le", "node", "observer", "path", "program", "reason", "result", "rule",
-    "service", "source", "state", "status", "to", "version",
+    "abi", "action", "cause", "le", "node", "observer", "path", "peer", "program", "reason", "result",
+    "rule", "service", "source", "state", "status", "to", "version",
 ];
 
 /// Units that are not base ones, and words that belong into the type.
