@@ -29,7 +29,7 @@ impl Bird {
         installed(BIRD, "bird2")?;
         let folder = tempfile::tempdir()?;
         let path = folder.path();
-        let common = format!("interval 100 ms; multiplier 5; {how}");
+        let common = format!("interval 100 ms; multiplier 10; {how}");
         let config = format!(
             "router id 10.79.0.2;\nprotocol device {{}}\nprotocol bfd {{\n interface \"{DEVICE}\" {{ {common} }};\n \
              multihop {{ {common} }};\n{neighbours}}}\n"
@@ -90,7 +90,7 @@ fn ours(more: &str) -> String {
     let one = |(here, peer): (IpAddr, IpAddr)| {
         format!(
             "[[bfd]]\npeer = \"{peer}\"\nlocal = \"{here}\"\ninterface = \"{DEVICE}\"\ninterval = \"100ms\"\n\
-             multiplier = 5\nnode = 1\n{more}"
+             multiplier = 10\nnode = 1\n{more}"
         )
     };
     SERVERS.into_iter().zip(CLIENTS).map(one).collect()

@@ -87,14 +87,14 @@ fn session(place: usize, more: &str) -> String {
     let (peer, local) = (SERVERS[place], CLIENTS[place]);
     format!(
         " peer {peer} local-address {local} interface {DEVICE}\n  receive-interval 100\n  transmit-interval 100\n  \
-         detect-multiplier 5\n{more} exit\n"
+         detect-multiplier 10\n{more} exit\n"
     )
 }
 
 fn ours(place: usize, more: &str) -> String {
     let (peer, local) = (CLIENTS[place], SERVERS[place]);
     format!(
-        "[[bfd]]\npeer = \"{peer}\"\nlocal = \"{local}\"\ninterface = \"{DEVICE}\"\ninterval = \"100ms\"\nmultiplier = 5\n\
+        "[[bfd]]\npeer = \"{peer}\"\nlocal = \"{local}\"\ninterface = \"{DEVICE}\"\ninterval = \"100ms\"\nmultiplier = 10\n\
          {more}"
     )
 }
