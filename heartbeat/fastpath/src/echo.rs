@@ -70,11 +70,13 @@ pub enum EchoOutcome {
     TooFast = 1,
     /// Left to the stack: no session is held with its sender, or it has come from further away.
     Stranger = 2,
+    /// One of this host's own that has come back.
+    Returned = 3,
 }
 
 impl EchoOutcome {
     /// All of them, by their numbers.
-    pub const ALL: [Self; 3] = [Self::Reflected, Self::TooFast, Self::Stranger];
+    pub const ALL: [Self; 4] = [Self::Reflected, Self::TooFast, Self::Stranger, Self::Returned];
 
     /// Its name in counters.
     #[must_use]
@@ -83,6 +85,7 @@ impl EchoOutcome {
             Self::Reflected => "reflected",
             Self::TooFast => "too_fast",
             Self::Stranger => "stranger",
+            Self::Returned => "returned",
         }
     }
 }

@@ -146,7 +146,6 @@ impl Peer {
                         to: change.to.into(),
                         diagnostic: why.to_owned(),
                     };
-                    tracing::info!(%peer, from = told.from.label(), to = told.to.label(), why, "BFD session");
                     self.counts.ups += u64::from(change.to == State::Up);
                     self.counts.downs += u64::from(change.from == State::Up);
                     // Nobody may be listening.

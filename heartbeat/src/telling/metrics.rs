@@ -94,8 +94,8 @@ fn sessions(page: &Page, status: &Status) -> prometheus::Result<()> {
     let echoes: Vec<_> = status.echoes.iter().map(|(result, count)| (result.as_str(), *count)).collect();
     page.counters(
         "heartbeat_bfd_echoes_total",
-        "Echo packets of other systems in the stack: sent back (reflected), more than was agreed (too_fast), or of a system \
-         without a session (stranger).",
+        "Echo packets in the stack: other systems', sent back (reflected), more than was agreed (too_fast), or of a system \
+         without a session (stranger); and of this host's own that came back (returned).",
         "result",
         &echoes,
     )

@@ -111,7 +111,7 @@ fn echo_packets(hook: Hook) -> Result<()> {
         let (code, left) = match outcome {
             Some(EchoOutcome::Reflected) => (back, &echo.becomes),
             Some(EchoOutcome::TooFast) => (drop, &echo.bytes),
-            Some(EchoOutcome::Stranger) | None => (next, &echo.bytes),
+            Some(EchoOutcome::Stranger | EchoOutcome::Returned) | None => (next, &echo.bytes),
         };
         let result = stack.run(hook, &echo.bytes, &mut out, 1)?;
         let found = result.return_value;

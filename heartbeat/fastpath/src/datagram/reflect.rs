@@ -15,8 +15,13 @@ pub(super) fn reflect<P: Packet, H: Host + Echoes>(
 ) -> Option<Action> {
     let Datagram { v6, ip, udp, .. } = *datagram;
     let is_to_sender = is_to_sender(packet, datagram)?;
-    if !is_to_sender && !is_here(packet, host, datagram) {
-        return None;
+    match (is_to_sender, is_here(packet, host, datagram)) {
+        (false, false) => return None,
+        (true, true) => {
+            host.count_echo(EchoOutcome::Returned);
+            return None;
+        }
+        _ => {}
     }
     // The sum stays right or wrong as it is, since what is changed leaves it alone. But one that is to be completed later is
     // completed by nobody if the packet goes back from XDP.

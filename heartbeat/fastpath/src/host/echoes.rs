@@ -151,7 +151,7 @@ pub fn echoes() -> Vec<Echo> {
 }
 
 fn both(table: &mut Table) {
-    use EchoOutcome::{Reflected, Stranger};
+    use EchoOutcome::{Reflected, Returned, Stranger};
     let here = table.here();
     table.with("to its sender", Some(Reflected), |_| ());
     table.with("to this host", Some(Reflected), |text| text.addresses[1] = here);
@@ -169,7 +169,7 @@ fn both(table: &mut Table) {
         let name = format!("with {hop_limit} hops left");
         table.with(&name, Some(Stranger), |text| text.hop_limit = hop_limit);
     }
-    table.with("from this host", Some(Stranger), |text| text.addresses = [here, here]);
+    table.with("from this host", Some(Returned), |text| text.addresses = [here, here]);
     table.with("from nobody that is known", Some(Stranger), |text| {
         text.addresses = match here {
             Address::V4(_) => [Address::V4([10, 79, 0, 99]); 2],
