@@ -7,11 +7,11 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use prometheus::{IntCounterVec, Opts};
-use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::bfd::SessionChange;
+use crate::child;
 use crate::config::{Current, Hook};
 use crate::happenings::{Happening, Happenings};
 use crate::prober::event::Event;
@@ -83,20 +83,14 @@ type Variables = Vec<(&'static str, String)>;
 /// Runs the command; what became of it.
 async fn execute(hook: &Hook, variables: Variables) -> &'static str {
     let [program, arguments @ ..] = hook.command.as_slice() else { return "success" };
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-    command.envs(variables);
-    // Its own group, so that what it has started ends with it.
-    command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0).kill_on_drop(true);
-    let mut child = match command.spawn() {
-        Ok(child) => child,
+    let mut running = match child::start(program, arguments, variables, Stdio::inherit()) {
+        Ok(running) => running,
         Err(error) => {
             tracing::error!(program, %error, "the hook's command cannot be run");
             return "failure";
         }
     };
-    let group = child.id();
-    match timeout(hook.timeout, child.wait()).await {
+    match timeout(hook.timeout, running.end()).await {
         Ok(Ok(status)) if status.success() => "success",
         Ok(ended) => {
             let ended = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
@@ -105,12 +99,6 @@ async fn execute(hook: &Hook, variables: Variables) -> &'static str {
         }
         Err(_) => {
             tracing::error!(program, timeout = ?hook.timeout, "the hook's command took too long and is killed");
-            if let Some(group) = group.and_then(|group| i32::try_from(group).ok()) {
-                // SAFETY: a signal to the group of a child that has not been waited for.
-                unsafe { libc::kill(-group, libc::SIGKILL) };
-            }
-            // It is dead; waiting for it cannot take long.
-            let _ = child.wait().await;
             "timeout"
         }
     }

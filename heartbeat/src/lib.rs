@@ -21,6 +21,7 @@ pub use heartbeat_fastpath::abi;
 
 pub mod ask;
 pub mod bfd;
+mod child;
 pub mod config;
 pub mod happenings;
 pub mod here;
