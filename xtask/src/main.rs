@@ -70,7 +70,7 @@ enum Command {
     /// Fetches Redis's source package, which holds the suite. Without root the kernel path is left out.
     Conformance(conformance::Options),
     /// Run every check: formatting, clippy, tests, kernel tests in namespaces (root), a part of Redis's own test suite,
-    /// fuzz targets, cargo-deny.
+    /// units and manifests in deploy/, fuzz targets, cargo-deny.
     ///
     /// Ends with `N passed, N failed`. With CI=true the kernel tests are mandatory.
     Test(check::Options),

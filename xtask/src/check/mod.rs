@@ -1,8 +1,9 @@
 //! `cargo xtask test`: everything that must hold before a change lands.
 //!
 //! Each step is run whatever became of those before it. [`step`] counts, [`fuzz`] finds the fuzz targets, [`valkey`] puts
-//! Valkey in Redis's place.
+//! Valkey in Redis's place, [`deploy`] reads what others deploy.
 
+mod deploy;
 mod fuzz;
 mod step;
 mod valkey;
@@ -17,13 +18,13 @@ use step::{Outcome, run_counted};
 /// What to check.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only these steps (comma-separated or repeated): format, clippy, unit, doc, integration, valkey, conformance, fuzz, deny.
+    /// Only these steps (comma-separated or repeated): format, clippy, unit, doc, integration, valkey, conformance, deploy, fuzz, deny.
     #[arg(long, value_name = "STEP", value_delimiter = ',', value_parser = NAMES)]
     only: Vec<String>,
 }
 
-const NAMES: [&str; 9] =
-    ["format", "clippy", "unit", "doc", "integration", "valkey", "conformance", "fuzz", "deny"];
+const NAMES: [&str; 10] =
+    ["format", "clippy", "unit", "doc", "integration", "valkey", "conformance", "deploy", "fuzz", "deny"];
 
 /// Tells tests that need root and a kernel that they must run (1) or that they say why they don't (unset).
 const KERNEL_TESTS: &str = "XPS_KERNEL_TESTS";
@@ -31,7 +32,10 @@ const KERNEL_TESTS: &str = "XPS_KERNEL_TESTS";
 /// Runs all steps and prints a table. Returns whether all passed.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
-    setup::run(&setup::Options { tools: wanted("fuzz") || wanted("deny"), tests: wanted("integration") })?;
+    setup::run(&setup::Options {
+        tools: wanted("fuzz") || wanted("deny"),
+        tests: wanted("integration") || wanted("deploy"),
+    })?;
     let mut outcomes = Vec::new();
     for name in NAMES.into_iter().filter(|name| wanted(name)) {
         match name {
@@ -45,6 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             "integration" => outcomes.push(integration()),
             "valkey" => outcomes.push(valkey::run()),
             "conformance" => outcomes.push(conformance()),
+            "deploy" => outcomes.extend(deploy::run()),
             "fuzz" => outcomes.extend(fuzz::run()),
             _ => outcomes.extend(deny()),
         }

@@ -1,14 +1,17 @@
 //! Installs what the other commands need, says what, and does nothing when all is there.
 //!
-//! Three parts: Debian's packages ([`packages`]), bpf-linker ([`linker`]) and, for `cargo xtask test`, cargo-deny and
-//! cargo-fuzz ([`tools`]).
+//! Debian's packages ([`packages`]), bpf-linker ([`linker`]) and, for `cargo xtask test`, cargo-deny and cargo-fuzz
+//! ([`tools`]) and what knows Kubernetes ([`kubernetes`](mod@kubernetes)).
 
+mod kubernetes;
 mod linker;
 mod packages;
 mod tools;
 
 use anyhow::Result;
 use clap::Args;
+
+pub(crate) use kubernetes::kubernetes;
 
 /// What to install.
 #[derive(Args, Default)]
