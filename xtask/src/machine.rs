@@ -83,10 +83,38 @@ fn version(program: &str, argument: &str, mark: &str) -> String {
 /// in it: work that a path moves elsewhere does not vanish from the account.
 pub(crate) fn busy_us() -> Result<u64> {
     let text = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
+    Ok(busy_ticks(&text).context("/proc/stat has no line for all CPUs")? * us_per_tick()?)
+}
+
+/// How busy the CPUs are from now on.
+pub(crate) struct Busy(Option<Ticks>);
+
+impl Busy {
+    /// From now on.
+    pub(crate) fn since_now() -> Self {
+        Self(Ticks::now())
+    }
+
+    /// How busy they were until now, all of them together, in percent. What other guests of the host had is no time of theirs.
+    pub(crate) fn percent(&self) -> f64 {
+        match (self.0, Ticks::now()) {
+            (Some(since), Some(now)) => now.busy_percent(since),
+            _ => 0.0,
+        }
+    }
+}
+
+/// CPU time that one CPU has spent busy since it started, µs.
+pub(crate) fn busy_us_of(cpu: usize) -> Result<u64> {
+    let text = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
+    let ticks = Ticks::of_line(&text, &format!("cpu{cpu} "));
+    Ok(ticks.with_context(|| format!("/proc/stat has no line for CPU {cpu}"))?.busy * us_per_tick()?)
+}
+
+fn us_per_tick() -> Result<u64> {
     // SAFETY: sysconf has no preconditions.
     let ticks_per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    Ok(busy_ticks(&text).context("/proc/stat has no line for all CPUs")? * 1_000_000
-        / u64::try_from(ticks_per_second).context("no clock tick is known")?)
+    Ok(1_000_000 / u64::try_from(ticks_per_second).context("no clock tick is known")?.max(1))
 }
 
 fn busy_ticks(stat: &str) -> Option<u64> {
@@ -109,7 +137,11 @@ impl Ticks {
     /// From `/proc/stat` (Documentation/filesystems/proc.rst): user, nice, system, idle, iowait, irq, softirq, steal; guest is
     /// part of user.
     fn of(stat: &str) -> Option<Self> {
-        let line = stat.lines().find(|line| line.starts_with("cpu "))?;
+        Self::of_line(stat, "cpu ")
+    }
+
+    fn of_line(stat: &str, name: &str) -> Option<Self> {
+        let line = stat.lines().find(|line| line.starts_with(name))?;
         let fields: Vec<u64> =
             line.split_whitespace().skip(1).map_while(|field| field.parse().ok()).collect();
         let [user, nice, system, idle, waiting, irq, softirq, rest @ ..] = fields.as_slice() else {
@@ -120,6 +152,12 @@ impl Ticks {
             idle: idle + waiting,
             stolen: rest.first().copied().unwrap_or(0),
         })
+    }
+
+    fn busy_percent(self, since: Self) -> f64 {
+        let busy = self.busy.saturating_sub(since.busy) as f64;
+        let all = busy + self.idle.saturating_sub(since.idle) as f64;
+        if all > 0.0 { (busy / all * 1000.0).round() / 10.0 } else { 0.0 }
     }
 
     fn stolen_percent(self, since: Self) -> f64 {
@@ -138,6 +176,8 @@ mod tests {
         let since = Ticks { busy: 10, idle: 10, stolen: 5 };
         assert_eq!(Ticks { busy: 80, idle: 20, stolen: 25 }.stolen_percent(since), 20.0);
         assert_eq!(since.stolen_percent(since), 0.0);
+        assert_eq!(Ticks { busy: 80, idle: 40, stolen: 25 }.busy_percent(since), 70.0);
+        assert_eq!(since.busy_percent(since), 0.0);
         let old = Ticks::of("cpu 1 2 4 8 16 32 64\n");
         assert_eq!(old, Some(Ticks { busy: 103, idle: 24, stolen: 0 }));
     }
@@ -146,5 +186,7 @@ mod tests {
     fn busy_is_neither_idle_nor_stolen() {
         assert_eq!(super::busy_ticks("cpu  1 2 4 8 16 32 64 128 0 0\ncpu0 9 9 9 9 9 9 9\n"), Some(103));
         assert_eq!(super::busy_ticks("intr 5\n"), None);
+        let each = "cpu  9 0 0 0 0 0 0\ncpu1 1 2 3 4 5 6 7\ncpu10 8 0 0 0 0 0 0\n";
+        assert_eq!(Ticks::of_line(each, "cpu1 "), Some(Ticks { busy: 19, idle: 9, stolen: 0 }));
     }
 }

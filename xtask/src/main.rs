@@ -82,6 +82,9 @@ enum Bench {
     Kv(bench::kv::Options),
     /// http-guard in front of Nginx, against Nginx's own rules and HAProxy's (about fifteen minutes).
     Http(bench::http::Options),
+    /// heartbeat's replies from the stack, against its own user path and a minimal echo (about fifteen minutes, and
+    /// `--false-alarm-minutes` for each side).
+    Heartbeat(bench::heartbeat::Options),
     /// Ask a server for a file at a steady rate and print how it has answered: what `http` floods servers with.
     #[command(hide = true)]
     Flood(bench::http::Flood),
@@ -98,6 +101,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options).map(|()| true),
         Command::Bench(Bench::Kv(options)) => bench::kv::run(&options).map(|()| true),
         Command::Bench(Bench::Http(options)) => bench::http::run(&options).map(|()| true),
+        Command::Bench(Bench::Heartbeat(options)) => bench::heartbeat::run(&options).map(|()| true),
         Command::Bench(Bench::Flood(flood)) => flood.run().map(|()| true),
         Command::Linearizability(options) => linearizability::run(&options),
         Command::Soak(options) => soak::run(&options),

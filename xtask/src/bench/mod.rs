@@ -1,11 +1,12 @@
 //! `cargo xtask bench`: plain and accelerated measured by turns in one run.
 //!
 //! # Layout
-//! - [`kv`], [`http`]: what is measured of each service, and how its result is shown.
+//! - [`kv`], [`http`], [`heartbeat`]: what is measured of each service, and how its result is shown.
 //! - [`measure`](mod@measure): rounds by turns, medians. [`note`]: remarks on them. [`table`]: both as readers see them.
 //! - [`generator`], [`histogram`]: load generators for what the well-known ones cannot do.
 
 mod generator;
+pub(crate) mod heartbeat;
 mod histogram;
 pub(crate) mod http;
 pub(crate) mod kv;

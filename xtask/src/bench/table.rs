@@ -8,11 +8,23 @@ const NAME: usize = 24;
 
 /// Prints what was measured on, with these servers, and the columns' names; `own` are those of a service alone.
 pub(super) fn print_head(machine: &Machine, servers: &str, own: &[&str]) {
+    print_machine(machine, servers);
+    println!("{}", head(own));
+}
+
+/// Prints what was measured on, with these servers.
+pub(super) fn print_machine(machine: &Machine, servers: &str) {
     println!(
         "\n{}, {} cores, Linux {}, {servers}, load before {:.2}, stolen by other guests of the host {:.1} %",
         machine.cpu, machine.cores, machine.kernel, machine.load_before, machine.stolen_percent
     );
-    println!("{}", head(own));
+}
+
+/// A line of a table that has columns of its own: the row's name, the side's, and values, or what these are called.
+pub(super) fn own_line(name: &str, side: &str, values: &[String]) -> String {
+    let mut text = format!("{name:<NAME$} {side:<7}");
+    values.iter().for_each(|value| text.push_str(&column(value)));
+    text
 }
 
 /// Prints the sides of a row that were measured, each with what stands in the service's own columns. `false` if there is

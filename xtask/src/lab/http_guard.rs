@@ -10,7 +10,10 @@ impl Sidecar {
     pub(crate) fn http_guard(lab: &Lab<Nginx>, program: &Path, mode: Mode, rules: &str) -> Result<Self> {
         let configuration = format!("{}\n{rules}", configuration(lab, mode));
         let admin = lab.ports().admin;
-        Self::launch(lab, &Start { name: "http-guard", program, configuration, admin, settings: &[] })
+        Self::launch(
+            lab,
+            &Start { name: "http-guard", program, configuration, admin, settings: &[], urgent: false },
+        )
     }
 }
 

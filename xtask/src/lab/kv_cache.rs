@@ -10,7 +10,7 @@ impl Sidecar {
     /// ports, path and pin folder, and `settings`, as `section.key=value`.
     pub(crate) fn kv_cache(lab: &Lab<Redis>, program: &Path, mode: Mode, settings: &[&str]) -> Result<Self> {
         let (configuration, admin) = (configuration(lab, mode), lab.ports().admin);
-        Self::launch(lab, &Start { name: "kv-cache", program, configuration, admin, settings })
+        Self::launch(lab, &Start { name: "kv-cache", program, configuration, admin, settings, urgent: false })
     }
 }
 

@@ -8,10 +8,14 @@
 //! - `namespace`, `process`: what a lab is made of.
 //! - [`redis`], [`nginx`]: what it is made for: the server that a service stands before.
 //! - `haproxy`, `reflector`: what the service is compared with.
-//! - `sidecar`: a service and its status, which it is asked for by `get`; `kv_cache` and `http_guard` start one each.
+//! - `sidecar`: a service and its status, which it is asked for by `get`; `kv_cache`, `http_guard` and `heartbeat` start one
+//!   each.
+//! - `star`: another network, of several servers around one client. `events`: what heartbeat says of its members.
 
+mod events;
 mod get;
 mod haproxy;
+pub(crate) mod heartbeat;
 mod http_guard;
 mod kv_cache;
 mod namespace;
@@ -20,12 +24,15 @@ mod process;
 pub(crate) mod redis;
 mod reflector;
 mod sidecar;
+mod star;
 
+pub(crate) use events::{Change, Events};
 pub(crate) use namespace::Place;
 pub(crate) use nginx::Nginx;
 pub(crate) use process::{Process, pidfd, signal};
 pub(crate) use redis::Redis;
 pub(crate) use sidecar::{Mode, Sidecar};
+pub(crate) use star::{Server, Star};
 
 use crate::{cleanup, workspace};
 use anyhow::{Context, Result};

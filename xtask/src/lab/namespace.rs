@@ -130,7 +130,7 @@ fn remove(name: &str) {
 
 fn maker(name: &str) -> Option<u32> {
     let (pid, role) = name.strip_prefix("xps-")?.split_once('-')?;
-    matches!(role, "server" | "client").then(|| pid.parse().ok()).flatten()
+    matches!(role, "server" | "client" | "kernel" | "user" | "echo").then(|| pid.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -138,6 +138,7 @@ mod tests {
     #[test]
     fn only_names_of_the_lab_are_taken_for_leftovers() {
         assert_eq!(super::maker("xps-12-server"), Some(12));
+        assert_eq!(super::maker("xps-12-echo"), Some(12));
         assert_eq!(super::maker("xps-12-other"), None);
         assert_eq!(super::maker("other"), None);
         assert_eq!(super::maker("xps-x-client"), None);

@@ -60,6 +60,11 @@ impl Process {
         workspace::tail(&fs::read_to_string(&self.log).unwrap_or_default(), 15)
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, number: libc::c_int) {
+        signal(&self.handle, number);
+    }
+
     /// Asks it to stop (SIGTERM) and waits. What has not ended by then is killed, and that is an error.
     pub(crate) fn stop(mut self, limit: Duration) -> Result<()> {
         signal(&self.handle, libc::SIGTERM);

@@ -47,8 +47,8 @@ impl Lab<Redis> {
     }
 }
 
-/// Starts a Redis that keeps nothing.
-pub(super) fn start(
+/// Starts a Redis that keeps nothing, and waits until it answers.
+pub(crate) fn start(
     place: &Place,
     folder: &Path,
     name: &str,

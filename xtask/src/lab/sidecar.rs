@@ -10,6 +10,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+/// The least of the real-time priorities, which comes before all ordinary ones (sched(7)).
+const URGENCY: &str = "1";
 const READY_LIMIT: Duration = Duration::from_secs(30);
 /// The sidecar drains for up to 30 s.
 const STOP_LIMIT: Duration = Duration::from_secs(40);
@@ -32,26 +34,37 @@ pub(crate) struct Sidecar {
 
 /// What it takes to start one.
 pub(super) struct Start<'a> {
-    /// The service, which is also its program's name.
-    pub(super) name: &'static str,
+    /// What its files are called.
+    pub(super) name: &'a str,
     pub(super) program: &'a Path,
     pub(super) configuration: String,
     /// The port of its status.
     pub(super) admin: u16,
     /// More settings, as `section.key=value`.
     pub(super) settings: &'a [&'a str],
+    /// It has the CPU before everything else that is not urgent.
+    pub(super) urgent: bool,
 }
 
 impl Sidecar {
     /// Starts a service in the server's place and waits until it says that it is ready.
     pub(super) fn launch<S>(lab: &Lab<S>, start: &Start<'_>) -> Result<Self> {
-        let path = lab.folder().join(format!("{}.toml", start.name));
+        Self::launch_at(lab.server(), lab.folder(), start)
+    }
+
+    /// The same in any place, with its files in this folder.
+    pub(super) fn launch_at(place: Place, folder: &Path, start: &Start<'_>) -> Result<Self> {
+        let path = folder.join(format!("{}.toml", start.name));
         std::fs::write(&path, &start.configuration)
             .with_context(|| format!("cannot write {}", path.display()))?;
-        let (place, admin) = (lab.server(), admin_address(start.admin));
-        let mut arguments = vec!["run".as_ref(), "--config".as_ref(), path.as_os_str()];
-        arguments.extend(start.settings.iter().flat_map(|setting| ["--set".as_ref(), OsStr::new(*setting)]));
-        let mut process = Process::start(&place, lab.folder(), start.name, start.program, &arguments)?;
+        let admin = admin_address(start.admin);
+        let mut words: Vec<&OsStr> = Vec::new();
+        if start.urgent {
+            words.extend(["chrt", "--fifo", URGENCY].map(OsStr::new));
+        }
+        words.extend([start.program.as_os_str(), "run".as_ref(), "--config".as_ref(), path.as_os_str()]);
+        words.extend(start.settings.iter().flat_map(|setting| ["--set".as_ref(), OsStr::new(*setting)]));
+        let mut process = Process::start(&place, folder, start.name, words[0], &words[1..])?;
         process.wait_until(READY_LIMIT, || get(&place, admin, "/readyz").is_ok())?;
         Ok(Self { process, place, admin })
     }
@@ -61,6 +74,11 @@ impl Sidecar {
         let body = get(&self.place, self.admin, "/status")
             .with_context(|| format!("the sidecar's last words:\n{}", self.process.last_words()))?;
         Ok(Status(serde_json::from_str(&body).context("the sidecar's status is not JSON")?))
+    }
+
+    /// Where it says what it is asked, and from where it can be asked.
+    pub(super) fn admin(&self) -> (&Place, SocketAddr) {
+        (&self.place, self.admin)
     }
 
     /// Stops it in order: it drains, then detaches.
