@@ -3,7 +3,8 @@
 //! An agent observes the others: it is told of a fault by nothing but missing replies. The echo is observed by the prober with a
 //! fixed time-out of the same length, one try: there the echo itself is the application.
 
-use super::prober::{Prober, now_ns};
+use super::cpu::now_ns;
+use super::prober::Prober;
 use super::record::alarms;
 use super::sides::{APPLICATION, LEASE, Side};
 use super::workload::Fault;

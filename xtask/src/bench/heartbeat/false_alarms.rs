@@ -59,7 +59,7 @@ pub(super) fn observe(
     for (_, events) in &observers {
         events.rest();
     }
-    let record = side.prober().run(GAP, duration)?;
+    let record = side.prober().run(GAP, duration)?.on_running_time();
     let changes: Vec<_> = observers.iter().map(|(_, events)| events.rest()).collect();
     drop(load);
     let found = timeouts.iter().enumerate().map(|(index, timeout)| {

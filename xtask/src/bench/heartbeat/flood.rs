@@ -3,7 +3,8 @@
 //! Their replies are counted by the device that they come to, and fill a socket that nobody reads: a reply that is dropped there
 //! costs the same whoever has sent it.
 
-use super::prober::{Prober, be_on, last_cpu};
+use super::cpu;
+use super::prober::Prober;
 use crate::machine;
 use anyhow::{Context, Result, ensure};
 use heartbeat_fastpath::wire::MESSAGE_BYTES;
@@ -32,7 +33,7 @@ pub(super) struct Flooded {
 /// Floods for a time; the replies come to this device.
 pub(super) fn flood(prober: &Prober, device: &str, duration: Duration) -> Result<Flooded> {
     ensure!(
-        last_cpu() != STACK_CPU,
+        cpu::last() != STACK_CPU,
         "there is one CPU only, on which flood and replies cannot be told apart"
     );
     prober.place.run(|| {
@@ -40,7 +41,7 @@ pub(super) fn flood(prober: &Prober, device: &str, duration: Duration) -> Result
             UdpSocket::bind(prober.from).with_context(|| format!("cannot listen on {}", prober.from))?;
         socket.connect(prober.to)?;
         SockRef::from(&socket).set_recv_buffer_size(1)?;
-        be_on(last_cpu())?;
+        cpu::be_on(cpu::last())?;
         let speech = prober.speech.renewed();
         let (came, busy_us, start) = (received(device)?, machine::busy_us_of(STACK_CPU)?, Instant::now());
         let mut number = 0;

@@ -4,7 +4,9 @@
 //! itself, and what is measured is the responder. It reads its own clock. The kernel's time stamp of a reply would be of no
 //! use: a probe that the stack turns into its reply keeps that of the probe's arrival.
 
-use super::record::{LOST_NS, Pause, Probe, Record};
+use super::cpu::{self, now_ns};
+use super::pauses::Watch;
+use super::record::{LOST_NS, Probe, Record};
 use super::speech::Speech;
 use crate::lab::Place;
 use anyhow::{Context, Result};
@@ -13,10 +15,6 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-/// A real-time priority above that of anything else here.
-const PRIORITY: libc::c_int = 10;
-/// What the prober may be late before it is a pause: longer than it takes to be woken.
-const PAUSE_MIN_NS: u64 = 1_000_000;
 /// Longer than any datagram that may come.
 const DATAGRAM_MAX: usize = 256;
 
@@ -36,18 +34,13 @@ impl Prober {
                 UdpSocket::bind(self.from).with_context(|| format!("cannot listen on {}", self.from))?;
             socket.connect(self.to)?;
             socket.set_nonblocking(true)?;
-            be_on(last_cpu())?;
-            be_urgent();
+            cpu::be_on(cpu::last())?;
+            cpu::be_urgent(cpu::PROBES);
             let count = (duration.as_nanos() / gap.as_nanos().max(1)) as u64;
             // The first ones find the way to the responder.
             Run::new(self.speech.renewed(), now_ns() + gap.as_nanos() as u64, gap, count).go(&socket)
         })
     }
-}
-
-/// Whether threads of this program may be urgent.
-pub(super) fn may_be_urgent() -> bool {
-    std::thread::spawn(be_urgent).join().unwrap_or(false)
 }
 
 struct Run {
@@ -66,29 +59,25 @@ impl Run {
     }
 
     fn go(mut self, socket: &UdpSocket) -> Result<Record> {
-        let mut expected_ns = u64::MAX;
+        let watch = Watch::start();
         loop {
             let now_ns = now_ns();
-            if now_ns > expected_ns.saturating_add(PAUSE_MIN_NS) {
-                self.record.pauses.push(Pause { from_ns: expected_ns, until_ns: now_ns });
-            }
             self.hear(socket)?;
             let until_ns = match self.next_due_ns() {
                 Some(due_ns) if due_ns <= now_ns => {
                     self.send(socket, due_ns);
-                    // The next one may be due as well.
-                    expected_ns = u64::MAX;
                     continue;
                 }
                 Some(due_ns) => due_ns,
                 None => match self.end_ns() {
                     Some(end_ns) if end_ns > now_ns => end_ns,
-                    _ => return Ok(self.record),
+                    _ => break,
                 },
             };
             wait(socket.as_fd(), until_ns.saturating_sub(now_ns))?;
-            expected_ns = until_ns;
         }
+        self.record.pauses = watch.end();
+        Ok(self.record)
     }
 
     /// When the next probe is due; none if all are sent.
@@ -152,37 +141,6 @@ fn wait(socket: BorrowedFd<'_>, ns: u64) -> io::Result<()> {
         return if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) };
     }
     Ok(())
-}
-
-/// `CLOCK_MONOTONIC`, as heartbeat's events tell it.
-pub(super) fn now_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes the time that it is given; the clock exists on every Linux.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
-/// The CPU of whoever probes. Packets to servers are handled by the first.
-pub(super) fn last_cpu() -> usize {
-    std::thread::available_parallelism().map_or(0, |cores| cores.get() - 1)
-}
-
-/// Binds the calling thread to a CPU.
-pub(super) fn be_on(cpu: usize) -> io::Result<()> {
-    // SAFETY: a set of CPUs is bits, and the call reads one that lives through it; 0 is the calling thread.
-    let result = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu, &mut set);
-        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Gives the calling thread a real-time priority. Whether it may have one.
-fn be_urgent() -> bool {
-    let parameters = libc::sched_param { sched_priority: PRIORITY };
-    // SAFETY: reads a parameter that lives through the call; 0 is the calling thread.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) == 0 }
 }
 
 #[cfg(test)]

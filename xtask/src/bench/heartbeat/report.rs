@@ -118,7 +118,7 @@ impl Row {
     fn head(&self) -> &'static [&'static str] {
         match self.kind {
             Kind::Replies { .. } => {
-                &["probes", "lost", "p50 µs", "p99 µs", "p99.9 µs", "max µs", "own µs", "CPU"]
+                &["probes", "lost", "p50 µs", "p99 µs", "p99.9 µs", "max µs", "own µs", "paused ms", "CPU"]
             }
             Kind::Detection(_) => &["trials", "median ms", "min ms", "max ms", "bound ms"],
             Kind::FalseAlarms { .. } => &["seconds", "alarms", "by hour", "suspects", "failures"],
@@ -140,6 +140,7 @@ impl Figures {
                 us(replies.p999_us),
                 us(replies.max_us),
                 us(replies.sent_late_p999_us),
+                us(replies.paused_ms),
                 format!("{:.0}%", replies.busy_percent),
             ],
             Self::Detection(detection) => vec![
@@ -208,7 +209,8 @@ impl bench::Report for Report {
         println!(
             "\nBy turns, all rounds of a side together. The prober has a CPU before everybody else (SCHED_FIFO), for all sides alike, \
              sends by the clock, once in {GAP:?} on average, and counts from when a probe was due; one that is lost counts a second. \
-             own: how late the prober itself was in 99.9 %. A probe is handled by another CPU than the prober's, in an interrupt. \
+             own: how late the prober itself was in 99.9 %. paused: for so long a CPU did not even run what was most urgent on it, since \
+             the host's other guests had it; no latency and no time-out counts that. A probe is handled by another CPU than the prober's, in an interrupt. \
              Saturated: {LOOPS} busy loops for each CPU and a Redis with {CONNECTIONS} clients in the responder's namespace, at \
              ordinary priority, each in a session of its own.\n\
              detect: the application is a Redis whose lease counts {LEASE:?}; an agent observes, interval {:?}, time-out {:?}, \
@@ -235,6 +237,8 @@ mod tests {
             p999_us,
             max_us: 3.0,
             sent_late_p999_us: 0.0,
+            paused_ms: 0.0,
+            p999_with_pauses_us: p999_us,
             busy_percent: 100.0,
         })
     }

@@ -1,9 +1,9 @@
 //! Which side is measured when: all by turns, and who begins changes with each round.
 
+use super::cpu;
 use super::detection::{Detection, Trials};
 use super::false_alarms::{FalseAlarms, GAP, observe};
 use super::load::Load;
-use super::prober::may_be_urgent;
 use super::record::{Record, Replies};
 use super::report::{Figures, Report, Row};
 use super::sides::{ROLES, Side};
@@ -85,7 +85,7 @@ impl Measuring<'_> {
         }
         // Without a kernel path the first side is another on the user path, of which one is enough.
         sides.retain(|side| side.path == side.server.role());
-        if !may_be_urgent() {
+        if !cpu::may_be_urgent() {
             remarks.push("the prober has no real-time priority and waits for a CPU itself".to_owned());
         }
         for row in &mut self.rows {

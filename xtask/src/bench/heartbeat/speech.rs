@@ -1,6 +1,6 @@
 //! What is said to a responder, and which datagrams are its answer.
 
-use super::prober::now_ns;
+use super::cpu::now_ns;
 use crate::lab::heartbeat::{CLUSTER, KEY};
 use anyhow::{Context, Result};
 use heartbeat_fastpath::keys::{Key, KeyId, Keys};
