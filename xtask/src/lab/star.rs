@@ -115,6 +115,11 @@ impl Server {
         self.role
     }
 
+    /// Its number among the servers, from 1.
+    pub(crate) fn number(&self) -> u8 {
+        self.number
+    }
+
     /// Where its programs run.
     pub(crate) fn place(&self) -> Place {
         self.namespace.as_ref().map_or_else(Place::here, |namespace| namespace.place().clone())

@@ -39,8 +39,11 @@ struct Ports {
 }
 
 impl Ports {
-    fn of(star: &Star) -> Result<Self> {
-        let wanted = [7946, 9182, 6379, 7950, 7951, 7952, 7953, 7954, 9191, 9192, 9193, 9194];
+    fn of(star: &Star, server: &Server) -> Result<Self> {
+        // Observers of all sides are in one namespace, and ask to be asked on its loopback.
+        let observed = 9190 + 10 * u16::from(server.number());
+        let [e, f, g, h] = [observed, observed + 1, observed + 2, observed + 3];
+        let wanted = [7946, 9182, 6379, 7950, 7951, 7952, 7953, 7954, e, f, g, h];
         let [message, admin, redis, prober, a, b, c, d, e, f, g, h] = star.choose_ports(wanted)?;
         Ok(Self { message, admin, redis, prober, observers: [a, b, c, d], observers_admin: [e, f, g, h] })
     }
@@ -77,7 +80,7 @@ impl<'a> Side<'a> {
         echo_program: &'a Path,
     ) -> Result<Self> {
         let server = star.server(role)?;
-        let ports = Ports::of(star)?;
+        let ports = Ports::of(star, server)?;
         let answerer = if role == "echo" { Answerer::Echo } else { Answerer::Heartbeat };
         let speech = Speech::new(answerer, PROBER, ALWAYS)?;
         let (responder, path) = match role {
