@@ -15,9 +15,11 @@ pub(super) fn now_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// How many there are.
+/// How many there are, also to a thread that is bound to one of them.
 pub(super) fn count() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    // SAFETY: sysconf has no preconditions.
+    let online = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    usize::try_from(online).unwrap_or(1).max(1)
 }
 
 /// The CPU of whoever probes. Packets to servers are handled by the first.
@@ -46,4 +48,16 @@ pub(super) fn be_urgent(priority: libc::c_int) -> bool {
 /// Whether threads of this program may be urgent.
 pub(super) fn may_be_urgent() -> bool {
     std::thread::spawn(|| be_urgent(PROBES)).join().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_thread_counts_all() {
+        let (all, bound) = (count(), std::thread::spawn(|| be_on(0).map(|()| count())).join().unwrap());
+        assert_eq!(bound.unwrap(), all);
+        assert_eq!(last() + 1, all);
+    }
 }

@@ -3,6 +3,7 @@
 //! All at the ordinary priority, and each in a session of its own, as services have (see `Place::command`): where the scheduler
 //! shares CPUs out between sessions, each loop weighs as much as the responder.
 
+use super::cpu;
 use crate::lab::{Process, redis};
 use crate::lab::{Server, Star};
 use crate::workspace;
@@ -33,8 +34,7 @@ impl Load {
         let (port, connections) = (port.to_string(), CONNECTIONS.to_string());
         let arguments = ["-p", &port, "-c", &connections, "-t", "get,set", "-n", "1000000", "-l", "-q"];
         processes.push(Process::start(&place, folder, "redis-benchmark", client, &arguments)?);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        for number in 0..cores * LOOPS {
+        for number in 0..cpu::count() * LOOPS {
             let name = format!("loop-{number}");
             processes.push(Process::start(&place, folder, &name, "sh", &["-c", "while :; do :; done"])?);
         }
