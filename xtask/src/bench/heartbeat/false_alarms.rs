@@ -46,15 +46,16 @@ impl FalseAlarms {
     }
 }
 
-/// One side for a while under load, at each of these time-outs.
+/// One side for a while under a load of so many loops for each CPU, at each of these time-outs.
 pub(super) fn observe(
     star: &Star,
     side: &Side<'_>,
+    loops: usize,
     timeouts: &[Duration],
     duration: Duration,
 ) -> Result<Vec<FalseAlarms>> {
     let observers = start_observers(side, timeouts)?;
-    let load = Load::start(star, side.server)?;
+    let load = Load::start(star, side.server, loops)?;
     // What the load's beginning has brought about is not counted.
     for (_, events) in &observers {
         events.rest();

@@ -10,8 +10,8 @@ use crate::workspace;
 use anyhow::{Context, Result};
 use std::time::Duration;
 
-/// Loops for each CPU.
-pub(super) const LOOPS: usize = 2;
+/// Loops for each CPU, unless others are asked for.
+pub(super) const LOOPS: usize = 8;
 /// Connections of redis-benchmark.
 pub(super) const CONNECTIONS: usize = 50;
 /// In a responder's namespace.
@@ -23,8 +23,8 @@ const SETTLE: Duration = Duration::from_millis(300);
 pub(super) struct Load(#[expect(dead_code, reason = "they run as long as they are held")] Vec<Process>);
 
 impl Load {
-    /// Starts it where the responder runs.
-    pub(super) fn start(star: &Star, server: &Server) -> Result<Self> {
+    /// Starts it where the responder runs, with so many loops for each CPU.
+    pub(super) fn start(star: &Star, server: &Server, loops: usize) -> Result<Self> {
         let (place, folder) = (server.place(), star.folder());
         let [port] = star.choose_ports([PORT])?;
         let mut processes =
@@ -34,7 +34,7 @@ impl Load {
         let (port, connections) = (port.to_string(), CONNECTIONS.to_string());
         let arguments = ["-p", &port, "-c", &connections, "-t", "get,set", "-n", "1000000", "-l", "-q"];
         processes.push(Process::start(&place, folder, "redis-benchmark", client, &arguments)?);
-        for number in 0..cpu::count() * LOOPS {
+        for number in 0..cpu::count() * loops {
             let name = format!("loop-{number}");
             processes.push(Process::start(&place, folder, &name, "sh", &["-c", "while :; do :; done"])?);
         }

@@ -41,6 +41,9 @@ pub(crate) struct Options {
     /// Watch each side for false alarms for so long (default: 2; with --quick 0.1).
     #[arg(long, value_name = "MINUTES")]
     false_alarm_minutes: Option<f64>,
+    /// Busy loops for each CPU where the host is to be saturated.
+    #[arg(long, value_name = "N", default_value_t = load::LOOPS)]
+    loops: usize,
     /// Measure this heartbeat binary instead of building one.
     #[arg(long, value_name = "PATH", env = "XPS_HEARTBEAT")]
     heartbeat: Option<PathBuf>,
@@ -70,6 +73,7 @@ fn prepare_and_measure(options: &Options, chosen: &[Workload]) -> Result<Report>
         echo: &echo,
         workloads: chosen,
         effort: effort(options.common.effort(), quick),
+        loops: options.loops,
         trials: if quick { 3 } else { 15 },
         watched: Duration::try_from_secs_f64(minutes * 60.0)?,
         user_path: !options.common.kernel_only,

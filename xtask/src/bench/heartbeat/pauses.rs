@@ -1,5 +1,5 @@
-//! When the machine itself stands still: on each CPU somebody who comes before all others wants to run each millisecond, and
-//! notes when it could not.
+//! When the machine itself stands still: on each CPU somebody who comes before all others wants to run all the time, if only for
+//! a moment, and notes when it could not.
 //!
 //! In a virtual machine that is what the host's other guests had. `/proc/stat` tells how much that was, but not when.
 
@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-const EACH: Duration = Duration::from_millis(1);
+/// How long nobody looks.
+const EACH: Duration = Duration::from_micros(250);
 /// Longer than it takes to be woken on a CPU that runs, be it in the middle of an interrupt.
-const PAUSE_MIN_NS: u64 = 1_000_000;
+const PAUSE_MIN_NS: u64 = 500_000;
 
 /// Somebody on each CPU.
 pub(super) struct Watch {

@@ -2,7 +2,7 @@
 
 use super::detection::{Detection, PROBING};
 use super::false_alarms::{FalseAlarms, GAP};
-use super::load::{CONNECTIONS, LOOPS};
+use super::load::CONNECTIONS;
 use super::record::Replies;
 use super::sides::LEASE;
 use super::stack::{Rate, Stack};
@@ -19,6 +19,8 @@ pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
     /// What a reply takes in the stack; null if it was not measured.
     pub(crate) stack: Option<Stack>,
+    /// Busy loops for each CPU where it was saturated.
+    pub(crate) loops: usize,
     pub(crate) machine: Machine,
 }
 
@@ -211,14 +213,14 @@ impl bench::Report for Report {
              sends by the clock, once in {GAP:?} on average, and counts from when a probe was due; one that is lost counts a second. \
              own: how late the prober itself was in 99.9 %. paused: for so long a CPU did not even run what was most urgent on it, since \
              the host's other guests had it; no latency and no time-out counts that. A probe is handled by another CPU than the prober's, in an interrupt. \
-             Saturated: {LOOPS} busy loops for each CPU and a Redis with {CONNECTIONS} clients in the responder's namespace, at \
+             Saturated: {} busy loops for each CPU and a Redis with {CONNECTIONS} clients in the responder's namespace, at \
              ordinary priority, each in a session of its own.\n\
              detect: the application is a Redis whose lease counts {LEASE:?}; an agent observes, interval {:?}, time-out {:?}, \
              confirmation {:?}. The echo is its own application, and is observed with a fixed time-out of {:?}.\n\
              false-alarms: alarms of a prober with that time-out and one try; suspects and failures are those of agents whose \
              time-out adapts and is that at most, as urgent as the prober.\n\
              replies of a core: for each second that the CPU which handles packets is busy, under a flood from the other.",
-            PROBING.interval, PROBING.timeout, PROBING.confirmation, PROBING.timeout,
+            self.loops, PROBING.interval, PROBING.timeout, PROBING.confirmation, PROBING.timeout,
         );
     }
 }

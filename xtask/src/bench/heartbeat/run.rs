@@ -24,6 +24,8 @@ pub(super) struct Run<'a> {
     pub(super) echo: &'a Path,
     pub(super) workloads: &'a [Workload],
     pub(super) effort: Effort,
+    /// Busy loops for each CPU where it is to be saturated.
+    pub(super) loops: usize,
     /// Faults of each kind and side.
     pub(super) trials: usize,
     /// For how long each side is watched for false alarms.
@@ -64,7 +66,7 @@ pub(super) fn measure(run: &Run<'_>) -> Result<Report> {
     }
     machine.run_ended();
     rows.retain(|row| !row.is_stack());
-    Ok(Report { rows, stack, machine })
+    Ok(Report { rows, stack, loops: run.loops, machine })
 }
 
 struct Measuring<'a> {
@@ -108,7 +110,8 @@ impl Measuring<'_> {
             sides.iter().map(|side| (side, Vec::new(), Vec::new())).collect();
         for _ in 0..self.run.effort.rounds {
             for (side, records, busy) in &mut rounds {
-                let load = saturated.then(|| Load::start(self.star, side.server)).transpose()?;
+                let load =
+                    saturated.then(|| Load::start(self.star, side.server, self.run.loops)).transpose()?;
                 let since = Busy::since_now();
                 records.push(side.prober().run(GAP, self.run.effort.duration)?);
                 busy.push(since.percent());
@@ -166,7 +169,7 @@ impl Measuring<'_> {
         while !rest.is_zero() {
             let duration = rest.min(WATCH);
             for (side, sums) in &mut sums {
-                let found = observe(self.star, side, &timeouts, duration)?;
+                let found = observe(self.star, side, self.run.loops, &timeouts, duration)?;
                 sums.iter_mut().zip(&found).for_each(|(sum, found)| sum.add(found));
             }
             sums.rotate_left(1);
