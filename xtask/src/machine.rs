@@ -16,6 +16,7 @@ pub(crate) struct Machine {
     pub(crate) redis: String,
     pub(crate) nginx: String,
     pub(crate) haproxy: String,
+    pub(crate) wrk: String,
     pub(crate) xps: &'static str,
     /// Load average over the last minute when the run began; much above 0, something else was running.
     pub(crate) load_before: f64,
@@ -55,6 +56,7 @@ pub(crate) fn describe() -> Machine {
         redis: version("redis-server", "--version", " v="),
         nginx: version("nginx", "-v", "nginx/"),
         haproxy: version("haproxy", "-v", "version "),
+        wrk: version("wrk", "-v", "wrk "),
         xps: env!("CARGO_PKG_VERSION"),
         load_before: read("/proc/loadavg")
             .split(' ')

@@ -1,9 +1,10 @@
-//! What people type: `cargo xtask setup`, `demo`, `bench`, `conformance` and `test`.
+//! What people type: `cargo xtask setup`, `demo`, `bench`, `report`, `conformance` and `test`.
 //!
 //! # Layout
 //! - [`setup`]: installs what the other commands need, and does nothing the second time.
 //! - [`lab`]: the test network: two namespaces, Redis or Nginx, the sidecar, removed whatever happens.
-//! - [`demo`], [`bench`](mod@bench): plain and accelerated measured in one run, by turns.
+//! - [`demo`], [`bench`](mod@bench): plain and accelerated measured in one run, by turns. [`report`]: the
+//!   results as a page.
 //! - [`linearizability`], [`soak`]: long tests of kv-cache, run by [`trial`].
 //! - [`conformance`]: Redis's own test suite through kv-cache.
 //! - [`check`]: everything that must hold before a change lands (`cargo xtask test`).
@@ -19,6 +20,7 @@ mod download;
 mod lab;
 mod linearizability;
 mod machine;
+mod report;
 mod setup;
 mod soak;
 mod trial;
@@ -54,6 +56,12 @@ enum Command {
     /// Measure a service in full: every workload on both ports by turns, medians and ratios.
     #[command(subcommand)]
     Bench(Bench),
+    /// Run all benches and write one page with tables and plots, and the same in Markdown (about an hour; a quarter with
+    /// --quick).
+    ///
+    /// The page needs nothing but itself and names the path that served each figure. A bench that fails is said to be missing.
+    /// With --from it is made of results that were saved before: `cargo xtask bench kv --json > kv.json`.
+    Report(report::Options),
     /// Let many clients read and write on both ports while the agent is killed, packets are lost and connections are
     /// cut, and check that Redis alone could have answered so (root).
     ///
@@ -103,6 +111,7 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Http(options)) => bench::http::run(&options).map(|()| true),
         Command::Bench(Bench::Heartbeat(options)) => bench::heartbeat::run(&options).map(|()| true),
         Command::Bench(Bench::Flood(flood)) => flood.run().map(|()| true),
+        Command::Report(options) => report::run(&options),
         Command::Linearizability(options) => linearizability::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Conformance(options) => conformance::run(&options),

@@ -1,5 +1,6 @@
 //! One round, several rounds by turns, and what comes out.
 
+use super::quantiles::Quantiles;
 use crate::machine;
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -33,6 +34,8 @@ pub(super) struct Outcome {
     pub(super) rps: f64,
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
+    /// The whole distribution.
+    pub(super) quantiles_us: Quantiles,
     /// Responses that the client has waited for so long that their latencies are not counted.
     pub(super) late: u64,
     /// Rate of a flood beside, if there was one.
@@ -43,6 +46,18 @@ pub(super) struct Outcome {
 struct Sample {
     outcome: Outcome,
     cpu_us_per_request: f64,
+}
+
+impl Sample {
+    fn round(&self) -> Round {
+        let Outcome { rps, p50_us, p99_us, .. } = self.outcome;
+        Round {
+            rps: rounded(rps),
+            p50_us: rounded(p50_us),
+            p99_us: rounded(p99_us),
+            cpu_us_per_request: rounded(self.cpu_us_per_request),
+        }
+    }
 }
 
 /// Medians over the rounds of one side.
@@ -56,6 +71,10 @@ pub(crate) struct Figures {
     /// Highest less lowest rate, by the median.
     pub(crate) spread: f64,
     pub(crate) rounds: usize,
+    /// Latency at position `n`: that which a share of `1 - 0.5^n` of the requests does not exceed, from the least to 99.9 %.
+    pub(crate) quantiles_us: Vec<f64>,
+    /// The rounds in the order in which they were measured; those of the other sides are of the same turns.
+    pub(crate) each: Vec<Round>,
     /// Responses of all rounds that came so late that they are missing in the latencies.
     #[serde(skip_serializing_if = "is_none")]
     pub(crate) late: u64,
@@ -64,10 +83,25 @@ pub(crate) struct Figures {
     pub(crate) flood_rps: Option<f64>,
 }
 
+/// One round of one side.
+#[derive(Clone, Serialize)]
+pub(crate) struct Round {
+    pub(crate) rps: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    pub(crate) cpu_us_per_request: f64,
+}
+
 impl Figures {
     /// One of the figures by another side's. `None` if there is nothing to divide by.
     pub(super) fn ratio(&self, base: &Self, field: fn(&Self) -> f64) -> Option<f64> {
         (field(base) > 0.0).then(|| rounded(field(self) / field(base)))
+    }
+
+    /// Rates by another side's, each round by that of the same turn.
+    pub(super) fn rps_ratios(&self, base: &Self) -> Vec<f64> {
+        let turns = self.each.iter().zip(&base.each);
+        turns.map(|(mine, theirs)| rounded(mine.rps / theirs.rps)).collect()
     }
 
     /// Some that say nothing but these.
@@ -80,6 +114,8 @@ impl Figures {
             cpu_us_per_request: 1.0,
             spread: 0.0,
             rounds: 1,
+            quantiles_us: vec![p50_us / 2.0, p50_us, p99_us],
+            each: vec![Round { rps, p50_us, p99_us, cpu_us_per_request: 1.0 }],
             late: 0,
             flood_rps: None,
         }
@@ -144,9 +180,25 @@ impl<T: Traffic> Side<T> {
             cpu_us_per_request: rounded(median(&sorted(|sample| sample.cpu_us_per_request))),
             spread: rounded((rates[rates.len() - 1] - rates[0]) / rps),
             rounds: rates.len(),
+            quantiles_us: self.quantiles_us(),
+            each: self.samples.iter().map(Sample::round).collect(),
             late: self.samples.iter().map(|sample| sample.outcome.late).sum(),
             flood_rps: has_flood.then(flood),
         }
+    }
+}
+
+impl<T> Side<T> {
+    /// The median of the rounds at each position.
+    fn quantiles_us(&self) -> Vec<f64> {
+        let rounds: Vec<&Quantiles> =
+            self.samples.iter().map(|sample| &sample.outcome.quantiles_us).collect();
+        let middle = |step| {
+            let mut values: Vec<f64> = rounds.iter().map(|round| round[step]).collect();
+            values.sort_by(f64::total_cmp);
+            rounded(median(&values))
+        };
+        (0..rounds.first().map_or(0, |round| round.len())).map(middle).collect()
     }
 }
 
@@ -182,10 +234,48 @@ pub(super) fn rounded(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::quantiles;
+    use std::cell::Cell;
 
     #[test]
     fn medians() {
         assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
         assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
+    }
+
+    /// Answers each round a little slower.
+    struct Slower(Cell<f64>);
+
+    impl Traffic for Slower {
+        fn try_out(&self) -> Result<f64> {
+            Ok(1000.0)
+        }
+
+        fn send(&self, requests: u64, _duration: Duration) -> Result<Outcome> {
+            let us = self.0.get() + 1.0;
+            self.0.set(us);
+            let quantiles_us = quantiles::at_each(|share| us + share);
+            Ok(Outcome {
+                requests,
+                rps: 1e6 / us,
+                p50_us: us,
+                p99_us: us,
+                quantiles_us,
+                late: 0,
+                flood_rps: None,
+            })
+        }
+    }
+
+    #[test]
+    fn rounds_are_kept_in_their_order_and_compared_turn_by_turn() {
+        let (mut slow, mut slower) = (Side::new(Slower(Cell::new(0.0))), Side::new(Slower(Cell::new(1.0))));
+        let effort = Effort { rounds: 3, duration: Duration::ZERO };
+        alternate(&mut [&mut slow, &mut slower], effort).unwrap();
+        let (slow, slower) = (slow.figures(), slower.figures());
+        let latencies: Vec<f64> = slow.each.iter().map(|round| round.p50_us).collect();
+        assert_eq!((latencies, slow.p50_us), (vec![1.0, 2.0, 3.0], 2.0));
+        assert_eq!((slow.quantiles_us[0], slow.quantiles_us[1]), (2.0, 2.5));
+        assert_eq!(slower.rps_ratios(&slow), [0.5, 0.667, 0.75]);
     }
 }

@@ -3,6 +3,7 @@
 //! # Layout
 //! - [`kv`], [`http`], [`heartbeat`]: what is measured of each service, and how its result is shown.
 //! - [`measure`](mod@measure): rounds by turns, medians. [`note`]: remarks on them. [`table`]: both as readers see them.
+//! - [`quantiles`]: which latencies are kept of a round.
 //! - [`generator`], [`histogram`]: load generators for what the well-known ones cannot do.
 
 mod generator;
@@ -12,6 +13,7 @@ pub(crate) mod http;
 pub(crate) mod kv;
 mod measure;
 mod note;
+pub(crate) mod quantiles;
 mod table;
 
 pub(crate) use measure::Effort;
@@ -19,7 +21,7 @@ pub(crate) use measure::Effort;
 use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How to measure, whatever it is.
 #[derive(Args)]
@@ -40,8 +42,45 @@ pub(crate) struct Common {
 
 /// A result for readers, beside the one for programs.
 pub(crate) trait Report: Serialize {
+    /// The bench's name on the command line.
+    const BENCH: &'static str;
+
     /// A table of one line for each side that was measured.
     fn print(&self);
+}
+
+/// A result for programs: with it, what it is and where it comes from. `docs/bench-results.md` tells of all fields.
+#[derive(Serialize)]
+struct Printed<R> {
+    bench: &'static str,
+    /// What was typed.
+    command: String,
+    /// As RFC 3339 writes it, in UTC.
+    began: String,
+    /// How long it took, building and installing included.
+    seconds: f64,
+    #[serde(flatten)]
+    report: R,
+}
+
+impl<R: Report> Printed<R> {
+    /// Of what has just been measured.
+    fn new(report: R, began: SystemTime) -> Self {
+        let words = std::env::args().skip(1);
+        Self {
+            bench: R::BENCH,
+            command: std::iter::once("cargo xtask".to_owned()).chain(words).collect::<Vec<_>>().join(" "),
+            began: humantime::format_rfc3339_seconds(began).to_string(),
+            seconds: began.elapsed().map_or(0.0, |took| took.as_secs_f64().round()),
+            report,
+        }
+    }
+}
+
+/// What is printed of a result, for tests of those who read it.
+#[cfg(test)]
+fn printed<R: Report>(report: R) -> String {
+    serde_json::to_string_pretty(&Printed::new(report, SystemTime::UNIX_EPOCH)).unwrap()
 }
 
 impl Common {
@@ -53,9 +92,10 @@ impl Common {
         }
         // Whatever the steps before print must not stand in the result.
         let stdout = Redirected::to_stderr()?;
+        let began = SystemTime::now();
         let report = measure();
         drop(stdout);
-        println!("{}", serde_json::to_string_pretty(&report?)?);
+        println!("{}", serde_json::to_string_pretty(&Printed::new(report?, began))?);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use super::epoll::Epoll;
 use super::{Dialogue, Shape, on_threads};
 use crate::bench::histogram::Histogram;
 use crate::bench::measure::Outcome;
+use crate::bench::quantiles;
 use anyhow::Result;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ impl Tally {
             rps: requests as f64 / self.elapsed.as_secs_f64(),
             p50_us: self.latencies.quantile_us(0.5),
             p99_us: self.latencies.quantile_us(0.99),
+            quantiles_us: quantiles::at_each(|share| self.latencies.quantile_us(share)),
             late: 0,
             flood_rps,
         }

@@ -20,6 +20,8 @@ mod wrk;
 pub(crate) use flood::Flood;
 pub(crate) use run::{Run, measure};
 pub(crate) use workload::all as workloads;
+#[cfg(test)]
+pub(crate) use report::example;
 
 use crate::{setup, workspace};
 use anyhow::Result;

@@ -32,6 +32,10 @@ pub(crate) struct Row {
     pub(crate) ratio_rps_haproxy: Option<f64>,
     /// User path against plain, measured by turns with it; above 1 the user path is faster.
     pub(crate) ratio_rps_user: Option<f64>,
+    /// Accelerated against plain, round by round in the order of the turns: how sure [`Self::ratio_rps`] is.
+    pub(crate) ratio_rps_each: Vec<f64>,
+    /// The same for the user path.
+    pub(crate) ratio_rps_user_each: Vec<f64>,
     /// User path against plain; below 1 the user path is faster.
     pub(crate) ratio_p99_user: Option<f64>,
     /// User path against HAProxy with the same rules; above 1 the user path is faster.
@@ -58,6 +62,7 @@ impl Row {
     pub(super) fn keep(&mut self, turns: Turns) {
         let Turns { path, plain, haproxy, accelerated } = turns;
         let rps = accelerated.ratio(&plain, |figures| figures.rps);
+        let each = accelerated.rps_ratios(&plain);
         let p50 = accelerated.ratio(&plain, |figures| figures.p50_us);
         let p99 = accelerated.ratio(&plain, |figures| figures.p99_us);
         let by_haproxy = haproxy.as_ref().and_then(|base| accelerated.ratio(base, |figures| figures.rps));
@@ -71,6 +76,7 @@ impl Row {
         if path == "user" {
             (self.ratio_rps_user, self.ratio_p99_user) = (rps, p99);
             self.ratio_rps_user_haproxy = by_haproxy;
+            self.ratio_rps_user_each.clone_from(&each);
             self.user = Some(accelerated.clone());
         } else {
             self.kernel = Some(accelerated.clone());
@@ -80,7 +86,7 @@ impl Row {
             self.path = Some(path);
             (self.rps_plain, self.rps_accelerated) = (Some(plain.rps), Some(accelerated.rps));
             (self.ratio_rps, self.ratio_p50, self.ratio_p99) = (rps, p50, p99);
-            self.ratio_rps_haproxy = by_haproxy;
+            (self.ratio_rps_haproxy, self.ratio_rps_each) = (by_haproxy, each);
             (self.plain, self.haproxy) = (Some(plain), haproxy);
         }
     }
@@ -109,6 +115,8 @@ impl Row {
 }
 
 impl bench::Report for Report {
+    const BENCH: &'static str = "http";
+
     fn print(&self) {
         let servers = format!("Nginx {}, HAProxy {}", self.machine.nginx, self.machine.haproxy);
         table::print_head(&self.machine, &servers, &["flood/s", "ratio r/s", "ratio p99", "r/HAProxy"]);
@@ -123,6 +131,22 @@ impl bench::Report for Report {
              flood-closed-loop: who was refused asks again at once, so a side that refuses faster is asked more.",
         );
     }
+}
+
+/// A printed result in which nothing is null, and in which most workloads were left out.
+#[cfg(test)]
+pub(crate) fn example() -> String {
+    let turns = |path: &str, accelerated| Turns {
+        path: path.to_owned(),
+        plain: Figures { flood_rps: Some(90_909.1), late: 3, ..Figures::of(19_600.25, 390.0, 1500.0) },
+        haproxy: Some(Figures::of(15_000.0, 500.0, 1700.0)),
+        accelerated: Figures::of(accelerated, 140.0, 600.0),
+    };
+    let mut row = Row::new("flood-goodput");
+    row.keep(turns("kernel", 51_100.0));
+    row.keep(turns("user", 12_345.6));
+    row.flood_offered_rps = Some(115_700.0);
+    bench::printed(Report { rows: vec![row], machine: crate::machine::describe() })
 }
 
 #[cfg(test)]
@@ -156,6 +180,7 @@ mod tests {
         ] {
             assert_eq!(json[key], value, "{key}");
         }
+        assert_eq!((&json["ratio_rps_each"][0], &json["ratio_rps_user_each"][0]), (&3.0.into(), &0.5.into()));
         assert_eq!((&json["path"], &json["user"]["rps"]), (&"kernel".into(), &55.0.into()));
     }
 

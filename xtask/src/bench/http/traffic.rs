@@ -130,9 +130,10 @@ impl Requests<'_> {
 
     fn sent(&self, duration: Duration, counting: bool) -> Result<(Outcome, Answers)> {
         let Kind::Flood(pace) = self.workload.kind else {
-            let Counts { p50_us, p99_us, late, answers } = self.wrk(duration, counting)?;
+            let Counts { p50_us, p99_us, quantiles_us, late, answers } = self.wrk(duration, counting)?;
             let (requests, rps) = (answers.requests, answers.rps());
-            return Ok((Outcome { requests, rps, p50_us, p99_us, late, flood_rps: None }, answers));
+            let outcome = Outcome { requests, rps, p50_us, p99_us, quantiles_us, late, flood_rps: None };
+            return Ok((outcome, answers));
         };
         let place = self.lab.client();
         let [_, source] = self.lab.client_addresses();

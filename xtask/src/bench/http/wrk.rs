@@ -2,6 +2,7 @@
 
 use super::answers::Answers;
 use super::workload::Asking;
+use crate::bench::quantiles::Quantiles;
 use crate::lab::Place;
 use crate::workspace;
 use anyhow::{Context, Result, bail};
@@ -18,8 +19,12 @@ const THREADS: u64 = 2;
 const REPORT: &str = r#"
 function done(summary, latency)
   local errors = summary.errors
-  io.write(string.format('\n{"p50_us":%d,"p99_us":%d,"late":%d,"answers":{',
+  io.write(string.format('\n{"p50_us":%d,"p99_us":%d,"late":%d,"quantiles_us":[',
     latency:percentile(50), latency:percentile(99), errors.timeout))
+  for step = 0, 10 do
+    io.write(step == 0 and '' or ',', latency:percentile(100 - 100 * 0.5 ^ step))
+  end
+  io.write('],"answers":{')
   io.write(string.format('"requests":%d,"bytes":%d,"duration_us":%d,"refused":%d,"lost":%d,"statuses":{',
     summary.requests, summary.bytes, summary.duration, errors.status, errors.connect + errors.read + errors.write))
   local separator = ''
@@ -72,6 +77,7 @@ pub(super) struct Wrk<'a> {
 pub(super) struct Counts {
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
+    pub(super) quantiles_us: Quantiles,
     /// Responses that came after its limit of two seconds; their latencies are not counted.
     pub(super) late: u64,
     pub(super) answers: Answers,
@@ -123,8 +129,9 @@ mod tests {
     fn reads_the_line_below_the_table() {
         let table =
             "Running 2s test @ http://10.77.0.1:80/\n  2 threads and 50 connections\nRequests/sec:  5.00\n";
-        let line = r#"{"p50_us":300,"p99_us":900,"late":0,"answers":{"requests":10,"bytes":8500,"duration_us":2000000,"refused":4,"lost":0,"statuses":{"200":6,"429":4}}}"#;
+        let line = r#"{"p50_us":300,"p99_us":900,"late":0,"quantiles_us":[90,300,400,500,600,700,800,850,900,950,990],"answers":{"requests":10,"bytes":8500,"duration_us":2000000,"refused":4,"lost":0,"statuses":{"200":6,"429":4}}}"#;
         let counts = parse(&format!("{table}\n{line}\n")).unwrap();
+        assert_eq!((counts.quantiles_us[1], counts.quantiles_us[10]), (counts.p50_us, 990.0));
         let answers = counts.answers;
         assert_eq!((answers.rps(), answers.refused, answers.statuses[&429]), (5.0, 4, 4));
         assert!(parse(table).unwrap_err().to_string().contains("Requests/sec"));

@@ -17,6 +17,8 @@ mod workload;
 
 pub(crate) use run::{Run, measure};
 pub(crate) use workload::all as workloads;
+#[cfg(test)]
+pub(crate) use report::example;
 
 use crate::lab::Lab;
 use crate::{setup, workspace};

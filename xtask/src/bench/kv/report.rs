@@ -28,6 +28,10 @@ pub(crate) struct Row {
     pub(crate) ratio_p50: Option<f64>,
     /// User path against the plain port, measured by turns with it; above 1 the user path is faster.
     pub(crate) ratio_rps_user: Option<f64>,
+    /// Kernel against plain, round by round in the order of the turns: how sure [`Self::ratio_rps`] is.
+    pub(crate) ratio_rps_each: Vec<f64>,
+    /// User path against the plain port, likewise.
+    pub(crate) ratio_rps_user_each: Vec<f64>,
     /// User path against HAProxy's relay, measured by turns with it; above 1 the user path is faster.
     pub(crate) ratio_rps_haproxy: Option<f64>,
     /// Share of the requests on the user path that the sidecar counted as hits.
@@ -51,6 +55,8 @@ impl Row {
             ratio_rps: None,
             ratio_p50: None,
             ratio_rps_user: None,
+            ratio_rps_each: Vec::new(),
+            ratio_rps_user_each: Vec::new(),
             ratio_rps_haproxy: None,
             hit_share_user: None,
             hit_share: None,
@@ -63,14 +69,17 @@ impl Row {
     pub(crate) fn compare(&mut self) {
         let sides = self.kernel.as_ref().zip(self.plain.as_ref());
         self.ratio_rps = sides.and_then(|(kernel, plain)| kernel.ratio(plain, |figures| figures.rps));
+        self.ratio_rps_each = sides.map_or_else(Vec::new, |(kernel, plain)| kernel.rps_ratios(plain));
         self.ratio_p50 = sides.and_then(|(kernel, plain)| kernel.ratio(plain, |figures| figures.p50_us));
     }
 
     /// Fills in what follows from the user path's figures and those of the plain port beside them.
     pub(crate) fn compare_user(&mut self, plain: &Figures) {
         let ratio = |base| self.user.as_ref()?.ratio(base, |figures| figures.rps);
+        let each = self.user.as_ref().map_or_else(Vec::new, |user| user.rps_ratios(plain));
         let (by_plain, by_relay) = (ratio(plain), self.haproxy.as_ref().and_then(ratio));
         (self.ratio_rps_user, self.ratio_rps_haproxy) = (by_plain, by_relay);
+        self.ratio_rps_user_each = each;
     }
 
     fn print(&self) {
@@ -100,12 +109,38 @@ impl Row {
 }
 
 impl bench::Report for Report {
+    const BENCH: &'static str = "kv";
+
     fn print(&self) {
         let servers = format!("Redis {}", self.machine.redis);
         table::print_head(&self.machine, &servers, &["hits", "ratio r/s", "ratio p50"]);
         self.rows.iter().for_each(Row::print);
         table::print_legend("Ratios: by plain port, measured in the same turns.");
     }
+}
+
+/// A printed result in which nothing is null, and in which most workloads were left out.
+#[cfg(test)]
+pub(crate) fn example() -> String {
+    let row = |workload, plain: f64, kernel: f64, share: f64| {
+        let mut row = Row::new(workload);
+        row.plain = Some(Figures::of(plain, 300.5, 2111.0));
+        row.kernel = Some(Figures::of(kernel, 80.25, 391.0));
+        row.user = Some(Figures::of(plain / 2.0, 800.0, 1951.5));
+        row.haproxy = Some(Figures::of(plain / 3.0, 631.0, 1839.0));
+        row.compare();
+        row.compare_user(&Figures::of(plain, 300.5, 2111.0));
+        (row.hit_share, row.hit_share_user) = (Some(share), Some(share / 2.0));
+        row.path = Some("kernel".to_owned());
+        row.note.remark("a note with <marks> & \"quotes\"");
+        row
+    };
+    let rows = vec![
+        row("get-hit-64B-c50-t2", 78_452.44, 196_625.89, 1.0),
+        row("hit-share-0", 100_000.0, 90_000.0, 0.0),
+        row("hit-share-50", 100_000.0, 130_000.0, 0.512),
+    ];
+    bench::printed(Report { rows, machine: crate::machine::describe() })
 }
 
 #[cfg(test)]
@@ -121,6 +156,7 @@ mod tests {
         row.kernel = Some(Figures::of(200.0, 20.0, 1.0));
         row.compare();
         assert_eq!((row.ratio_rps, row.ratio_p50), (Some(2.0), Some(0.25)));
+        assert_eq!(row.ratio_rps_each, [2.0]);
         let json = serde_json::to_value(&row).unwrap();
         assert!(json["user"].is_null() && json["kernel"]["cpu_us_per_request"].is_number());
     }
