@@ -1,7 +1,7 @@
 //! What is said of heartbeat.
 
 use super::document::{Block, NONE, Section, Table};
-use super::numbers::{duration, percent, ratio, whole};
+use super::numbers::{duration, percent, ratio, small_ratio, whole};
 use super::plot::marks::{self, Mark, Marks};
 use super::plot::percentiles::{self, Curve};
 use super::plot::scale::Kind;
@@ -35,7 +35,6 @@ pub(super) fn section(result: &Saved) -> Section {
                 "What a reply takes in the stack was not measured in this run.".to_owned(),
             )),
         }
-        let note = |row: &HeartbeatRow| Some((format!("`{}`", row.workload), row.note.clone()?));
         let notes: Vec<(String, String)> = rows.iter().filter_map(note).collect();
         if !notes.is_empty() {
             blocks.push(Block::Terms(notes));
@@ -47,6 +46,16 @@ pub(super) fn section(result: &Saved) -> Section {
         heading: "heartbeat against an echo in userspace".to_owned(),
         blocks,
     }
+}
+
+/// What a reader must know of a row.
+fn note(row: &HeartbeatRow) -> Option<(String, String)> {
+    let ratios = [(row.ratio_p999_user, "the user path's"), (row.ratio_p999_echo, "the echo's")];
+    let ratios = ratios.into_iter().filter_map(|(value, whose)| {
+        value.map(|value| format!("99.9 % of the kernel path's replies by {whose}: {}", small_ratio(value)))
+    });
+    let said: Vec<String> = ratios.chain(row.note.clone()).collect();
+    (!said.is_empty()).then(|| (format!("`{}`", row.workload), said.join("; ")))
 }
 
 /// Sides that were measured.

@@ -23,6 +23,11 @@ pub(super) fn ratio(value: f64) -> String {
     format!("{value:.2}")
 }
 
+/// A ratio that may be far below 1.
+pub(super) fn small_ratio(value: f64) -> String {
+    format!("{value:.3}")
+}
+
 /// A share of 1, in percent.
 pub(super) fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)

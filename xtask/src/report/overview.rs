@@ -1,7 +1,7 @@
 //! What stands before and behind the services' own sections.
 
 use super::document::{Block, NONE, Section, Table};
-use super::numbers::{duration, ratio, whole};
+use super::numbers::{duration, ratio, small_ratio, whole};
 use super::result::{Figures, HeartbeatFigures, Rows, Saved, ServiceRow};
 use super::source::{Bench, Source};
 
@@ -60,7 +60,12 @@ fn glance_line(result: &Saved, workload: &str) -> Option<[String; 4]> {
                 Some(HeartbeatFigures::Replies { p999_us, .. }) => Some(format!("{} µs", duration(*p999_us))),
                 _ => None,
             };
-            Some(["kernel".to_owned(), p999(&row.echo)?, p999(&row.kernel)?, ratio(row.ratio_p999_echo?)])
+            Some([
+                "kernel".to_owned(),
+                p999(&row.echo)?,
+                p999(&row.kernel)?,
+                small_ratio(row.ratio_p999_echo?),
+            ])
         }
     }
 }
@@ -93,9 +98,7 @@ pub(super) fn circumstances(sources: &[Source]) -> Section {
         result.command.as_ref().map_or_else(|| known(""), |command| format!("`{command}`"))
     });
     row("began (UTC)", &|result| known(result.began.as_deref().unwrap_or_default()));
-    row("took", &|result| {
-        number(result.seconds, &|seconds| format!("{:.0} minutes", (seconds / 60.0).ceil()))
-    });
+    row("took", &|result| number(result.seconds, &|seconds| format!("{:.0} min", (seconds / 60.0).ceil())));
     row("CPU", &|result| known(&result.machine.cpu));
     row("cores", &|result| result.machine.cores.to_string());
     row("memory", &|result| format!("{:.1} GiB", result.machine.memory_bytes as f64 / 1_073_741_824.0));

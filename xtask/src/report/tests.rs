@@ -98,7 +98,9 @@ fn the_page_is_valid_and_needs_nothing_else() {
             let (key, value) = (attribute.name.local.to_string(), attribute.value.to_string());
             match key.as_str() {
                 "id" => assert!(ids.insert(value.clone()), "{value} twice"),
-                "href" => assert!(targets.insert(value.strip_prefix('#').expect("a link inside the page").to_owned())),
+                "href" => assert!(
+                    targets.insert(value.strip_prefix('#').expect("a link inside the page").to_owned())
+                ),
                 "aria-labelledby" | "aria-describedby" => {
                     targets.insert(value);
                 }
@@ -119,13 +121,22 @@ fn pictures_are_well_formed_and_say_what_they_show() {
         assert!(names.insert(plot.name.clone()), "{} twice", plot.name);
         let file = plot.file();
         let svg = roxmltree::Document::parse(&file).unwrap_or_else(|error| panic!("{}: {error}", plot.name));
-        let text = |name: &str| svg.descendants().find(|node| node.has_tag_name(name)).and_then(|node| node.text());
-        let namespaced = |name| text(name).or_else(|| {
-            svg.descendants().find(|node| node.tag_name().name() == name).and_then(|node| node.text())
-        });
+        let text =
+            |name: &str| svg.descendants().find(|node| node.has_tag_name(name)).and_then(|node| node.text());
+        let namespaced = |name| {
+            text(name).or_else(|| {
+                svg.descendants().find(|node| node.tag_name().name() == name).and_then(|node| node.text())
+            })
+        };
         assert_eq!(namespaced("title"), Some(plot.title.as_str()));
-        assert!(namespaced("desc").is_some_and(|words| words.chars().any(|char| char.is_ascii_digit())), "{}", plot.name);
-        assert!(svg.descendants().flat_map(|node| node.attributes()).all(|attribute| attribute.name() != "href"));
+        assert!(
+            namespaced("desc").is_some_and(|words| words.chars().any(|char| char.is_ascii_digit())),
+            "{}",
+            plot.name
+        );
+        assert!(
+            svg.descendants().flat_map(|node| node.attributes()).all(|attribute| attribute.name() != "href")
+        );
     }
     for shown in README_PICTURES {
         assert!(names.contains(shown), "{shown} is among {names:?}");
@@ -150,7 +161,9 @@ fn figures_of_the_tables_are_those_of_the_results() {
         let lines = lines(&page::page(&document_of(&[&text])));
         let json: Value = serde_json::from_str(&text).unwrap();
         for row in json["rows"].as_array().unwrap() {
-            let begin = lines.iter().position(|line| line.len() == 11 && line[0] == row["workload"].as_str().unwrap());
+            let begin = lines
+                .iter()
+                .position(|line| line.len() == 11 && line[0] == row["workload"].as_str().unwrap());
             let begin = begin.unwrap_or_else(|| panic!("{} is in no table", row["workload"]));
             for (line, (side, least)) in lines[begin..].iter().zip(servers) {
                 assert!(line[1].len() >= least, "{line:?}");
@@ -206,7 +219,11 @@ fn markdown_has_the_same_tables() {
         assert!(in_markdown.contains(&line), "{line:?}");
     }
     for plot in document.plots() {
-        assert!(markdown.contains(&format!("]({}/{})", markdown::PICTURES, plot.file_name())), "{}", plot.name);
+        assert!(
+            markdown.contains(&format!("]({}/{})", markdown::PICTURES, plot.file_name())),
+            "{}",
+            plot.name
+        );
     }
 }
 
@@ -254,7 +271,8 @@ fn results_of_earlier_versions_are_read_and_lack_what_they_lack() {
 #[test]
 fn a_second_result_or_none_at_all_is_an_error_that_names_the_file() {
     let kv = bench::kv::example();
-    let (_folder, files) = Folder::with("errors", &[("one.json", &kv), ("two.json", &kv), ("three.json", "[]")]);
+    let (_folder, files) =
+        Folder::with("errors", &[("one.json", &kv), ("two.json", &kv), ("three.json", "[]")]);
     let error = |files: &[PathBuf]| format!("{:#}", source::read(files).err().unwrap());
     assert!(error(&files[..2]).contains("two.json is a second result of bench kv"));
     assert!(error(&files[2..]).contains("three.json"));

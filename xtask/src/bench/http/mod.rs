@@ -18,10 +18,10 @@ mod workload;
 mod wrk;
 
 pub(crate) use flood::Flood;
-pub(crate) use run::{Run, measure};
-pub(crate) use workload::all as workloads;
 #[cfg(test)]
 pub(crate) use report::example;
+pub(crate) use run::{Run, measure};
+pub(crate) use workload::all as workloads;
 
 use crate::{setup, workspace};
 use anyhow::Result;

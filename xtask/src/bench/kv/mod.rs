@@ -15,10 +15,10 @@ mod run;
 mod traffic;
 mod workload;
 
-pub(crate) use run::{Run, measure};
-pub(crate) use workload::all as workloads;
 #[cfg(test)]
 pub(crate) use report::example;
+pub(crate) use run::{Run, measure};
+pub(crate) use workload::all as workloads;
 
 use crate::lab::Lab;
 use crate::{setup, workspace};

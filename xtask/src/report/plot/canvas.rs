@@ -14,8 +14,9 @@ pub(super) const MUTED: RGBColor = RGBColor(0x59, 0x62, 0x6B);
 pub(super) const AXIS: RGBColor = RGBColor(0x8C, 0x95, 0x9F);
 pub(super) const GRID: RGBColor = RGBColor(0xDF, 0xE3, 0xE7);
 
-/// Where the plot itself begins, below title and legend.
-pub(super) const TOP: i32 = 62;
+/// Where the legend begins, and how far its lines are apart.
+const LEGEND: i32 = 38;
+const LEGEND_LINE: i32 = 19;
 /// Room at the left and right edges.
 pub(super) const EDGE: i32 = 10;
 
@@ -24,6 +25,27 @@ pub(super) type Pixel = (i32, i32);
 
 /// Names of the sides that a plot has, in the order of the legend.
 pub(super) type Legend = BTreeMap<Side, String>;
+
+/// Where the plot itself begins, below title and legend.
+pub(super) fn top(legend: &Legend) -> i32 {
+    places(legend).last().map_or(LEGEND, |(_, y)| *y) + 24
+}
+
+/// Where the legend's shapes are: on a line while there is room on it.
+fn places(legend: &Legend) -> Vec<Pixel> {
+    let (mut x, mut y) = (EDGE + 6, LEGEND);
+    let place = |name: &String| {
+        // How wide words are is known to whoever shows the picture; this is wide enough for usual fonts.
+        let width = 20 + name.chars().count() as i32 * 13 / 2;
+        if x + width > WIDTH as i32 && x > EDGE + 6 {
+            (x, y) = (EDGE + 6, y + LEGEND_LINE);
+        }
+        let at = (x, y);
+        x += width + 10;
+        at
+    };
+    legend.values().map(place).collect()
+}
 
 /// An area to draw on, in pixels.
 pub(super) struct Canvas<'a>(pub(super) DrawingArea<SVGBackend<'a>, Shift>);
@@ -38,14 +60,7 @@ pub(super) enum Stand {
 
 impl Canvas<'_> {
     /// Words of a size in pixels.
-    pub(super) fn text(
-        &self,
-        words: &str,
-        at: Pixel,
-        stand: Stand,
-        size: f64,
-        colour: RGBColor,
-    ) -> Drawn {
+    pub(super) fn text(&self, words: &str, at: Pixel, stand: Stand, size: f64, colour: RGBColor) -> Drawn {
         let horizontal = match stand {
             Stand::Right => HPos::Left,
             Stand::Left => HPos::Right,
@@ -61,6 +76,14 @@ impl Canvas<'_> {
         self.0.draw(&PathElement::new(points.to_vec(), colour.stroke_width(width)))
     }
 
+    /// Words on a ground of their own, over what is there already.
+    pub(super) fn text_on_ground(&self, words: &str, at: Pixel, size: f64, colour: RGBColor) -> Drawn {
+        let (width, half) = ((words.chars().count() as f64 * size * 0.6) as i32, (size * 0.7) as i32);
+        let ground = [(at.0 - 2, at.1 - half), (at.0 + width, at.1 + half)];
+        self.0.draw(&Rectangle::new(ground, WHITE.filled()))?;
+        self.text(words, at, Stand::Right, size, colour)
+    }
+
     /// A line of dashes, straight down.
     pub(super) fn dashes_down(&self, x: i32, from: i32, to: i32, colour: RGBColor) -> Drawn {
         let mut y = from;
@@ -73,12 +96,9 @@ impl Canvas<'_> {
 
     fn head(&self, title: &str, legend: &Legend) -> Drawn {
         self.text(title, (EDGE, 14), Stand::Right, 15.0, TEXT)?;
-        let mut x = EDGE + 6;
-        for (side, name) in legend {
-            side.draw(&self.0, (x, 38))?;
-            self.text(name, (x + 11, 38), Stand::Right, 12.0, TEXT)?;
-            // How wide words are is known to whoever shows the picture; this is wide enough for usual fonts.
-            x += 30 + name.chars().count() as i32 * 13 / 2;
+        for ((side, name), at) in legend.iter().zip(places(legend)) {
+            side.draw(&self.0, at)?;
+            self.text(name, (at.0 + 11, at.1), Stand::Right, 12.0, TEXT)?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! A value of each side for each row, beside each other on one axis, with the range in which it lies.
 
-use super::canvas::{AXIS, About, EDGE, GRID, Legend, MUTED, Stand, TEXT, TOP, draw};
+use super::canvas::{AXIS, About, EDGE, GRID, Legend, MUTED, Stand, TEXT, draw, top};
 use super::scale::{Kind, Scale, short};
 use super::{Plot, Side, WIDTH};
 
@@ -53,11 +53,12 @@ pub(crate) fn plot(marks: &Marks<'_>) -> Option<Plot> {
     let (left, right) = (EDGE + 6, WIDTH as i32 - EDGE - VALUES);
     let x = |value: f64| left + (scale.position(value) * f64::from(right - left)).round() as i32;
     let row_height = |row: &Row| NAME + LANE * row.marks.len() as i32 + GAP;
-    let bottom = TOP + marks.rows.iter().map(row_height).sum::<i32>();
     let mut legend = Legend::new();
     all().for_each(|mark| {
         legend.entry(mark.side).or_insert_with(|| mark.who.clone());
     });
+    let top = top(&legend);
+    let bottom = top + marks.rows.iter().map(row_height).sum::<i32>();
     let about = About {
         name: marks.name,
         title: marks.title,
@@ -67,17 +68,17 @@ pub(crate) fn plot(marks: &Marks<'_>) -> Option<Plot> {
     };
     Some(draw(about, bottom as u32 + 44, |canvas| {
         for tick in &scale.ticks {
-            canvas.line(&[(x(*tick), TOP), (x(*tick), bottom)], GRID, 1)?;
+            canvas.line(&[(x(*tick), top), (x(*tick), bottom)], GRID, 1)?;
             canvas.text(&short(*tick), (x(*tick), bottom + 12), Stand::Centre, 12.0, MUTED)?;
         }
         canvas.line(&[(left, bottom), (right, bottom)], AXIS, 1)?;
         canvas.text(marks.axis, (left, bottom + 31), Stand::Right, 12.0, MUTED)?;
         if let Some(reference) = marks.reference {
-            canvas.line(&[(x(reference), TOP - 4), (x(reference), bottom)], TEXT, 1)?;
+            canvas.line(&[(x(reference), top - 4), (x(reference), bottom)], TEXT, 1)?;
         }
-        let mut y = TOP;
+        let mut y = top;
         for row in &marks.rows {
-            canvas.text(&row.name, (EDGE, y + 9), Stand::Right, 12.5, TEXT)?;
+            canvas.text_on_ground(&row.name, (EDGE, y + 9), 12.5, TEXT)?;
             for (lane, mark) in row.marks.iter().enumerate() {
                 let at = (x(mark.value), y + NAME + LANE * lane as i32 + LANE / 2);
                 if let Some((low, high)) = mark.range {

@@ -20,7 +20,7 @@ use maud::{PreEscaped, html};
 pub(super) const STYLE: &str = include_str!("plot.css");
 
 /// Plots are as wide as a phone: made smaller, their words could not be read there.
-const WIDTH: u32 = 460;
+const WIDTH: u32 = 400;
 
 /// A finished picture.
 pub(super) struct Plot {

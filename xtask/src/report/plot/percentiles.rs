@@ -1,6 +1,6 @@
 //! How latencies are distributed: which share of the requests is answered in which time.
 
-use super::canvas::{AXIS, About, EDGE, GRID, Legend, MUTED, Stand, TOP, draw};
+use super::canvas::{AXIS, About, EDGE, GRID, Legend, MUTED, Stand, draw, top};
 use super::scale::{Kind, Scale, short};
 use super::{Plot, Side, WIDTH};
 use crate::bench::quantiles::share;
@@ -24,11 +24,12 @@ pub(crate) fn plot(name: &str, title: &str, caption: &str, curves: &[Curve<'_>])
     let steps = curves.iter().map(|curve| curve.quantiles_us.len()).max().filter(|steps| *steps > 1)?;
     let latencies = curves.iter().flat_map(|curve| curve.quantiles_us.iter().copied());
     let scale = Scale::of(Kind::Logarithmic, latencies);
-    let (left, right, bottom) = (EDGE + LATENCIES, WIDTH as i32 - EDGE - 14, TOP + HEIGHT);
+    let legend: Legend = curves.iter().map(|curve| (curve.side, curve.who.clone())).collect();
+    let top = top(&legend);
+    let (left, right, bottom) = (EDGE + LATENCIES, WIDTH as i32 - EDGE - 14, top + HEIGHT);
     // Each halving of what is left takes as much room.
     let x = |halvings: f64| left + (halvings / (steps - 1) as f64 * f64::from(right - left)).round() as i32;
     let y = |us: f64| bottom - (scale.position(us) * f64::from(HEIGHT)).round() as i32;
-    let legend: Legend = curves.iter().map(|curve| (curve.side, curve.who.clone())).collect();
     let about = About { name, title, caption, alternative: alternative(curves), legend: &legend };
     Some(draw(about, bottom as u32 + 44, |canvas| {
         for tick in &scale.ticks {
@@ -38,12 +39,12 @@ pub(crate) fn plot(name: &str, title: &str, caption: &str, curves: &[Curve<'_>])
         for (share, name) in NAMED {
             let halvings = -(1.0 - share).log2();
             if halvings <= (steps - 1) as f64 {
-                canvas.line(&[(x(halvings), TOP), (x(halvings), bottom)], GRID, 1)?;
+                canvas.line(&[(x(halvings), top), (x(halvings), bottom)], GRID, 1)?;
                 canvas.text(name, (x(halvings), bottom + 12), Stand::Centre, 12.0, MUTED)?;
             }
         }
         canvas.line(&[(left, bottom), (right, bottom)], AXIS, 1)?;
-        canvas.text("µs", (left - 6, TOP - 10), Stand::Left, 12.0, MUTED)?;
+        canvas.text("µs", (left - 6, top - 10), Stand::Left, 12.0, MUTED)?;
         canvas.text(
             "share of requests answered in that time",
             (left, bottom + 31),

@@ -32,11 +32,7 @@ impl Side {
     }
 
     /// Its shape at a point: plain is a ring, kernel a disc, user a triangle, others a square and a diamond.
-    pub(super) fn draw(
-        self,
-        area: &DrawingArea<SVGBackend<'_>, Shift>,
-        at: Pixel,
-    ) -> Drawn {
+    pub(super) fn draw(self, area: &DrawingArea<SVGBackend<'_>, Shift>, at: Pixel) -> Drawn {
         let (x, y) = at;
         let around =
             |points: &[(i32, i32)]| points.iter().map(|(dx, dy)| (x + dx, y + dy)).collect::<Vec<_>>();

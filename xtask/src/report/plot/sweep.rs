@@ -1,6 +1,6 @@
 //! What a cache is worth at which share of hits, and from which on it pays.
 
-use super::canvas::{AXIS, About, EDGE, GRID, Legend, MUTED, Stand, TEXT, TOP, draw};
+use super::canvas::{AXIS, About, EDGE, GRID, Legend, MUTED, Stand, TEXT, draw, top};
 use super::scale::{Kind, Scale, short};
 use super::{Plot, Side, WIDTH};
 
@@ -51,10 +51,11 @@ pub(crate) fn plot(
     (all().count() > 1).then_some(())?;
     let highest = |point: &Point| point.range.map_or(point.ratio, |(_, high)| high);
     let scale = Scale::of(Kind::Linear, all().map(highest).chain([1.0]));
-    let (left, right, bottom) = (EDGE + RATIOS, WIDTH as i32 - EDGE - 14, TOP + HEIGHT);
+    let legend: Legend = sides.iter().map(|(side, who, _)| (*side, who.clone())).collect();
+    let top = top(&legend);
+    let (left, right, bottom) = (EDGE + RATIOS, WIDTH as i32 - EDGE - 14, top + HEIGHT);
     let x = |share: f64| left + (share * f64::from(right - left)).round() as i32;
     let y = |ratio: f64| bottom - (scale.position(ratio) * f64::from(HEIGHT)).round() as i32;
-    let legend: Legend = sides.iter().map(|(side, who, _)| (*side, who.clone())).collect();
     let about = About { name, title, caption, alternative: alternative(sides), legend: &legend };
     Some(draw(about, bottom as u32 + 44, |canvas| {
         for tick in &scale.ticks {
@@ -68,11 +69,17 @@ pub(crate) fn plot(
         canvas.line(&[(left, bottom), (right, bottom)], AXIS, 1)?;
         canvas.line(&[(left, y(1.0)), (right, y(1.0))], TEXT, 1)?;
         canvas.text("share of GETs that hit, as counted", (left, bottom + 31), Stand::Right, 12.0, MUTED)?;
-        for (side, _, points) in sides {
+        for (index, (side, _, points)) in sides.iter().enumerate() {
             if let Some(BreakEven::At(share)) = break_even(points) {
                 canvas.dashes_down(x(share), y(1.0), bottom, side.colour())?;
                 let words = format!("pays from {:.0} % on", share * 100.0);
-                canvas.text(&words, (x(share) + 6, bottom - 10), Stand::Right, 12.0, side.colour())?;
+                // One above the other, on the side where there is room.
+                let at = bottom - 10 - 16 * index as i32;
+                let (at, stand) = match share > 0.6 {
+                    true => ((x(share) - 6, at), Stand::Left),
+                    false => ((x(share) + 6, at), Stand::Right),
+                };
+                canvas.text(&words, at, stand, 12.0, side.colour())?;
             }
             let line: Vec<(i32, i32)> = points.iter().map(|point| (x(point.share), y(point.ratio))).collect();
             canvas.line(&line, side.colour(), 2)?;
@@ -110,8 +117,8 @@ mod tests {
     #[test]
     fn breaks_even_where_the_line_crosses_one_for_the_last_time() {
         let at = |ratios: &[(f64, f64)]| break_even(&points(ratios));
-        assert_eq!(at(&[(0.0, 0.9), (0.5, 1.4), (0.9, 2.0)]), Some(BreakEven::At(0.1)));
-        assert_eq!(at(&[(0.0, 1.1), (0.2, 0.8), (0.4, 1.2)]), Some(BreakEven::At(0.3)));
+        assert_eq!(at(&[(0.0, 0.5), (0.5, 1.5), (0.9, 2.0)]), Some(BreakEven::At(0.25)));
+        assert_eq!(at(&[(0.0, 1.1), (0.25, 0.5), (0.75, 1.5)]), Some(BreakEven::At(0.5)));
         assert_eq!(at(&[(0.0, 1.1), (0.5, 1.2)]), Some(BreakEven::Always));
         assert_eq!(at(&[(0.0, 0.8), (0.9, 0.9)]), Some(BreakEven::Never));
         assert_eq!(at(&[]), None);
