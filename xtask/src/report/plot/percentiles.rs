@@ -44,9 +44,8 @@ pub(crate) fn plot(name: &str, title: &str, caption: &str, curves: &[Curve<'_>])
             }
         }
         canvas.line(&[(left, bottom), (right, bottom)], AXIS, 1)?;
-        canvas.text("µs", (left - 6, top - 10), Stand::Left, 12.0, MUTED)?;
         canvas.text(
-            "share of requests answered in that time",
+            "share of requests that are answered in so many µs",
             (left, bottom + 31),
             Stand::Right,
             12.0,

@@ -71,10 +71,10 @@ pub(crate) fn plot(
         canvas.text("share of GETs that hit, as counted", (left, bottom + 31), Stand::Right, 12.0, MUTED)?;
         for (index, (side, _, points)) in sides.iter().enumerate() {
             if let Some(BreakEven::At(share)) = break_even(points) {
-                canvas.dashes_down(x(share), y(1.0), bottom, side.colour())?;
                 let words = format!("pays from {:.0} % on", share * 100.0);
-                // One above the other, on the side where there is room.
-                let at = bottom - 10 - 16 * index as i32;
+                // Above the lines, one below the other, on the side where there is room.
+                let at = top + 8 + 16 * index as i32;
+                canvas.dashes_down(x(share), at, bottom, side.colour())?;
                 let (at, stand) = match share > 0.6 {
                     true => ((x(share) - 6, at), Stand::Left),
                     false => ((x(share) + 6, at), Stand::Right),
