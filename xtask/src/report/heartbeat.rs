@@ -7,6 +7,7 @@ use super::plot::percentiles::{self, Curve};
 use super::plot::scale::Kind;
 use super::plot::{Plot, Side};
 use super::result::{HeartbeatFigures as Figures, HeartbeatRow, Rows, Saved, Stack};
+use super::source::Bench;
 
 /// The section of its bench.
 pub(super) fn section(result: &Saved) -> Section {
@@ -17,6 +18,11 @@ pub(super) fn section(result: &Saved) -> Section {
             .to_owned(),
     )];
     if let Rows::Heartbeat { rows, stack } = &result.rows {
+        let unmeasured = unmeasured(result.bench, rows, stack.is_some());
+        if !unmeasured.is_empty() {
+            let names: Vec<String> = unmeasured.iter().map(|name| format!("`{name}`")).collect();
+            blocks.push(Block::Warning(format!("Not measured in this run: {}.", names.join(", "))));
+        }
         let plots: Vec<Plot> = [replies(rows), detections(rows)].into_iter().flatten().collect();
         blocks.push(Block::Plots(plots));
         blocks.push(Block::Plots(rows.iter().filter_map(distribution).collect()));
@@ -46,6 +52,15 @@ pub(super) fn section(result: &Saved) -> Section {
         heading: "heartbeat against an echo in userspace".to_owned(),
         blocks,
     }
+}
+
+/// Workloads of which there is no figure. That of the stack is no row.
+fn unmeasured(bench: Bench, rows: &[HeartbeatRow], stack: bool) -> Vec<&'static str> {
+    let is_there = |name: &str| {
+        let in_row = rows.iter().any(|row| row.workload == name && sides(row).next().is_some());
+        in_row || (name == "stack" && stack)
+    };
+    bench.workloads().into_iter().filter(|name| !is_there(name)).collect()
 }
 
 /// What a reader must know of a row.

@@ -162,6 +162,10 @@ pub(super) fn reading() -> Section {
              alike. Figures are medians of the rounds.",
         ),
         term(
+            "ratio",
+            "That of the medians. Its range is that of the rounds, each by the other side's round of the same turn.",
+        ),
+        term(
             "spread",
             "Highest rate less lowest, by the median. A ratio whose rounds reach over 1 says little.",
         ),

@@ -55,7 +55,7 @@ impl Bench {
         match self {
             Self::Kv => bench::kv::workloads().iter().map(|workload| workload.name).collect(),
             Self::Http => bench::http::workloads().iter().map(|workload| workload.name).collect(),
-            Self::Heartbeat => Vec::new(),
+            Self::Heartbeat => bench::heartbeat::workloads().iter().map(|workload| workload.name).collect(),
         }
     }
 }

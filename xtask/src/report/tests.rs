@@ -7,9 +7,6 @@ use markup5ever_rcdom::{Handle, NodeData, RcDom};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// What `bench heartbeat` prints.
-const HEARTBEAT: &str = include_str!("heartbeat.example.json");
-
 struct Folder(PathBuf);
 
 impl Folder {
@@ -39,7 +36,7 @@ fn document_of(results: &[&str]) -> Document {
 }
 
 fn whole_document() -> Document {
-    document_of(&[&bench::kv::example(), &bench::http::example(), HEARTBEAT])
+    document_of(&[&bench::kv::example(), &bench::http::example(), &bench::heartbeat::example()])
 }
 
 fn walk(node: &Handle, visit: &mut impl FnMut(&Handle)) {
@@ -186,8 +183,9 @@ fn figures_of_the_tables_are_those_of_the_results() {
 
 #[test]
 fn figures_of_heartbeat_are_those_of_its_result() {
-    let lines = lines(&page::page(&document_of(&[HEARTBEAT])));
-    let json: Value = serde_json::from_str(HEARTBEAT).unwrap();
+    let text = bench::heartbeat::example();
+    let lines = lines(&page::page(&document_of(&[&text])));
+    let json: Value = serde_json::from_str(&text).unwrap();
     let kinds = [
         ("reply-saturated", vec!["probes", "lost", "p50_us", "p99_us", "p999_us", "max_us"]),
         ("detect-kill", vec!["trials", "p50_ms", "min_ms", "max_ms", "bound_ms"]),
@@ -299,7 +297,7 @@ fn all_fields_of_results_are_told_of() {
         }
     }
     let mut found = BTreeSet::new();
-    for text in [bench::kv::example(), bench::http::example(), HEARTBEAT.to_owned()] {
+    for text in [bench::kv::example(), bench::http::example(), bench::heartbeat::example()] {
         keys(&serde_json::from_str(&text).unwrap(), &mut found);
     }
     let untold: Vec<&String> = found.iter().filter(|key| !told.contains(&format!("`{key}`"))).collect();

@@ -23,6 +23,10 @@ mod speech;
 mod stack;
 mod workload;
 
+#[cfg(test)]
+pub(crate) use report::example;
+pub(crate) use workload::all as workloads;
+
 use super::measure::Effort;
 use crate::{setup, workspace};
 use anyhow::Result;
@@ -54,7 +58,7 @@ pub(crate) struct Options {
 
 /// Measures and prints.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let chosen = options.common.choose(workload::all(), |workload| workload.name)?;
+    let chosen = options.common.choose(workloads(), |workload| workload.name)?;
     options.common.report(|| prepare_and_measure(options, &chosen))
 }
 

@@ -1,5 +1,6 @@
 //! What became of each probe, and what follows from it.
 
+use crate::bench::quantiles;
 use serde::Serialize;
 
 /// What a probe counts that was never answered: longer than any that was.
@@ -96,6 +97,8 @@ pub(crate) struct Replies {
     pub(crate) p99_us: f64,
     pub(crate) p999_us: f64,
     pub(crate) max_us: f64,
+    /// The whole distribution: at position `n` what a share of `1 - 0.5^n` of the probes does not exceed.
+    pub(crate) quantiles_us: Vec<f64>,
     /// How much later than due the prober itself has sent: what of the figures is not the responder's.
     pub(crate) sent_late_p999_us: f64,
     /// For how long the machine stood still meanwhile, which is not counted in the others.
@@ -122,6 +125,7 @@ impl Replies {
             p99_us: quantile_us(&took, 0.99),
             p999_us: quantile_us(&took, 0.999),
             max_us: quantile_us(&took, 1.0),
+            quantiles_us: quantiles::at_each(|share| quantile_us(&took, share)).to_vec(),
             sent_late_p999_us: quantile_us(&late, 0.999),
             paused_ms: rounds.iter().map(Record::paused_ns).sum::<u64>() as f64 / 1e6,
             p999_with_pauses_us: quantile_us(&sorted(latencies_ns(rounds)), 0.999),

@@ -195,6 +195,8 @@ fn print_stack(stack: &Stack) {
 }
 
 impl bench::Report for Report {
+    const BENCH: &'static str = "heartbeat";
+
     fn print(&self) {
         table::print_machine(&self.machine, &format!("Redis {}", self.machine.redis));
         let mut head: &[&str] = &[];
@@ -225,6 +227,66 @@ impl bench::Report for Report {
     }
 }
 
+/// A printed result with a row of each kind.
+#[cfg(test)]
+pub(crate) fn example() -> String {
+    use super::stack::Cost;
+    use super::workload;
+
+    let replies = |p50_us: f64| {
+        Figures::Replies(Replies {
+            probes: 1200,
+            lost: 1,
+            p50_us,
+            p99_us: p50_us * 3.25,
+            p999_us: p50_us * 6.5,
+            max_us: p50_us * 20.0,
+            quantiles_us: vec![p50_us / 2.0, p50_us, p50_us * 1.5],
+            sent_late_p999_us: 3.5,
+            paused_ms: 1.5,
+            p999_with_pauses_us: p50_us * 7.0,
+            busy_percent: 99.5,
+        })
+    };
+    let detection = |p50_ms: f64| {
+        let (min_ms, max_ms) = (p50_ms / 2.0, p50_ms * 1.5);
+        Figures::Detection(Detection { trials: 15, p50_ms, min_ms, max_ms, bound_ms: 60.0 })
+    };
+    let alarms = |alarms| {
+        let (suspected, failed) = (Some(2), Some(1));
+        let alarms_per_hour = alarms as f64 * 30.0;
+        Figures::FalseAlarms(FalseAlarms { seconds: 120.0, alarms, alarms_per_hour, suspected, failed })
+    };
+    let mut rows: Vec<Row> = workload::all().iter().map(Row::new).collect();
+    rows.retain(|row| ["reply-saturated", "detect-kill", "false-alarms-20ms"].contains(&row.workload));
+    for row in &mut rows {
+        for (number, path) in ["kernel", "user", "echo"].into_iter().enumerate() {
+            let figures = match row.kind {
+                Kind::Replies { .. } => replies(21.25 * (1.0 + 40.0 * number as f64)),
+                Kind::Detection(_) => detection(31.5 + number as f64),
+                _ => alarms(number as u64 * 7),
+            };
+            row.keep(path, figures);
+        }
+        row.compare();
+        row.note.remark("a note");
+    }
+    let rate = |per_core_second| Rate { per_core_second, rps: 450_000.0, busy_percent: 50.0, spread: 0.05 };
+    let cost = Cost {
+        hook: "xdp".to_owned(),
+        heartbeat_ns: 410.0,
+        replayed_ns: 300.0,
+        foreign_ns: 20.0,
+        bare_ns: 60.0,
+        bare_long_ns: 55.0,
+    };
+    let (heartbeat, bare) = (Some(rate(900_000.0)), Some(rate(1_500_000.0)));
+    let stack = Some(Stack { costs: vec![cost], heartbeat, bare, ratio: Some(0.6) });
+    let mut machine = crate::machine::describe();
+    machine.stolen_percent = 7.5;
+    bench::printed(Report { rows, stack, loops: 4, machine })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::workload;
@@ -238,6 +300,7 @@ mod tests {
             p99_us: 2.0,
             p999_us,
             max_us: 3.0,
+            quantiles_us: Vec::new(),
             sent_late_p999_us: 0.0,
             paused_ms: 0.0,
             p999_with_pauses_us: p999_us,
