@@ -6,9 +6,11 @@
 mod agent;
 #[path = "../../kv-cache/tests/support/exposition.rs"]
 mod exposition;
+#[path = "../../xps-runtime/tests/support/route.rs"]
+mod page;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -248,4 +250,17 @@ fn what_is_told_is_told_well() {
     let unknown = ["probe", "127.0.9.77", "--config", &file];
     let (good, said) = run(&unknown);
     assert!(!good && said.contains("no member is known at 127.0.9.77"), "{said}");
+}
+
+#[test]
+fn a_browser_gets_a_page_that_shows_what_the_status_says() {
+    let cluster = Cluster::new(1);
+    let agent = cluster.start(1, "");
+    let Address::Unix(socket) = &agent.admin else { panic!("no unix socket") };
+    let mut stream = UnixStream::connect(socket).expect("a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    stream.write_all(page::REQUEST.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    page::check("heartbeat", &answer);
 }

@@ -2,6 +2,8 @@
 
 #[path = "../../kv-cache/tests/support/exposition.rs"]
 mod exposition;
+#[path = "../../xps-runtime/tests/support/route.rs"]
+mod page;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -249,4 +251,13 @@ fn a_unix_socket_goes_with_the_sidecar() {
     assert!(Command::new("kill").arg(&id).status().expect("kill").success());
     let ended = until("an orderly stop", || sidecar.child.try_wait().expect("its state"));
     assert!(ended.success() && !Path::exists(&path), "{ended}");
+}
+
+#[test]
+fn a_browser_gets_a_page_that_shows_what_the_status_says() {
+    let port = free_port();
+    // Where others can reach it, too: it says no more than the status.
+    let everywhere = Address::Tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+    let _sidecar = start(everywhere, &["--set", "path.mode=user"]);
+    page::check("http-guard", &raw(port, page::REQUEST));
 }

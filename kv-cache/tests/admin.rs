@@ -3,6 +3,8 @@
 
 #[path = "support/exposition.rs"]
 mod exposition;
+#[path = "../../xps-runtime/tests/support/route.rs"]
+mod page;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -208,4 +210,12 @@ fn the_metrics_are_as_prometheus_wants_them() {
         assert_eq!(samples.get(name), Some(&value), "{name} in\n{body}");
     }
     assert!(samples.keys().any(|name| name.starts_with("xps_build_info{")), "{body}");
+}
+
+#[test]
+fn a_browser_gets_a_page_that_shows_what_the_status_says() {
+    let port = free_port();
+    // Where others can reach it, too: it says no more than the status.
+    let _sidecar = start(&Address::Tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))));
+    page::check("kv-cache", &raw(port, page::REQUEST));
 }

@@ -5,11 +5,13 @@
 //! - [`address`], [`listener`]: where it is.
 //! - [`guard`]: who may act.
 //! - [`client`]: how the commands ask there.
+//! - [`page`]: the status for a browser.
 
 pub mod address;
 pub mod client;
 pub mod guard;
 pub mod listener;
+pub mod page;
 
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};

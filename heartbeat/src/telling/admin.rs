@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use xps_runtime::admin::address::Address;
 use xps_runtime::admin::guard::Guard;
 use xps_runtime::admin::listener::Listener;
-use xps_runtime::admin::{self, Outcome};
+use xps_runtime::admin::{self, Outcome, page};
 
 use crate::config::reload::Reloader;
 use crate::here::Here;
@@ -54,6 +54,7 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let guarded = Guarded { guard: Guard::of(OWNER, &address), served, stop: stop.clone() };
     let routes = Router::new()
+        .route("/", get(async || page::show(&OWNER)))
         .route("/status", get(status))
         .route("/members", get(members))
         .route("/events", get(changes))

@@ -38,9 +38,13 @@ impl Drop for Agent {
 impl Agent {
     /// Starts `command` with the configuration `text` in `folder`, and a key if there is none yet. It answers when this is
     /// over.
-    pub(crate) fn start(mut command: Command, folder: &Path, text: &str) -> Self {
+    pub(crate) fn start(command: Command, folder: &Path, text: &str) -> Self {
+        Self::start_at(command, folder, text, Address::Unix(folder.join("admin.sock")))
+    }
+
+    /// The same with an admin interface there.
+    pub(crate) fn start_at(mut command: Command, folder: &Path, text: &str, admin: Address) -> Self {
         let (file, key) = (folder.join("heartbeat.toml"), folder.join("key"));
-        let admin = Address::Unix(folder.join("admin.sock"));
         if !key.exists() {
             write_key(folder, KEY);
         }

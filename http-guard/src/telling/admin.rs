@@ -12,6 +12,7 @@ use xps_runtime::admin;
 use xps_runtime::admin::address::Address;
 use xps_runtime::admin::guard::Guard;
 use xps_runtime::admin::listener::Listener;
+use xps_runtime::admin::page;
 
 use crate::config::reload::Reloader;
 use crate::telling::OWNER;
@@ -39,6 +40,7 @@ pub async fn serve(
     stop: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     let routes = Router::new()
+        .route("/", get(async || page::show(&OWNER)))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))

@@ -1,11 +1,12 @@
 //! Installs what the other commands need, says what, and does nothing when all is there.
 //!
-//! Debian's packages ([`packages`]), bpf-linker ([`linker`]) and, for `cargo xtask test`, cargo-deny and cargo-fuzz
-//! ([`tools`]) and what knows Kubernetes ([`kubernetes`](mod@kubernetes)).
+//! Debian's packages ([`packages`]), bpf-linker ([`linker`]) and, for `cargo xtask test`, cargo-deny and cargo-fuzz ([`tools`]),
+//! Playwright ([`playwright`]) and what knows Kubernetes ([`kubernetes`](mod@kubernetes)).
 
 mod kubernetes;
 mod linker;
 mod packages;
+mod playwright;
 mod tools;
 
 use anyhow::Result;
@@ -19,7 +20,8 @@ pub(crate) struct Options {
     /// Also cargo-deny and cargo-fuzz, which `cargo xtask test` runs (a few minutes to build).
     #[arg(long)]
     pub(crate) tools: bool,
-    /// Also the programs that tests go through: ab, h2load, slowhttptest and Chromium (some hundred megabytes).
+    /// Also the programs that tests go through: ab, h2load, slowhttptest, Chromium and Playwright (some hundred
+    /// megabytes).
     #[arg(long)]
     pub(crate) tests: bool,
 }
@@ -28,6 +30,9 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let mut changed = packages::install(options.tests)?;
     changed |= linker::install()?;
+    if options.tests {
+        changed |= playwright::install()?;
+    }
     if options.tools {
         changed |= tools::install()?;
     }
