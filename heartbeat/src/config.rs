@@ -5,11 +5,14 @@
 //! - [`probing`]: how peers are probed.
 //! - [`node`]: the nodes of this host.
 //! - [`files`]: keys and members, which stand in files of their own.
+//! - `reference`: the page for operators, which a test holds against the keys.
 //! - [`reload`]: read again while the sidecar runs.
 
 pub mod files;
 pub mod node;
 pub mod probing;
+#[cfg(test)]
+mod reference;
 pub mod reload;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -219,6 +222,12 @@ fn cluster(section: &mut Section<'_>) -> ClusterId {
 
 /// A number of 64 bits, in decimal or, behind `0x`, hexadecimal digits.
 struct Number(u64);
+
+impl std::fmt::Display for Number {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl std::str::FromStr for Number {
     type Err = std::num::ParseIntError;

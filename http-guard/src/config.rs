@@ -3,9 +3,12 @@
 //! # Layout
 //!
 //! - [`proxy`]: what only the user path does: whose word about clients is believed, and what the server is told.
+//! - `reference`: the page for operators, which a test holds against the keys.
 //! - [`reload`]: read again while the sidecar runs.
 
 pub mod proxy;
+#[cfg(test)]
+mod reference;
 pub mod reload;
 
 use std::cell::RefCell;

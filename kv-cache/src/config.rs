@@ -2,9 +2,12 @@
 //!
 //! # Layout
 //!
+//! - `reference`: the page for operators, which a test holds against the keys.
 //! - [`reload`]: read again while the sidecar runs.
 //! - `tls`: its sections on TLS.
 
+#[cfg(test)]
+mod reference;
 pub mod reload;
 
 mod tls;

@@ -20,9 +20,11 @@
 //! assert_eq!(mistakes.to_string(), "demo.toml:3: unknown key \"prot\" in [listen]; did you mean \"port\"?");
 //! ```
 
+mod asked;
 pub mod common;
 pub mod current;
 mod quantity;
+pub mod reference;
 mod section;
 pub mod source;
 mod spelling;
@@ -35,6 +37,7 @@ use toml::de::{DeTable, DeValue};
 
 use spelling::nearest;
 
+pub use asked::Asked;
 pub use quantity::{bytes_of, duration_of};
 pub use section::Section;
 pub use spelling::hint;
@@ -127,6 +130,7 @@ pub struct Reader {
     /// Sections of the file that are not tables or stand twice are mistakes already; these are the others.
     sections: BTreeMap<String, String>,
     asked_sections: BTreeMap<String, Vec<String>>,
+    asked: Vec<Asked>,
     /// Lists of tables, `[[name]]`: where each begins and how many tables it has; and those that the service reads by itself.
     lists: BTreeMap<String, (String, usize)>,
     elsewhere: Vec<String>,
@@ -144,6 +148,7 @@ impl Reader {
             given: BTreeMap::new(),
             sections: BTreeMap::new(),
             asked_sections: BTreeMap::new(),
+            asked: Vec::new(),
             lists: BTreeMap::new(),
             elsewhere: Vec::new(),
             asked_lists: Vec::new(),
@@ -215,6 +220,12 @@ impl Reader {
     pub fn section<'r>(&'r mut self, name: &'r str) -> Section<'r> {
         self.asked_sections.entry(name.to_owned()).or_default();
         Section::new(self, name)
+    }
+
+    /// What was asked for so far, in that order, with what it may be.
+    #[must_use]
+    pub fn asked(&self) -> &[Asked] {
+        &self.asked
     }
 
     /// The names of the sections that `[[name]]` stands for, one for each table of that list, in their order. A single

@@ -52,7 +52,7 @@ fn all_mistakes_are_told_at_once() {
     let expected = [
         "f.toml:2: listen.port is 70000; it must be a whole number from 1 to 65535",
         "f.toml:3: listen.admin is \"here\"; it must be an address with port",
-        "variable XPS_CACHE_BYTES: cache.bytes is \"1x\"; it must be a number of bytes from 0 to 1099511627776, such as 65536 or \"64MiB\"",
+        "variable XPS_CACHE_BYTES: cache.bytes is \"1x\"; it must be a number of bytes from 0 to 1024GiB, such as 65536 or \"64MiB\"",
         "f.toml:12: cache.on is \"yes\"; it must be true or false, without quotes",
         "f.toml:13: cache.mode is \"fast\"; it must be one of \"auto\", \"user\"",
         "f.toml:14: cache.time is \"2\"; it must be a time with its unit from 1s to 10s, such as \"2s\" or \"150ms\"",

@@ -107,6 +107,15 @@ impl Reloads {
     }
 }
 
+/// When a new value holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// With the reload.
+    AtOnce,
+    /// The old one is kept until then.
+    AfterRestart,
+}
+
 /// What differs between two configurations.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Difference {
@@ -114,11 +123,14 @@ pub struct Difference {
     pub changed: Vec<&'static str>,
     /// Keys that keep their old value until a restart.
     pub kept: Vec<&'static str>,
+    /// All that was compared, and when it holds: also what is the same.
+    pub compared: Vec<(&'static str, Holds)>,
 }
 
 impl Difference {
     /// A key that holds at once.
     pub fn change<T: PartialEq>(&mut self, key: &'static str, new: &T, old: &T) {
+        self.compared.push((key, Holds::AtOnce));
         if new != old {
             self.changed.push(key);
         }
@@ -126,7 +138,13 @@ impl Difference {
 
     /// A key that keeps its old value, which `new` is given.
     pub fn keep<T: PartialEq + Clone>(&mut self, key: &'static str, new: &mut T, old: &T) {
-        if new != old {
+        self.keep_where(new != old, key, new, old);
+    }
+
+    /// The same of a value that is changed at run time where it does not differ in this way.
+    pub fn keep_where<T: Clone>(&mut self, differs: bool, key: &'static str, new: &mut T, old: &T) {
+        self.compared.push((key, Holds::AfterRestart));
+        if differs {
             self.kept.push(key);
             new.clone_from(old);
         }

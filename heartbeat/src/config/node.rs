@@ -1,6 +1,7 @@
 //! The nodes of this host: `[[node]]`, or `[node]` if there is one.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::str::FromStr;
 
 use heartbeat_detector::config::Config as Probing;
@@ -29,6 +30,15 @@ pub enum Number {
     Given(NodeId),
     /// That of this host's address among those that `members.dns` leads to.
     OfAddress,
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Given(id) => write!(f, "{}", id.number()),
+            Self::OfAddress => f.write_str("address"),
+        }
+    }
 }
 
 /// What [`Number::from_str`] takes.

@@ -133,7 +133,7 @@ impl Reloader {
 }
 
 /// What differs. Gives `new` the old values of the keys that cannot change at run time.
-fn compare(new: &mut Config, old: &Config) -> Difference {
+pub(super) fn compare(new: &mut Config, old: &Config) -> Difference {
     // Without `..`, so that whoever adds a key decides what a reload does with it.
     let Config {
         cluster,

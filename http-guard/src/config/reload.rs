@@ -19,7 +19,7 @@ use xps_runtime::logging::SetLevel;
 use xps_runtime::plan::Path;
 use xps_runtime::reloads::{Difference, Reloads};
 
-use crate::config::{Config, Current};
+use crate::config::{Config, Current, Heads};
 use crate::policy::Policy;
 
 /// How often files with addresses are looked at.
@@ -129,7 +129,7 @@ impl Reloader {
 }
 
 /// What differs. Gives `new` the old values of the keys that cannot change at run time.
-fn compare(new: &mut Config, old: &Config) -> Difference {
+pub(super) fn compare(new: &mut Config, old: &Config) -> Difference {
     // Without `..`, so that whoever adds a key decides what a reload does with it.
     let Config {
         nginx,
@@ -165,7 +165,10 @@ fn compare(new: &mut Config, old: &Config) -> Difference {
     difference.keep("limits.flows_max", &mut new.flows_max, flows_max);
     // A connection keeps to what it began with.
     difference.keep("proxy", &mut new.proxy, proxy);
-    difference.change("nginx's limits of heads", &new.heads, heads);
+    let Heads { merge_slashes, bytes_max, line_bytes_max } = heads;
+    difference.change("nginx.merge_slashes", &new.heads.merge_slashes, merge_slashes);
+    difference.change("nginx.head_bytes_max", &new.heads.bytes_max, bytes_max);
+    difference.change("nginx.line_bytes_max", &new.heads.line_bytes_max, line_bytes_max);
     difference.change("answers", &new.page, page);
     difference.change("connections", &new.connections, connections);
     difference.change("lease.duration", &new.lease, lease);

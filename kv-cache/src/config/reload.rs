@@ -106,7 +106,7 @@ impl Reloader {
 }
 
 /// What differs. Gives `new` the old values of the keys that cannot change at run time.
-fn compare(new: &mut Config, old: &Config, taken: Path) -> Difference {
+pub(super) fn compare(new: &mut Config, old: &Config, taken: Path) -> Difference {
     // Without `..`, so that whoever adds a key decides what a reload does with it.
     let Config {
         redis: Server { address, username, password, tls: redis_tls },
@@ -141,13 +141,11 @@ fn compare(new: &mut Config, old: &Config, taken: Path) -> Difference {
         // On the kernel path the addresses behind a name stay those of the start.
         new.redis.address.clone_from(address);
     }
-    if new.redis.tls.is_some() != redis_tls.is_some() {
-        difference.keep("redis.tls", &mut new.redis.tls, redis_tls);
-    }
+    let is_other = new.redis.tls.is_some() != redis_tls.is_some();
+    difference.keep_where(is_other, "redis.tls", &mut new.redis.tls, redis_tls);
     let port = |tls: &Option<TlsListener>| tls.as_ref().map(|tls| tls.port);
-    if port(&new.tls) != port(tls) {
-        difference.keep("tls.port", &mut new.tls, tls);
-    }
+    let is_other = port(&new.tls) != port(tls);
+    difference.keep_where(is_other, "tls.port", &mut new.tls, tls);
     difference.change("TLS to Redis", &new.redis.tls, redis_tls);
     difference.change("TLS from clients", &new.tls, tls);
     difference.keep("redis.address", &mut new.redis.address, address);

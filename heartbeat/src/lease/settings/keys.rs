@@ -1,5 +1,6 @@
 //! Reading the keys.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -49,8 +50,8 @@ impl Settings {
         }
         // All are asked for whatever the way, or they would be unknown to the reader.
         let file = shared(section);
-        let address = place_of::<Place>(section, "lease_address", place::EXPECTED);
-        let url = place_of::<Url>(section, "lease_url", place::URL_EXPECTED);
+        let address = section.optional::<Place>("lease_address", place::EXPECTED);
+        let url = section.optional::<Url>("lease_url", place::URL_EXPECTED);
         let username = section.string("lease_username", "");
         let password = password(section, &username);
         let command = command(section);
@@ -88,25 +89,9 @@ pub fn socket(section: &mut Section<'_>) -> Option<PathBuf> {
     Some(path)
 }
 
-/// A key without a default. `None` if it is not given, or wrong.
-fn place_of<T: FromStr + Clone>(section: &mut Section<'_>, key: &str, expected: &str) -> Option<T> {
-    section.parsed(key, Optional(None), expected).0
-}
-
-/// Something that may not be there.
-struct Optional<T>(Option<T>);
-
-impl<T: FromStr> FromStr for Optional<T> {
-    type Err = T::Err;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Some).map(Self)
-    }
-}
-
 fn shared(section: &mut Section<'_>) -> Option<SharedFile> {
     let path = PathBuf::from(section.string("lease_file", ""));
-    let owner = section.parsed("lease_owner", Owner::default(), owner::EXPECTED);
+    let owner = section.optional("lease_owner", owner::EXPECTED).unwrap_or_default();
     let Mode(mode) = section.parsed("lease_mode", Mode(0o600), MODE_EXPECTED);
     if path.is_absolute() && path.file_name().is_some() {
         return Some(SharedFile { path, owner, mode });
@@ -120,6 +105,12 @@ fn shared(section: &mut Section<'_>) -> Option<SharedFile> {
 
 /// Who may read and write a file.
 struct Mode(u32);
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
 
 impl FromStr for Mode {
     type Err = &'static str;
