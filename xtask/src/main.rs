@@ -7,6 +7,7 @@
 //!   results as a page.
 //! - [`linearizability`], [`soak`]: long tests of kv-cache, run by [`trial`].
 //! - [`conformance`]: Redis's own test suite through kv-cache.
+//! - [`docs`]: the pages of `docs/` that are made from the code.
 //! - [`check`]: everything that must hold before a change lands (`cargo xtask test`).
 //! - [`download`], [`valkey`]: source packages, and a server that is built from one.
 //! - [`workspace`], [`machine`], [`cleanup`]: where things are, what the machine spends, what must go at the end.
@@ -16,6 +17,7 @@ mod check;
 mod cleanup;
 mod conformance;
 mod demo;
+mod docs;
 mod download;
 mod lab;
 mod linearizability;
@@ -77,6 +79,10 @@ enum Command {
     ///
     /// Fetches Redis's source package, which holds the suite. Without root the kernel path is left out.
     Conformance(conformance::Options),
+    /// Write the pages of docs/ that are made from the code: the configuration of each sidecar, and its metrics.
+    ///
+    /// The tests fail where they are not what this would write.
+    Docs,
     /// Run every check: formatting, clippy, tests, kernel tests in namespaces (root), a part of Redis's own test suite,
     /// units and manifests in deploy/, fuzz targets, cargo-deny.
     ///
@@ -115,6 +121,7 @@ fn main() -> ExitCode {
         Command::Linearizability(options) => linearizability::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Conformance(options) => conformance::run(&options),
+        Command::Docs => docs::run().map(|()| true),
         Command::Test(options) => check::run(&options),
     };
     match result {
