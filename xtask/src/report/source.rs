@@ -63,7 +63,7 @@ impl Bench {
 /// What there is of a bench.
 pub(super) enum Source {
     Result {
-        result: Saved,
+        result: Box<Saved>,
         /// Where it was read from; `None` if it was measured for this report.
         file: Option<PathBuf>,
     },
@@ -91,7 +91,7 @@ pub(super) fn measure(quick: bool, folder: &Path) -> Result<Vec<Source>> {
     for bench in Bench::ALL {
         println!("report: measuring {}", bench.sidecar());
         sources.push(match run(bench, quick, folder) {
-            Ok(result) => Source::Result { result, file: None },
+            Ok(result) => Source::Result { result: Box::new(result), file: None },
             Err(error) => Source::Missing { bench, reason: format!("{error:#}"), failed: true },
         });
     }
@@ -126,7 +126,7 @@ pub(super) fn read(files: &[PathBuf]) -> Result<Vec<Source>> {
         if sources.iter().any(|source| source.bench() == result.bench) {
             bail!("{} is a second result of bench {}; give one of each", file.display(), result.bench.name());
         }
-        sources.push(Source::Result { result, file: Some(file.clone()) });
+        sources.push(Source::Result { result: Box::new(result), file: Some(file.clone()) });
     }
     for bench in Bench::ALL {
         if sources.iter().all(|source| source.bench() != bench) {

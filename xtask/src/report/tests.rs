@@ -31,7 +31,8 @@ impl Drop for Folder {
 }
 
 fn document_of(results: &[&str]) -> Document {
-    let result = |text: &&str| Source::Result { result: result::Saved::parse(text).unwrap(), file: None };
+    let result =
+        |text: &&str| Source::Result { result: Box::new(result::Saved::parse(text).unwrap()), file: None };
     document(&results.iter().map(result).collect::<Vec<_>>())
 }
 

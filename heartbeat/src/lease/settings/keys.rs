@@ -9,7 +9,7 @@ use heartbeat_fastpath::respond::WhenLapsed;
 use socket2::SockAddr;
 use xps_runtime::config::Section;
 
-use super::{By, Check, How, LEASE_MAX, LEASE_MIN, Owner, Settings, SharedFile, Way, owner};
+use super::{By, Check, How, LEASE_MAX, LEASE_MIN, Settings, SharedFile, Way, owner};
 use crate::lease::place::{self, Place, Url};
 use crate::lease::secret::Secret;
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use xps_runtime::config::{Reader, Sources};
 
 use super::*;
+use crate::lease::settings::Owner;
 
 /// Reads the table, and gives the mistakes, one a line.
 fn read(keys: &str) -> Result<Settings, String> {
