@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, Map, MapData};
-use heartbeat::abi::map;
+use heartbeat::abi::{self, map};
 use heartbeat::path::kernel::Kernel;
 use heartbeat::path::{Answers, take};
 use heartbeat_fastpath::host::arrivals::{CLUSTER, encoded, nodes, peer, probe};
@@ -147,7 +147,8 @@ fn tables_of_another_version_are_replaced() {
                 lock(&kernel.hooks.installed).as_ref().map(|it| it.pin_directory().join(map::SETTINGS));
             killed(kernel);
             let data = MapData::from_pin(pinned.context("installed")?)?;
-            Array::<_, u64>::try_from(Map::Array(data))?.set(0, u64::from(u32::MAX), 0)?;
+            let other = [u32::MAX; size_of::<abi::Settings>() / size_of::<u32>()];
+            Array::<_, [u32; _]>::try_from(Map::Array(data))?.set(0, other, 0)?;
             let kernel = start(server, &settings)?;
             ensure!(kernel.maps.nodes()?.is_empty() && kernel.maps.peers()?.is_empty(), "nothing is kept");
             Ok(kernel.detach()?)
