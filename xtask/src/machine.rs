@@ -106,11 +106,19 @@ impl Busy {
     }
 }
 
-/// CPU time that one CPU has spent busy since it started, µs.
-pub(crate) fn busy_us_of(cpu: usize) -> Result<u64> {
+/// Time that one CPU has spent in interrupts and what they leave to be done at once (the stack's receiving side) since it
+/// started, µs.
+pub(crate) fn interrupts_us_of(cpu: usize) -> Result<u64> {
     let text = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
-    let ticks = Ticks::of_line(&text, &format!("cpu{cpu} "));
-    Ok(ticks.with_context(|| format!("/proc/stat has no line for CPU {cpu}"))?.busy * us_per_tick()?)
+    let ticks =
+        interrupt_ticks(&text, cpu).with_context(|| format!("/proc/stat has no line for CPU {cpu}"))?;
+    Ok(ticks * us_per_tick()?)
+}
+
+fn interrupt_ticks(stat: &str, cpu: usize) -> Option<u64> {
+    let line = stat.lines().find_map(|line| line.strip_prefix(&format!("cpu{cpu} ")))?;
+    let mut fields = line.split_whitespace().skip(5).map_while(|field| field.parse::<u64>().ok());
+    Some(fields.next()? + fields.next()?)
 }
 
 fn us_per_tick() -> Result<u64> {
@@ -139,11 +147,7 @@ impl Ticks {
     /// From `/proc/stat` (Documentation/filesystems/proc.rst): user, nice, system, idle, iowait, irq, softirq, steal; guest is
     /// part of user.
     fn of(stat: &str) -> Option<Self> {
-        Self::of_line(stat, "cpu ")
-    }
-
-    fn of_line(stat: &str, name: &str) -> Option<Self> {
-        let line = stat.lines().find(|line| line.starts_with(name))?;
+        let line = stat.lines().find(|line| line.starts_with("cpu "))?;
         let fields: Vec<u64> =
             line.split_whitespace().skip(1).map_while(|field| field.parse().ok()).collect();
         let [user, nice, system, idle, waiting, irq, softirq, rest @ ..] = fields.as_slice() else {
@@ -188,7 +192,7 @@ mod tests {
     fn busy_is_neither_idle_nor_stolen() {
         assert_eq!(super::busy_ticks("cpu  1 2 4 8 16 32 64 128 0 0\ncpu0 9 9 9 9 9 9 9\n"), Some(103));
         assert_eq!(super::busy_ticks("intr 5\n"), None);
-        let each = "cpu  9 0 0 0 0 0 0\ncpu1 1 2 3 4 5 6 7\ncpu10 8 0 0 0 0 0 0\n";
-        assert_eq!(Ticks::of_line(each, "cpu1 "), Some(Ticks { busy: 19, idle: 9, stolen: 0 }));
+        let each = "cpu  9 0 0 0 0 0 0\ncpu1 1 2 3 4 5 6 7 8\ncpu10 8 0 0 0 0 0 0\n";
+        assert_eq!((super::interrupt_ticks(each, 1), super::interrupt_ticks(each, 2)), (Some(13), None));
     }
 }

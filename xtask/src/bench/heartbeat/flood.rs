@@ -24,9 +24,9 @@ const STACK_CPU: usize = 0;
 pub(super) struct Flooded {
     /// Replies a second.
     pub(super) rps: f64,
-    /// Replies for each second that the stack's CPU was busy.
+    /// Replies for each second that the stack's CPU worked in interrupts, whatever else ran on it.
     pub(super) per_busy_second: f64,
-    /// How busy that CPU was, 0 to 1.
+    /// The share of its time that it did, 0 to 1.
     pub(super) busy: f64,
 }
 
@@ -43,7 +43,8 @@ pub(super) fn flood(prober: &Prober, device: &str, duration: Duration) -> Result
         SockRef::from(&socket).set_recv_buffer_size(1)?;
         cpu::be_on(cpu::last())?;
         let speech = prober.speech.renewed();
-        let (came, busy_us, start) = (received(device)?, machine::busy_us_of(STACK_CPU)?, Instant::now());
+        let (came, busy_us, start) =
+            (received(device)?, machine::interrupts_us_of(STACK_CPU)?, Instant::now());
         let mut number = 0;
         while start.elapsed() < duration {
             let mut probes = [[0; MESSAGE_BYTES]; BATCH];
@@ -55,9 +56,9 @@ pub(super) fn flood(prober: &Prober, device: &str, duration: Duration) -> Result
         }
         let seconds = start.elapsed().as_secs_f64();
         let replies = (received(device)? - came) as f64;
-        let busy_seconds = (machine::busy_us_of(STACK_CPU)? - busy_us) as f64 / 1e6;
+        let busy_seconds = (machine::interrupts_us_of(STACK_CPU)? - busy_us) as f64 / 1e6;
         ensure!(replies > 0.0, "no probe of {number} was answered");
-        ensure!(busy_seconds > 0.0, "the stack's CPU was not busy");
+        ensure!(busy_seconds > 0.0, "the stack's CPU had no interrupts");
         let rps = replies / seconds;
         Ok(Flooded { rps, per_busy_second: replies / busy_seconds, busy: busy_seconds / seconds })
     })

@@ -221,7 +221,7 @@ impl bench::Report for Report {
              confirmation {:?}. The echo is its own application, and is observed with a fixed time-out of {:?}.\n\
              false-alarms: alarms of a prober with that time-out and one try; suspects and failures are those of agents whose \
              time-out adapts and is that at most, as urgent as the prober.\n\
-             replies of a core: for each second that the CPU which handles packets is busy, under a flood from the other.",
+             replies of a core: for each second that a CPU spends on packets, in interrupts, under a flood from another.",
             self.loops, PROBING.interval, PROBING.timeout, PROBING.confirmation, PROBING.timeout,
         );
     }

@@ -33,11 +33,11 @@ pub(crate) struct Cost {
 /// What a core can give of one kind; medians of rounds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Rate {
-    /// Replies for each second that the CPU which handles packets was busy.
+    /// Replies for each second that the CPU which handles packets did so.
     pub(crate) per_core_second: f64,
     /// How many there were in a second, with as many probes as one CPU sends.
     pub(crate) rps: f64,
-    /// How busy the CPU was.
+    /// The share of its time that it did.
     pub(crate) busy_percent: f64,
     /// Highest less lowest, by the median.
     pub(crate) spread: f64,
