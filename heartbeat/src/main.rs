@@ -48,6 +48,8 @@ enum Command {
         #[command(flatten)]
         admin: Admin,
     },
+    /// Tell whether a running sidecar is ready, by the exit code: for health checks.
+    Health(Admin),
     /// Show the members as a running sidecar sees them; again and again on a terminal, else once.
     Watch {
         /// Print JSON, once.
@@ -129,6 +131,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
                 OWNER.get_as(&admin.address, "/status", |text| serde_json::from_str(text))?;
             command::show(&status, json)?;
         }
+        Command::Health(admin) => command::print(&OWNER.get(&admin.address, "/readyz")?)?,
         Command::Watch { json, admin } => command::watch(json, || {
             anyhow::Ok(OWNER.get_as(&admin.address, "/members", |text| serde_json::from_str::<Table>(text))?)
         })?,

@@ -238,6 +238,7 @@ fn what_is_told_is_told_well() {
         good && said.contains("path          user\n") && said.contains("members       1 alive"),
         "{said}"
     );
+    assert_eq!(run(&["health", "--admin", &admin]), (true, "ready\n".to_owned()));
     let (good, said) = run(&["watch", "--admin", &admin]);
     assert!(good && said.contains("127.0.9.2:") && said.contains("alive"), "{said}");
     let file = cluster.folder(1).join("heartbeat.toml").display().to_string();

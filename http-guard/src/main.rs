@@ -54,6 +54,8 @@ enum Command {
         #[command(flatten)]
         admin: Admin,
     },
+    /// Tell whether a running sidecar is ready, by the exit code: for health checks.
+    Health(Admin),
     /// Show the clients that were refused most within the last minute; again and again on a terminal, else once.
     Top {
         /// Print JSON, once.
@@ -121,6 +123,7 @@ fn run(arguments: Arguments) -> Result<()> {
                 OWNER.get_as(&admin.address, "/status", |text| serde_json::from_str(text))?;
             Ok(command::show(&status, json)?)
         }
+        Command::Health(admin) => Ok(command::print(&OWNER.get(&admin.address, "/readyz")?)?),
         Command::Top { json, limit, admin } => show_top(&admin.address, json, limit),
         Command::Disable(admin) => admin.act("disable"),
         Command::Enable(admin) => admin.act("enable"),

@@ -157,6 +157,19 @@ fn requests_are_judged_and_a_hangup_reads_the_rules_again() {
 }
 
 #[test]
+fn health_is_an_exit_code() {
+    let nobody = http_guard(&["health", "--admin", "127.0.0.1:1"]);
+    assert!(!nobody.status.success() && said(&nobody).contains("no http-guard answers"), "{}", said(&nobody));
+    let sidecar = start(loopback(), &["--set", "path.mode=user"]);
+    let address = sidecar.admin.to_string();
+    let ready = until("readiness", || {
+        let output = http_guard(&["health", "--admin", &address]);
+        output.status.success().then_some(output)
+    });
+    assert_eq!(said(&ready), "ready\n");
+}
+
+#[test]
 fn the_operator_can_let_everything_pass() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("guard.toml");

@@ -36,6 +36,8 @@ enum Command {
         #[command(flatten)]
         admin: Admin,
     },
+    /// Tell whether a running sidecar is ready, by the exit code: for health checks.
+    Health(Admin),
     /// Show the keys that are asked for most, by estimates; again and again on a terminal, else once.
     Top {
         /// Print JSON, once.
@@ -99,6 +101,7 @@ fn run(arguments: Arguments) -> Result<()> {
             Ok(())
         }
         Command::Status { json, admin } => Ok(command::show(&client::status(admin.address)?, json)?),
+        Command::Health(admin) => Ok(command::print(&client::health(&admin.address)?)?),
         Command::Top { json, limit, admin } => show_top(&admin.address, json, limit),
         Command::Flush(admin) => admin.act("flush"),
         Command::Disable(admin) => admin.act("disable"),

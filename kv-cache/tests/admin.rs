@@ -117,6 +117,20 @@ fn what_others_can_reach_shows_and_does_not_act() {
 }
 
 #[test]
+fn health_is_an_exit_code() {
+    let nobody = kv_cache(&["health", "--admin", "127.0.0.1:1"]);
+    assert!(!nobody.status.success() && said(&nobody).contains("no kv-cache answers"), "{}", said(&nobody));
+    let address = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())));
+    let _sidecar = start(&address);
+    // There is no Redis, which is told once it was looked for.
+    until("word of Redis", || {
+        let waiting = kv_cache(&["health", "--admin", &address.to_string()]);
+        assert!(!waiting.status.success(), "{}", said(&waiting));
+        said(&waiting).contains("Redis").then_some(())
+    });
+}
+
+#[test]
 fn a_web_page_cannot_act() {
     let port = free_port();
     let _sidecar = start(&Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port))));

@@ -6,6 +6,8 @@
 //! - [`demo`], [`bench`](mod@bench): plain and accelerated measured in one run, by turns. [`report`]: the
 //!   results as a page.
 //! - [`linearizability`], [`soak`]: long tests of kv-cache, run by [`trial`].
+//! - [`compose`]: the containers of `docker-compose.yml`, run and checked.
+//! - [`dashboard`]: Grafana's dashboard.
 //! - [`conformance`]: Redis's own test suite through kv-cache.
 //! - [`docs`]: the pages of `docs/` that are made from the code.
 //! - [`check`]: everything that must hold before a change lands (`cargo xtask test`).
@@ -15,7 +17,9 @@
 mod bench;
 mod check;
 mod cleanup;
+mod compose;
 mod conformance;
+mod dashboard;
 mod demo;
 mod docs;
 mod download;
@@ -83,6 +87,13 @@ enum Command {
     ///
     /// The tests fail where they are not what this would write.
     Docs,
+    /// Run `docker-compose.yml` and check it from outside: Redis and Nginx on the kernel path and, without capabilities, on
+    /// the user path; Prometheus' targets, the dashboard's and the alerts' expressions; recovery of each container (root).
+    ///
+    /// Fetches Docker for this checkout and runs a daemon of its own. Official images are replaced by stand-ins.
+    Compose(compose::Options),
+    /// Write Grafana's dashboard anew (deploy/grafana/dashboards/xps.json), or tell whether it is up to date.
+    Dashboard(dashboard::Options),
     /// Run every check: formatting, clippy, tests, kernel tests in namespaces (root), a part of Redis's own test suite,
     /// units and manifests in deploy/, fuzz targets, cargo-deny.
     ///
@@ -122,6 +133,8 @@ fn main() -> ExitCode {
         Command::Soak(options) => soak::run(&options),
         Command::Conformance(options) => conformance::run(&options),
         Command::Docs => docs::run().map(|()| true),
+        Command::Compose(options) => compose::run(&options),
+        Command::Dashboard(options) => dashboard::run(&options),
         Command::Test(options) => check::run(&options),
     };
     match result {

@@ -16,6 +16,14 @@ pub fn status(address: impl Into<Address>) -> Result<Status> {
     Ok(OWNER.get_as(&address.into(), "/status", |text| serde_json::from_str(text))?)
 }
 
+/// Asks a running sidecar whether it is ready; what it says of it.
+///
+/// # Errors
+/// If there is none at `address`, or it is not ready; with what is missing.
+pub fn health(address: &Address) -> Result<String> {
+    Ok(OWNER.get(address, "/readyz")?)
+}
+
 /// Asks a running sidecar for the keys that are asked for most. Takes a moment if nobody asked just before.
 ///
 /// # Errors

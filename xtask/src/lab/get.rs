@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// The body of the answer; anything but 200 is an error.
-pub(super) fn get(place: &Place, address: SocketAddr, path: &str) -> Result<String> {
+pub(crate) fn get(place: &Place, address: SocketAddr, path: &str) -> Result<String> {
     place.run(|| {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))
             .with_context(|| format!("{address} does not answer"))?;

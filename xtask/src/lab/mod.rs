@@ -27,6 +27,7 @@ mod sidecar;
 mod star;
 
 pub(crate) use events::{Change, Events};
+pub(crate) use get::get;
 pub(crate) use namespace::Place;
 pub(crate) use nginx::Nginx;
 pub(crate) use process::{Process, pidfd, signal};
@@ -135,12 +136,12 @@ impl<S> Lab<S> {
 
     /// A folder for configuration and logs, removed with the lab.
     pub(crate) fn folder(&self) -> &Path {
-        &self.folder.path
+        self.folder.path()
     }
 
     /// A BPF file system of the lab's own: what is pinned there goes when the lab goes.
     pub(crate) fn bpf_folder(&self) -> PathBuf {
-        self.folder.path.join("bpf")
+        self.folder.bpf()
     }
 
     /// Ports to listen on: these in a namespace of the lab, free ones elsewhere.
@@ -181,13 +182,14 @@ impl Network {
 }
 
 /// Where configuration, logs and the lab's BPF file system lie.
-struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     _removal: cleanup::Guard,
 }
 
 impl Folder {
-    fn create() -> Result<Self> {
+    /// Makes one that is removed when it is dropped, and what killed runs have left.
+    pub(crate) fn create() -> Result<Self> {
         let parent = workspace::target().join("xps-lab");
         remove_leftovers(&parent);
         let path = parent.join(std::process::id().to_string());
@@ -202,6 +204,16 @@ impl Folder {
             println!("no BPF file system can be mounted: {error:#}");
         }
         Ok(Self { path, _removal: removal })
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its BPF file system; without root an empty folder.
+    pub(crate) fn bpf(&self) -> PathBuf {
+        self.path.join("bpf")
     }
 }
 
@@ -235,7 +247,8 @@ fn remove_leftovers(parent: &Path) {
     }
 }
 
-fn free_ports<const N: usize>() -> Result<[u16; N]> {
+/// Ports of loopback that nobody listens on.
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
     // All held at once, so that they differ.
     let listeners: Vec<TcpListener> =
         (0..N).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;

@@ -48,6 +48,7 @@ const PACKAGES: &[Package] = &[
     package("util-linux", "process namespaces"),
     package("iproute2", "network namespaces"),
     package("nftables", "packet loss in tests"),
+    package("iptables", "names in containers"),
     package("haproxy", "a relay to compare with"),
     package("ethtool", "offloads in tests"),
     Package { optional: true, ..package("bpftool", "a look at what is attached") },
