@@ -141,7 +141,8 @@ impl Engine {
                     for &peer in self.members.keys() {
                         detector.add(now.ns, peer);
                     }
-                    let node = Node { detector, windows: HashMap::new(), since: HashMap::new() };
+                    let since = self.members.keys().map(|peer| (*peer, now.real_ns / 1_000_000)).collect();
+                    let node = Node { detector, windows: HashMap::new(), since };
                     self.nodes.insert(id, node);
                     incarnation
                 }
