@@ -70,14 +70,37 @@ const DESCRIPTIONS: &[Description] = &[
     key("node.lease_interval", "from the beginning of a check to that of the next").by_default("a third of the lease"),
     key("node.lease_timeout", "how long a check may take").by_default("a third of the lease"),
     key("lease.socket", "a unix socket for calls by datagrams: `<node>`, or `<node> <milliseconds>`; a whole path"),
+    key("bfd.peer", "the other system").by_default("must be given"),
+    key("bfd.local", "this host's address, if it is to be a certain one").by_default("any"),
+    key("bfd.interface", "the interface, if it is to be a certain one; link-local addresses and echo packets need it")
+        .by_default("any"),
+    key("bfd.multihop", "over several hops (RFC 5883) instead of one (RFC 5881)"),
+    key("bfd.min_ttl", "with `multihop`: least hop limit that is taken; over one hop it is 255"),
+    key("bfd.interval", "how often control packets are sent at most"),
+    key("bfd.receive_interval", "how often the other system may send them at most").by_default("`interval`"),
+    key("bfd.multiplier", "so many intervals without one, and the session is down"),
+    key("bfd.passive", "sends nothing until the other system does"),
+    key("bfd.echo_interval", "how often echo packets are sent; over one hop, with `interface`")
+        .by_default("none are sent"),
+    key(
+        "bfd.echo_receive_interval",
+        "how often the other system may send echo packets at most; they are sent back on the kernel path only",
+    ),
+    key("bfd.authentication", "how control packets are authenticated"),
+    key(
+        "bfd.key_file",
+        "with `authentication`: its keys, `<number> <secret>` or `<number> hex:…` a line; a file that others can read is refused",
+    ),
+    key("bfd.node", "a node of this host: while its application has not renewed its lease, the session is down")
+        .by_default("none"),
     key("hook.command", "what is run at each change of a member, one after the other: program (whole path) and arguments"),
     key("hook.timeout", "how long it may take before it is killed"),
     key("log.format", "one event a line, for people or for programs"),
     key("log.level", "what is logged: a level, or filters such as `info,heartbeat=debug`"),
 ];
 
-const MORE: &str =
-    "`[node]` is for one node of this host; `[[node]]`, as often as there are nodes, for several.";
+const MORE: &str = "`[node]` is for one node of this host, `[bfd]` for one session; `[[node]]` and `[[bfd]]`, as often as there are \
+                    some, for several.";
 
 #[test]
 fn the_page_says_what_the_code_asks_for() {
@@ -85,16 +108,19 @@ fn the_page_says_what_the_code_asks_for() {
     let key_file = folder.path().join("key");
     std::fs::write(&key_file, "1 000102030405060708090a0b0c0d0e0f\n").expect("a file");
     std::fs::set_permissions(&key_file, PermissionsExt::from_mode(0o600)).expect("its owner");
-    // Without a key there is no configuration, and without a node nobody asks for a node's keys.
-    let file = Some(("page.toml", "[cluster]\nkey_file = \"key\"\n[node]\nid = 1\n"));
+    // Without a key there is no configuration, and without a node or a session nobody asks for theirs.
+    let text = "[cluster]\nkey_file = \"key\"\n[node]\nid = 1\n[bfd]\npeer = \"192.0.2.1\"\n";
+    let file = Some(("page.toml", text));
     let mut reader = Reader::new(&Sources { file, prefix: PREFIX, ..Sources::default() });
     let config = Config::ask(&mut reader, folder.path()).expect("a configuration");
+    let without = Config { bfd: Vec::new(), ..config.clone() };
+    let compare = |config: &Config| reload::compare(&mut config.clone(), config);
     let reference = Reference {
         service: "heartbeat",
         prefix: PREFIX,
         asked: reader.asked(),
         descriptions: DESCRIPTIONS,
-        reloads: &[("", reload::compare(&mut config.clone(), &config))],
+        reloads: &[("with sessions", compare(&config)), ("the first one", compare(&without))],
         more: MORE,
     };
     docs::check(
