@@ -10,9 +10,8 @@
 //! - [`reflect`]: whose echo packets the stack sends back.
 //! - `turn`: the thread. What has arrived is taken before the time is judged.
 //! - `peer`: one session with its sockets; `peers`: all of them, and whose a packet is.
-//! - `receiver`, `sender`, `echo`: sockets; `clock`: time.
+//! - `receiver`, `sender`, `echo`: sockets.
 
-mod clock;
 mod echo;
 pub mod handle;
 pub mod key_file;

@@ -37,6 +37,7 @@ mod random;
 pub mod sessions;
 pub mod sidecar;
 pub mod telling;
+mod timer;
 
 /// The object file with the kernel programs, whose names are in [`abi`].
 pub static OBJECT: &[u8] = include_bytes_aligned!(env!("XPS_OBJECT"));

@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 
 use tokio::runtime::Builder;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use xps_runtime::control::monotonic_ns;
 
-use super::clock::now_ns;
 use super::peers::Peers;
 use super::settings::SessionSettings;
 use super::turn;
@@ -75,8 +75,7 @@ pub fn start(
     let runtime = Builder::new_current_thread().enable_io().build().map_err(StartError::Thread)?;
     let mut peers = Peers::new(changes.clone());
     let inside = runtime.enter();
-    let now_ns = now_ns().map_err(StartError::Thread)?;
-    peers.configure(now_ns, settings).map_err(StartError::Sockets)?;
+    peers.configure(monotonic_ns(), settings).map_err(StartError::Sockets)?;
     drop(inside);
     let thread = std::thread::Builder::new().name("bfd".to_owned());
     let thread = thread.spawn(move || {

@@ -8,12 +8,13 @@ use std::pin::pin;
 
 use tokio::select;
 use tokio::sync::{mpsc, watch};
+use xps_runtime::control::monotonic_ns;
 
-use super::clock::{Timer, now_ns};
 use super::echo::EchoSocket;
 use super::handle::Command;
 use super::peers::Peers;
 use super::receiver::Receiver;
+use crate::timer::Timer;
 
 /// How often leases are looked at.
 const LEASE_NS: u64 = 20_000_000;
@@ -28,10 +29,10 @@ pub(super) async fn run(
     is_alive: Box<dyn Fn(u32) -> bool + Send>,
 ) -> io::Result<()> {
     let timer = Timer::new()?;
-    let (mut lease_ns, mut open_ns) = (0, now_ns()? + OPEN_NS);
+    let (mut lease_ns, mut open_ns) = (0, monotonic_ns() + OPEN_NS);
     loop {
-        peers.take_arrived(now_ns()?);
-        let now = now_ns()?;
+        peers.take_arrived(monotonic_ns());
+        let now = monotonic_ns();
         if now >= open_ns {
             peers.open_missing();
             open_ns = now + OPEN_NS;
@@ -55,9 +56,9 @@ pub(super) async fn run(
         };
         match woken {
             Woken::ByTheWorld => {}
-            Woken::ByCommand(command) => command.obey(&mut peers, now_ns()?),
+            Woken::ByCommand(command) => command.obey(&mut peers, monotonic_ns()),
             Woken::ToEnd => {
-                peers.end(now_ns()?);
+                peers.end(monotonic_ns());
                 return Ok(());
             }
         }

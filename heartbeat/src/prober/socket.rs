@@ -23,7 +23,23 @@ use super::clock::Clock;
 const BUFFER_BYTES: usize = 4 << 20;
 
 /// Bytes of which a datagram is known to be none of ours.
-pub(super) const DATAGRAM_BYTES: usize = 128;
+const DATAGRAM_BYTES: usize = 128;
+
+/// Where datagrams are received, one after the other.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    /// The last one's bytes.
+    pub(super) bytes: [u8; DATAGRAM_BYTES],
+    /// What the kernel says of it.
+    control: Vec<u8>,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        let control = nix::cmsg_space!(libc::timespec, libc::in_pktinfo, libc::in6_pktinfo);
+        Self { bytes: [0; DATAGRAM_BYTES], control }
+    }
+}
 
 /// A datagram that came.
 #[derive(Clone, Copy, Debug)]
@@ -87,11 +103,7 @@ impl MessageSocket {
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn receive(
-        &self,
-        buffer: &mut [u8; DATAGRAM_BYTES],
-        clock: &Clock,
-    ) -> io::Result<Option<Arrived>> {
+    pub(super) fn receive(&self, buffer: &mut Buffer, clock: &Clock) -> io::Result<Option<Arrived>> {
         match self.socket.try_io(Interest::READABLE, || self.receive_now(buffer, clock)) {
             Ok(arrived) => Ok(Some(arrived)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -99,13 +111,12 @@ impl MessageSocket {
         }
     }
 
-    fn receive_now(&self, buffer: &mut [u8; DATAGRAM_BYTES], clock: &Clock) -> io::Result<Arrived> {
-        let mut control = nix::cmsg_space!(libc::timespec, libc::in_pktinfo, libc::in6_pktinfo);
-        let mut parts = [IoSliceMut::new(buffer)];
+    fn receive_now(&self, buffer: &mut Buffer, clock: &Clock) -> io::Result<Arrived> {
+        let mut parts = [IoSliceMut::new(&mut buffer.bytes)];
         let message = recvmsg::<SockaddrStorage>(
             self.socket.as_raw_fd(),
             &mut parts,
-            Some(&mut control),
+            Some(&mut buffer.control),
             MsgFlags::empty(),
         )?;
         let (mut to, mut stamp) = (None, None);
@@ -176,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    async fn next(socket: &MessageSocket, buffer: &mut [u8; DATAGRAM_BYTES]) -> Arrived {
+    async fn next(socket: &MessageSocket, buffer: &mut Buffer) -> Arrived {
         loop {
             if let Some(arrived) = socket.receive(buffer, &Clock::read()).expect("a socket") {
                 return arrived;
@@ -194,15 +205,15 @@ mod tests {
             let asked = SocketAddr::new(asked.parse().expect("an address"), port);
             let before = Clock::read().now_ns();
             client.send(b"who?", asked, None).expect("sent");
-            let mut buffer = [0; DATAGRAM_BYTES];
+            let mut buffer = Buffer::default();
             let question = next(&server, &mut buffer).await;
-            assert_eq!(&buffer[..question.len], b"who?");
+            assert_eq!(&buffer.bytes[..question.len], b"who?");
             assert_eq!(question.to.map(|local| local.address), Some(asked.ip()));
             // The stamp is that of another clock, whose distance from this one may drift a little meanwhile.
             assert!(question.at_ns + 1_000_000 >= before && question.at_ns <= Clock::read().now_ns());
             server.send(b"I", question.from, question.to).expect("sent");
             let answer = next(&client, &mut buffer).await;
-            assert_eq!((&buffer[..answer.len], answer.from), (&b"I"[..], asked));
+            assert_eq!((&buffer.bytes[..answer.len], answer.from), (&b"I"[..], asked));
         }
     }
 
@@ -212,7 +223,7 @@ mod tests {
         let to = server.socket.local_addr().expect("its address");
         server.send(&[7; 4000], to, None).expect("sent");
         server.send(b"", to, None).expect("sent");
-        let mut buffer = [0; DATAGRAM_BYTES];
+        let mut buffer = Buffer::default();
         assert_eq!(next(&server, &mut buffer).await.len, DATAGRAM_BYTES);
         assert_eq!(next(&server, &mut buffer).await.len, 0);
     }

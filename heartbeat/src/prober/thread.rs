@@ -3,32 +3,30 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 use std::task::Poll;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::clock::Clock;
 use super::counts::Counts;
 use super::engine::{Effect, Engine, EngineError, Local, Now};
 use super::event::{Event, Member};
-use super::socket::{DATAGRAM_BYTES, MessageSocket};
+use super::socket::{Buffer, MessageSocket};
 use crate::keys::Ring;
 use crate::members::Members;
 use crate::priority;
+use crate::timer::Timer;
 
 /// Events that a slow reader may be behind.
 const EVENTS: usize = 4096;
 
 /// Datagrams between two looks at the timer: a flood must not keep the detectors from probing.
 const BATCH: usize = 256;
+
+/// A time that does not come, and that the kernel takes.
+const NEVER_NS: u64 = i64::MAX as u64;
 
 /// What the thread is asked for.
 enum Order {
@@ -87,7 +85,15 @@ impl Prober {
         };
         let (orders, taken) = mpsc::unbounded_channel();
         let (events, _) = broadcast::channel(EVENTS);
-        let work = Work { engine, sockets, timer, counts, orders: taken, events: events.clone() };
+        let work = Work {
+            engine,
+            sockets,
+            timer,
+            buffer: Buffer::default(),
+            counts,
+            orders: taken,
+            events: events.clone(),
+        };
         let thread = std::thread::Builder::new().name("prober".to_owned()).spawn(move || {
             // Not in real time: a stranger's datagrams wake it, too.
             priority::raise("prober");
@@ -159,6 +165,7 @@ struct Work {
     engine: Engine,
     sockets: Vec<MessageSocket>,
     timer: Timer,
+    buffer: Buffer,
     counts: Counts,
     orders: mpsc::UnboundedReceiver<Order>,
     events: broadcast::Sender<Arc<Event>>,
@@ -167,10 +174,11 @@ struct Work {
 impl Work {
     async fn run(mut self) -> io::Result<()> {
         loop {
-            self.timer.set(self.engine.next_deadline_ns())?;
+            // Without peers nothing becomes due: the end of time.
+            let due_ns = self.engine.next_deadline_ns().unwrap_or(NEVER_NS);
             tokio::select! {
                 readable = readable(&self.sockets) => readable?,
-                expired = self.timer.expired() => expired?,
+                due = self.timer.until(due_ns) => due?,
                 order = self.orders.recv() => match order {
                     Some(order) => self.obey(order),
                     None => return Ok(()),
@@ -187,11 +195,11 @@ impl Work {
 
     /// Takes in what came before `start`. Of what comes meanwhile, some is left for the next time.
     fn receive(&mut self, start: &Clock) {
-        let mut buffer = [0; DATAGRAM_BYTES];
+        let buffer = &mut self.buffer;
         for socket in &self.sockets {
             let mut later = 0;
             while later < BATCH {
-                let arrived = match socket.receive(&mut buffer, start) {
+                let arrived = match socket.receive(buffer, start) {
                     Ok(Some(arrived)) => arrived,
                     Ok(None) => break,
                     Err(error) => {
@@ -203,7 +211,7 @@ impl Work {
                 };
                 later += usize::from(arrived.at_ns >= start.now_ns());
                 let at = Now { ns: arrived.at_ns, real_ns: start.real_ns() };
-                if let Some(reply) = self.engine.receive(at, &buffer[..arrived.len], arrived.from)
+                if let Some(reply) = self.engine.receive(at, &buffer.bytes[..arrived.len], arrived.from)
                     && let Err(error) = socket.send(&reply.bytes, reply.to, arrived.to)
                 {
                     self.counts.unsent.with_label_values(&["failed"]).inc();
@@ -275,49 +283,4 @@ async fn readable(sockets: &[MessageSocket]) -> io::Result<()> {
         readable
     })
     .await
-}
-
-/// A timer as exact as the kernel's: the runtime's own counts milliseconds, which may be a whole interval.
-struct Timer {
-    fd: AsyncFd<Owned>,
-}
-
-/// The timer, as the runtime wants it.
-struct Owned(TimerFd);
-
-impl AsRawFd for Owned {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
-}
-
-impl Timer {
-    fn new() -> io::Result<Self> {
-        let timer =
-            TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
-        // SAFETY: the timer owns its descriptor and gives the same one each time.
-        let fd = unsafe { AsyncFd::register_with_interest(Owned(timer), Interest::READABLE) };
-        Ok(Self { fd: fd? })
-    }
-
-    /// Expires then, at once if that is over, or not at all.
-    fn set(&self, at_ns: Option<u64>) -> io::Result<()> {
-        let Owned(timer) = self.fd.get_ref();
-        match at_ns {
-            // Zero would be never.
-            Some(at_ns) => timer.set(
-                Expiration::OneShot(TimeSpec::from_duration(Duration::from_nanos(at_ns.max(1)))),
-                TimerSetTimeFlags::TFD_TIMER_ABSTIME,
-            )?,
-            None => timer.unset()?,
-        }
-        Ok(())
-    }
-
-    async fn expired(&self) -> io::Result<()> {
-        let mut ready = self.fd.readable().await?;
-        // Setting it again takes the expiration back.
-        ready.clear_ready();
-        Ok(())
-    }
 }

@@ -1,5 +1,5 @@
-//! Time: a clock that does not go back, and a timer on it. Both in nanoseconds: a session's intervals begin at a
-//! millisecond, which is as fine as the runtime's own timers are.
+//! A timer on the clock that does not go back, in nanoseconds: intervals begin at a millisecond, which is as fine as the runtime's
+//! own timers are.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -7,17 +7,10 @@ use std::time::Duration;
 
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
-use nix::time::clock_gettime;
 use tokio::io::unix::AsyncFd;
 
-/// `CLOCK_MONOTONIC`, in nanoseconds.
-pub(super) fn now_ns() -> io::Result<u64> {
-    let time = Duration::from(clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)?);
-    Ok(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
-}
-
 /// A timer that the runtime waits for.
-pub(super) struct Timer(AsyncFd<Descriptor>);
+pub(crate) struct Timer(AsyncFd<Descriptor>);
 
 /// The same for the runtime, which asks for both kinds of descriptors.
 struct Descriptor(TimerFd);
@@ -36,7 +29,7 @@ impl AsRawFd for Descriptor {
 
 impl Timer {
     /// One that is not set. Within a runtime only.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
         // SAFETY: the timer owns its descriptor and gives the same one each time.
@@ -45,7 +38,7 @@ impl Timer {
     }
 
     /// Waits until then; a time that has passed is at once.
-    pub(super) async fn until(&self, at_ns: u64) -> io::Result<()> {
+    pub(crate) async fn until(&self, at_ns: u64) -> io::Result<()> {
         // 0 would stop the timer.
         let at = TimeSpec::from(Duration::from_nanos(at_ns.max(1)));
         self.0.get_ref().0.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
