@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::bfd::{Daemon, Ours, ends, holds, installed, lab, settings, until};
@@ -63,8 +63,19 @@ impl Daemon for Bird {
         Ok(self.session(peer)?[2] == "Up")
     }
 
-    fn life(&self, peer: IpAddr) -> Result<String> {
-        Ok(self.session(peer)?[3].clone())
+    /// The time of day since when the session has its state, in milliseconds.
+    fn life(&self, peer: IpAddr) -> Result<u64> {
+        let line = self.session(peer)?;
+        let time = line[3].split([':', '.']).map(str::parse).collect::<Result<Vec<u64>, _>>();
+        match time.as_deref() {
+            Ok([hours, minutes, seconds, ms]) => Ok(((hours * 60 + minutes) * 60 + seconds) * 1000 + ms),
+            _ => bail!("BIRD says {:?} where a time should be", line[3]),
+        }
+    }
+
+    /// BIRD keeps it by a clock that is not the wall's and converts it at each look: it moves by a millisecond.
+    fn life_tolerance(&self) -> u64 {
+        50
     }
 
     fn process(&mut self) -> &mut Process {
