@@ -1,10 +1,11 @@
 //! The command line of heartbeat.
 
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use heartbeat::ask::{Ask, ask};
 use heartbeat::config::Config;
 use heartbeat::keys;
@@ -81,8 +82,28 @@ enum Command {
         #[command(flatten)]
         configuration: Configuration,
     },
+    /// Hold BFD sessions down for maintenance, so that the other side knows that nothing has failed; or let them up again.
+    Bfd {
+        /// What becomes of them.
+        #[arg(value_enum)]
+        state: Held,
+        /// The other side's address.
+        #[arg(value_name = "PEER")]
+        peer: IpAddr,
+        #[command(flatten)]
+        admin: Admin,
+    },
     /// Read the configuration again, as SIGHUP does; with any mistake the old one goes on.
     Reload(Admin),
+}
+
+/// What an operator wants of sessions.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Held {
+    /// Held down until `up` or a restart.
+    Down,
+    /// No longer held down.
+    Up,
 }
 
 fn time(text: &str) -> Result<Duration, String> {
@@ -141,6 +162,10 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             command::show(&answers, json)?;
             // As ping does.
             return Ok(if answers.answered == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+        }
+        Command::Bfd { state, peer, admin } => {
+            let state = if matches!(state, Held::Down) { "down" } else { "up" };
+            command::print(&OWNER.act(&admin.address, &format!("bfd/{peer}/{state}"))?)?;
         }
         Command::Reload(admin) => command::print(&OWNER.act(&admin.address, "reload")?)?,
     }

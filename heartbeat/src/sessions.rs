@@ -1,5 +1,7 @@
 //! The sessions of BFD as the rest of the agent sees them: held where there are some, with the stack sending echo packets back.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -67,6 +69,16 @@ impl Sessions {
     /// All sessions as they are now.
     pub async fn views(&self) -> Vec<SessionView> {
         self.handle.sessions().await
+    }
+
+    /// How many packets to BFD's ports were no session's, by reason.
+    pub async fn unclaimed(&self) -> BTreeMap<String, u64> {
+        self.handle.unclaimed().await
+    }
+
+    /// Holds all sessions with a system down, or no longer (RFC 5880, section 6.8.16). How many there are.
+    pub async fn hold_down(&self, peer: IpAddr, held_down: bool) -> usize {
+        self.handle.hold_down(peer, held_down).await
     }
 
     /// Changes of states from now on.

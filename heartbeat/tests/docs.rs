@@ -40,6 +40,7 @@ fn the_page_says_what_the_sidecar_tells() {
     // Sessions are told of once another system holds one, and echo packets in the stack: what would be told is asked of the code.
     let with_session = Status {
         bfd: vec![session()],
+        bfd_unclaimed: [("bfd_no_session".to_owned(), 0)].into(),
         echoes: EchoOutcome::ALL.iter().map(|outcome| (outcome.label().to_owned(), 0)).collect(),
         ..Status::default()
     };

@@ -1,5 +1,6 @@
 //! Status, members, events, metrics and health by HTTP; what operators may do, and applications.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -63,6 +64,14 @@ pub async fn serve(
         .route("/readyz", get(ready))
         .route("/reload", post(reload))
         .route("/lease/{node}", post(renew))
+        .route(
+            "/bfd/{peer}/down",
+            post(async |guarded, peer, headers| hold(guarded, peer, headers, true).await),
+        )
+        .route(
+            "/bfd/{peer}/up",
+            post(async |guarded, peer, headers| hold(guarded, peer, headers, false).await),
+        )
         .with_state(Arc::new(guarded));
     admin::serve(listener, routes, stop).await
 }
@@ -120,5 +129,28 @@ async fn renew(State(guarded): State<Arc<Guarded>>, Path(node): Path<u32>, heade
         Some(Ok(())) => StatusCode::NO_CONTENT.into_response(),
         Some(Err(error)) => (StatusCode::CONFLICT, format!("{error}\n")).into_response(),
         None => (StatusCode::NOT_FOUND, "there is no node 0\n").into_response(),
+    }
+}
+
+/// Sessions of BFD are held down for maintenance, or no longer.
+async fn hold(
+    State(guarded): State<Arc<Guarded>>,
+    Path(peer): Path<IpAddr>,
+    headers: HeaderMap,
+    held_down: bool,
+) -> Response {
+    if let Err(refusal) = guarded.guard.check(&headers) {
+        return refusal.into_response();
+    }
+    let count = match &guarded.served.sessions {
+        Some(sessions) => sessions.hold_down(peer, held_down).await,
+        None => 0,
+    };
+    match count {
+        0 => (StatusCode::CONFLICT, format!("there is no BFD session with {peer}\n")).into_response(),
+        _ if held_down => {
+            format!("{count} with {peer} are held down, until `up` or a restart\n").into_response()
+        }
+        _ => format!("{count} with {peer} may come up\n").into_response(),
     }
 }

@@ -62,6 +62,11 @@ fn leases(page: &Page, status: &Status) -> prometheus::Result<()> {
         "Checks of this host's applications that failed, and promises that were not believed.",
         "node",
         &count(|lease| lease.failures),
+    )?;
+    page.counter(
+        "heartbeat_lease_calls_refused_total",
+        "Datagrams to lease.socket that renewed nothing.",
+        status.lease_calls_refused,
     )
 }
 
@@ -90,6 +95,14 @@ fn sessions(page: &Page, status: &Status) -> prometheus::Result<()> {
         "Control packets of a BFD session that were dropped.",
         "peer",
         &count(|session| session.dropped.values().sum()),
+    )?;
+    let unclaimed: Vec<_> =
+        status.bfd_unclaimed.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
+    page.counters(
+        "heartbeat_bfd_unclaimed_total",
+        "Packets to BFD's ports that were no session's, by why.",
+        "reason",
+        &unclaimed,
     )?;
     let echoes: Vec<_> = status.echoes.iter().map(|(result, count)| (result.as_str(), *count)).collect();
     page.counters(

@@ -13,7 +13,6 @@ use xps_runtime::plan::{Path, Plan};
 use xps_runtime::status::causes;
 
 use crate::abi;
-use crate::bfd::SessionView;
 use crate::config::Current;
 use crate::config::reload::Reloader;
 use crate::here::Here;
@@ -85,17 +84,14 @@ impl Report {
     /// # Errors
     /// If the prober has ended.
     pub async fn status(&self) -> Result<Status> {
-        Ok(self.status_with(&self.prober.view().await?, self.bfd().await))
+        Ok(self.status_with(&self.prober.view().await?).await)
     }
 
-    async fn bfd(&self) -> Vec<SessionView> {
-        match &self.sessions {
-            Some(sessions) => sessions.views().await,
-            None => Vec::new(),
-        }
-    }
-
-    fn status_with(&self, members: &[Member], bfd: Vec<SessionView>) -> Status {
+    async fn status_with(&self, members: &[Member]) -> Status {
+        let (bfd, bfd_unclaimed) = match &self.sessions {
+            Some(sessions) => (sessions.views().await, sessions.unclaimed().await),
+            None => Default::default(),
+        };
         let config = self.config.read();
         let mut by_state: BTreeMap<_, _> = State::ALL.map(|state| (state.label().to_owned(), 0)).into();
         for member in members {
@@ -110,7 +106,9 @@ impl Report {
             key: config.ring.sending.id.number(),
             nodes: nodes.collect(),
             members: by_state,
+            lease_calls_refused: self.here.calls_refused(),
             bfd,
+            bfd_unclaimed,
             member_failures: self.directory.now_failing(),
             local_health: self.counts.local_health.get(),
             configuration: self.reloader.reloads().into(),
@@ -147,7 +145,7 @@ impl Report {
         if let Some(kernel) = &self.kernel {
             self.common.set_programs(&kernel.runs());
         }
-        let status = self.status_with(&members, self.bfd().await);
+        let status = self.status_with(&members).await;
         Ok(self.common.text()? + &metrics::text(&status, &members)?)
     }
 }

@@ -27,10 +27,14 @@ pub struct Status {
     pub key: u8,
     /// The nodes of this host, and whether their applications are alive.
     pub nodes: Vec<Node>,
+    /// Datagrams to `lease.socket` that renewed nothing.
+    pub lease_calls_refused: u64,
     /// Members by how they are seen; by several nodes of this host, each counts.
     pub members: BTreeMap<String, u64>,
     /// Sessions of BFD.
     pub bfd: Vec<SessionView>,
+    /// Packets to BFD's ports that were no session's, by why.
+    pub bfd_unclaimed: BTreeMap<String, u64>,
     /// Echo packets of BFD in the stack, by what became of them.
     pub echoes: BTreeMap<String, u64>,
     /// Names of members that cannot be resolved now, and what else is wrong with the list of members.
@@ -83,6 +87,9 @@ impl fmt::Display for Status {
         let node =
             |node: &Node| format!("{}: {}", node.id, node.lease.as_ref().map(told).unwrap_or_default());
         rows.rows("nodes", self.nodes.iter().map(node))?;
+        if self.lease_calls_refused != 0 {
+            rows.row("lease calls", format!("{} renewed nothing", self.lease_calls_refused))?;
+        }
         rows.row("members", list(&self.members))?;
         rows.rows("", &self.member_failures)?;
         let session = |session: &SessionView| {
@@ -96,6 +103,7 @@ impl fmt::Display for Status {
         };
         rows.rows("bfd", self.bfd.iter().map(session))?;
         rows.counts("bfd echo", &self.echoes)?;
+        rows.counts("bfd strangers", &self.bfd_unclaimed)?;
         if self.local_health != 0 {
             let text = format!("{} (this host is late or unheard: it waits longer)", self.local_health);
             rows.row("local health", text)?;
