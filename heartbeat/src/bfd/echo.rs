@@ -5,6 +5,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::task::{Context, Poll};
 
 use heartbeat_bfd::ECHO_BYTES;
 use heartbeat_fastpath::bfd::{HOP_LIMIT, PORT_ECHO};
@@ -63,9 +64,9 @@ impl EchoSocket {
         }
     }
 
-    /// Waits until there may be a packet.
-    pub(super) async fn ready(&self) -> io::Result<()> {
-        self.socket.readable().await.map(drop)
+    /// Whether there may be a packet; if not, the task is woken when there is.
+    pub(super) fn poll_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_read_ready(context).map_ok(drop)
     }
 
     /// Sends a payload on its way.

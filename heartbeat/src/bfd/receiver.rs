@@ -3,6 +3,7 @@
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::task::{Context, Poll};
 
 use nix::cmsg_space;
 use nix::sys::socket::sockopt::{Ipv4PacketInfo, Ipv4RecvTtl, Ipv6RecvHopLimit, Ipv6RecvPacketInfo};
@@ -62,10 +63,10 @@ impl Receiver {
         Ok(Self { socket: socket?, port, is_v4, multihop })
     }
 
-    /// Waits until there may be a packet.
-    pub(super) async fn ready(&self) -> io::Result<()> {
+    /// Whether there may be a packet; if not, the task is woken when there is.
+    pub(super) fn poll_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Stays ready until `drain` has found that nothing is there.
-        self.socket.readable().await.map(drop)
+        self.socket.poll_read_ready(context).map_ok(drop)
     }
 
     /// Hands over what has arrived, up to a burst.

@@ -3,17 +3,16 @@
 //! Each turn takes what has arrived before it judges the time: an agent that was held up must not take another system for
 //! failed whose packets lie in its sockets.
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::task::{Context, Poll};
 
 use tokio::select;
 use tokio::sync::{mpsc, watch};
 use xps_runtime::control::monotonic_ns;
 
-use super::echo::EchoSocket;
 use super::handle::Command;
 use super::peers::Peers;
-use super::receiver::Receiver;
 use crate::timer::Timer;
 
 /// How often leases are looked at.
@@ -45,7 +44,7 @@ pub(super) async fn run(
         let lease = peers.have_leases().then_some(lease_ns);
         let until_ns = [peers.deadline_ns(), lease].into_iter().flatten().fold(open_ns, u64::min);
         let woken = {
-            let arrived = pin!(any(&peers));
+            let arrived = poll_fn(|context| poll_ready(&peers, context));
             select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => Woken::ToEnd,
@@ -73,32 +72,11 @@ enum Woken {
     ToEnd,
 }
 
-/// Waits until one of all sockets has something.
-async fn any(peers: &Peers) -> io::Result<()> {
-    let receivers = peers.receivers.iter().map(Either::Control);
-    let echoes = peers.all.iter().filter_map(|peer| peer.echo.as_ref()).map(Either::Echo);
-    let mut waiting: Vec<_> = receivers.chain(echoes).map(|socket| Box::pin(socket.ready())).collect();
-    std::future::poll_fn(|context| {
-        for ready in &mut waiting {
-            if let std::task::Poll::Ready(result) = ready.as_mut().poll(context) {
-                return std::task::Poll::Ready(result);
-            }
-        }
-        std::task::Poll::Pending
-    })
-    .await
-}
-
-enum Either<'a> {
-    Control(&'a Receiver),
-    Echo(&'a EchoSocket),
-}
-
-impl Either<'_> {
-    async fn ready(self) -> io::Result<()> {
-        match self {
-            Self::Control(receiver) => receiver.ready().await,
-            Self::Echo(echo) => echo.ready().await,
-        }
-    }
+/// Whether one of all sockets may have something; if none has, the task is woken when one does.
+fn poll_ready(peers: &Peers, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    let control = peers.receivers.iter().map(|receiver| receiver.poll_ready(context)).find(Poll::is_ready);
+    let mut echoes = peers.all.iter().filter_map(|peer| peer.echo.as_ref());
+    let ready =
+        control.or_else(|| echoes.find_map(|echo| Some(echo.poll_ready(context)).filter(Poll::is_ready)));
+    ready.unwrap_or(Poll::Pending)
 }

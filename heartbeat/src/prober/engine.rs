@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use heartbeat_detector::config::{Config, ConfigError};
@@ -216,12 +217,13 @@ impl Engine {
     /// Does what has become due. Everything that has come before is to be taken in first: an answer that waited to be read is
     /// one.
     pub fn tick(&mut self, now: Now) {
-        let ids: Vec<_> = self.nodes.keys().copied().collect();
-        for id in ids {
+        let mut next = self.nodes.first_entry().map(|node| *node.key());
+        while let Some(id) = next {
             if let Some(node) = self.nodes.get_mut(&id) {
                 node.detector.tick(now.ns);
             }
             self.drain(id, now);
+            next = self.nodes.range((Bound::Excluded(id), Bound::Unbounded)).next().map(|(id, _)| *id);
         }
         let worst = self.nodes.values().map(|node| node.detector.local_health()).max();
         self.counts.local_health.set(worst.unwrap_or(0).into());
