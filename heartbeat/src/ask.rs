@@ -98,7 +98,7 @@ pub fn ask(config: &Config, ask: &Ask) -> Result<Answers> {
     let socket = UdpSocket::bind(any).context("no socket")?;
     socket.connect(address).with_context(|| format!("{address} cannot be reached"))?;
     // Two that ask at once, under the same number, would take each other's probes for old ones.
-    let [random] = crate::random::bytes().context("no random bytes")?;
+    let [random] = xps_runtime::random::bytes().context("no random bytes")?;
     let operator = OPERATORS.start() + u32::from(random) % (OPERATORS.end() - OPERATORS.start() + 1);
     let mut asking = Asking {
         config,

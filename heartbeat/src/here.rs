@@ -114,6 +114,6 @@ fn numbered(
 }
 
 fn seed() -> Result<u64> {
-    let bytes = crate::random::bytes().context("no random bytes")?;
+    let bytes = xps_runtime::random::bytes().context("no random bytes")?;
     Ok(u64::from_ne_bytes(bytes))
 }

@@ -147,7 +147,7 @@ fn hex(text: &str) -> Option<[u8; SECRET_BYTES]> {
 /// # Errors
 /// If the system gives no random bytes.
 pub fn new_line(number: u8) -> io::Result<String> {
-    let secret: [u8; SECRET_BYTES] = crate::random::bytes()?;
+    let secret: [u8; SECRET_BYTES] = xps_runtime::random::bytes()?;
     let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(format!("{number} {digits}\n"))
 }

@@ -33,7 +33,6 @@ pub mod nodes;
 pub mod path;
 mod priority;
 pub mod prober;
-mod random;
 pub mod sessions;
 pub mod sidecar;
 pub mod telling;

@@ -15,7 +15,6 @@ pub(crate) mod load;
 mod maps;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::mem::offset_of;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -407,11 +406,6 @@ impl Stats {
 }
 
 fn random() -> Result<u64, InstallError> {
-    let mut word = [0u8; 8];
-    // SAFETY: the buffer is valid for its length.
-    let got = unsafe { libc::getrandom(word.as_mut_ptr().cast(), word.len(), 0) };
-    if got == word.len() as isize {
-        return Ok(u64::from_ne_bytes(word));
-    }
-    Err(InstallError::System { what: "no random numbers", source: io::Error::last_os_error() })
+    let word = crate::random::bytes().map(u64::from_ne_bytes);
+    word.map_err(|source| InstallError::System { what: "no random numbers", source })
 }

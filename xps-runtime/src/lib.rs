@@ -30,7 +30,7 @@
 //!   [`relay_thread`]: where it runs.
 //! - [`metrics`]: counters for Prometheus; [`latency`]: how long the user path takes.
 //! - [`admin`]: status and commands by HTTP; [`status`]: what statuses have in common; [`reloads`]: what became of reading the configuration again.
-//! - [`lease`]: the thread that vouches for the tables. [`lock`].
+//! - [`lease`]: the thread that vouches for the tables. [`lock`]. [`random`].
 //!
 //! - [`netlink`], [`interface`]: the messages from which interfaces, addresses and sockets are read.
 //!
@@ -64,6 +64,7 @@ pub mod netlink;
 pub mod pins;
 pub mod plan;
 pub mod probe;
+pub mod random;
 pub mod relay;
 pub mod relay_thread;
 pub mod reloads;

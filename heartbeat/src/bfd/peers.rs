@@ -8,6 +8,7 @@ use heartbeat_bfd::session::Session;
 use heartbeat_fastpath::bfd::Unverified;
 use nix::net::if_::if_nametoindex;
 use tokio::sync::broadcast;
+use xps_runtime::random;
 
 use super::echo::EchoSocket;
 use super::peer::Peer;
@@ -15,7 +16,6 @@ use super::receiver::{Arrival, Receiver};
 use super::sender::Sender;
 use super::settings::{SessionKey, SessionSettings};
 use super::view::{SessionChange, SessionView, dropped};
-use crate::random;
 
 /// All sessions and the sockets on which their packets arrive.
 pub(super) struct Peers {

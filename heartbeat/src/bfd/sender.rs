@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
 use heartbeat_fastpath::bfd::HOP_LIMIT;
 use socket2::{Domain, Protocol, Socket, Type};
+use xps_runtime::random;
 
 use super::settings::SessionKey;
-use crate::random;
 
 /// Source ports are from this one on, the upper quarter of all (RFC 5881 section 4).
 const PORT_MIN: u16 = 0xc000;
