@@ -4,24 +4,12 @@
 mod docs;
 #[path = "../../xps-runtime/tests/support/metrics.rs"]
 mod metrics;
-
-use std::process::{Child, Command};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+#[path = "../../xps-runtime/tests/support/sidecar.rs"]
+mod sidecar;
 
 use http_guard::telling::OWNER;
+use sidecar::{Sidecar, free_port};
 use xps_runtime::admin::address::Address;
-
-/// A sidecar that ends with the test.
-struct Sidecar(Child);
-
-impl Drop for Sidecar {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 #[test]
 fn the_page_says_what_the_sidecar_tells() {
@@ -30,26 +18,9 @@ fn the_page_says_what_the_sidecar_tells() {
     // A rule, so that there is one to be told of.
     std::fs::write(&file, "[[rule]]\nname = \"x\"\naction = \"count\"\n").expect("a file");
     let admin = Address::Unix(folder.path().join("admin.sock"));
-    let child = Command::new(env!("CARGO_BIN_EXE_http-guard"))
-        .args(["run", "--config", &file.display().to_string(), "--set", "path.mode=user"])
-        // Clients are not what this is about: any port that is free will do.
-        .args([
-            "--set",
-            &format!("listen.accelerated_port={}", free_port()),
-            "--set",
-            "listen.addresses=127.0.0.1",
-        ])
-        .args(["--set", &format!("listen.admin={admin}")])
-        .spawn();
-    let _sidecar = Sidecar(child.expect("http-guard starts"));
-    let start = Instant::now();
-    let text = loop {
-        match OWNER.get(&admin, "/metrics") {
-            Ok(text) => break text,
-            Err(error) => assert!(start.elapsed() < Duration::from_secs(30), "no start: {error}"),
-        }
-        sleep(Duration::from_millis(20));
-    };
+    let more = ["--config", &file.display().to_string()];
+    let _sidecar = Sidecar::start(env!("CARGO_BIN_EXE_http-guard"), free_port(), &admin, &more);
+    let text = OWNER.get(&admin, "/metrics").expect("metrics");
     let families = metrics::families(&text);
     let closed = [
         ("http_guard_rule_requests_total", "status"),
@@ -65,9 +36,4 @@ fn the_page_says_what_the_sidecar_tells() {
         .filter(|name| !name.starts_with("http_guard_") && !name.starts_with("xps_"))
         .collect();
     assert!(strangers.is_empty(), "on no page: {strangers:?}");
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("its address").port()
 }

@@ -2,52 +2,29 @@
 
 #[path = "../../xps-runtime/tests/support/page.rs"]
 mod page;
+#[path = "../../xps-runtime/tests/support/sidecar.rs"]
+mod sidecar;
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
 use page::{Browser, Expected};
+use sidecar::{Sidecar, free_port};
 
 /// Rules whose names would be markup if the page took them for it.
 const RULES: &str = "[[rule]]\nname = \"<b>private</b>\"\npath_prefix = \"/private/\"\naction = \"deny\"\n\
                      [[rule]]\nname = \"a_name_without_any_place_at_which_it_could_be_broken_into_lines\"\naction = \"limit\"\nrate = \"100/s\"\n";
 
-/// A sidecar that ends with the test.
-struct Sidecar(Child);
-
-impl Drop for Sidecar {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn start(file: &Path, [server, accelerated, admin]: [u16; 3]) -> Sidecar {
-    let child = Command::new(env!("CARGO_BIN_EXE_http-guard"))
-        .args(["run", "--config", &file.display().to_string()])
-        .args(["--set", &format!("nginx.address=127.0.0.1:{server}")])
-        .args(["--set", &format!("listen.accelerated_port={accelerated}")])
-        .args(["--set", &format!("listen.admin=127.0.0.1:{admin}")])
-        .args(["--set", "listen.addresses=127.0.0.1", "--set", "path.mode=user"])
-        .spawn();
-    let sidecar = Sidecar(child.expect("http-guard starts"));
-    // The browser would take a page that is not there yet for none.
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, admin)).is_err() {
-        sleep(Duration::from_millis(20));
-    }
-    sidecar
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its address").port()
+    let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, admin)).into();
+    let (file, server) = (file.display().to_string(), format!("nginx.address=127.0.0.1:{server}"));
+    let more = ["--config", &file, "--set", &server];
+    Sidecar::start(env!("CARGO_BIN_EXE_http-guard"), accelerated, &admin, &more)
 }
 
 /// Asks for something that is refused, again and again. Whether there is an answer is the page's affair.

@@ -4,50 +4,21 @@
 mod docs;
 #[path = "../../xps-runtime/tests/support/metrics.rs"]
 mod metrics;
-
-use std::process::{Child, Command};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+#[path = "../../xps-runtime/tests/support/sidecar.rs"]
+mod sidecar;
 
 use kv_cache::telling::client;
+use sidecar::{Sidecar, free_port};
 use xps_runtime::admin::address::Address;
-
-/// A sidecar that ends with the test.
-struct Sidecar(Child);
-
-impl Drop for Sidecar {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 #[test]
 fn the_page_says_what_the_sidecar_tells() {
     let folder = tempfile::tempdir().expect("a folder");
     let admin = Address::Unix(folder.path().join("admin.sock"));
-    let child = Command::new(env!("CARGO_BIN_EXE_kv-cache"))
-        // Nothing listens on port 1, so that there is a cause of coherence to be told.
-        .args(["run", "--set", "redis.address=127.0.0.1:1", "--set", "path.mode=user"])
-        // Clients are not what this is about: any port that is free will do.
-        .args([
-            "--set",
-            &format!("listen.accelerated_port={}", free_port()),
-            "--set",
-            "listen.addresses=127.0.0.1",
-        ])
-        .args(["--set", &format!("listen.admin={admin}")])
-        .spawn();
-    let _sidecar = Sidecar(child.expect("kv-cache starts"));
-    let start = Instant::now();
-    let text = loop {
-        match client::ask(&admin, "GET", "/metrics") {
-            Ok(answer) => break answer.body,
-            Err(error) => assert!(start.elapsed() < Duration::from_secs(30), "no start: {error}"),
-        }
-        sleep(Duration::from_millis(20));
-    };
+    // Nothing listens on port 1, so that there is a cause of coherence to be told.
+    let more = ["--set", "redis.address=127.0.0.1:1"];
+    let _sidecar = Sidecar::start(env!("CARGO_BIN_EXE_kv-cache"), free_port(), &admin, &more);
+    let text = client::ask(&admin, "GET", "/metrics").expect("metrics").body;
     let families = metrics::families(&text);
     let closed = [
         ("kv_cache_passes_total", "reason"),
@@ -63,11 +34,6 @@ fn the_page_says_what_the_sidecar_tells() {
     let strangers: Vec<_> =
         families.keys().filter(|name| !name.starts_with("kv_cache_") && !name.starts_with("xps_")).collect();
     assert!(strangers.is_empty(), "on no page: {strangers:?}");
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("its address").port()
 }
 
 #[test]

@@ -2,45 +2,22 @@
 
 #[path = "../../xps-runtime/tests/support/page.rs"]
 mod page;
+#[path = "../../xps-runtime/tests/support/sidecar.rs"]
+mod sidecar;
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::{Child, Command};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
 use page::{Browser, Expected};
-
-/// A sidecar that ends with the test.
-struct Sidecar(Child);
-
-impl Drop for Sidecar {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use sidecar::{Sidecar, free_port};
 
 fn start([server, accelerated, admin]: [u16; 3]) -> Sidecar {
-    let child = Command::new(env!("CARGO_BIN_EXE_kv-cache"))
-        .args(["run", "--set", &format!("redis.address=127.0.0.1:{server}")])
-        .args(["--set", &format!("listen.accelerated_port={accelerated}")])
-        .args(["--set", &format!("listen.admin=127.0.0.1:{admin}")])
-        .args(["--set", "listen.addresses=127.0.0.1", "--set", "path.mode=user"])
-        .spawn();
-    let sidecar = Sidecar(child.expect("kv-cache starts"));
-    // The browser would take a page that is not there yet for none.
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, admin)).is_err() {
-        sleep(Duration::from_millis(20));
-    }
-    sidecar
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its address").port()
+    let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, admin)).into();
+    let server = format!("redis.address=127.0.0.1:{server}");
+    Sidecar::start(env!("CARGO_BIN_EXE_kv-cache"), accelerated, &admin, &["--set", &server])
 }
 
 #[test]
