@@ -1,8 +1,8 @@
-//! What `deploy/` holds for systemd and Kubernetes: units, manifests and the configurations among them, each asked of the program
-//! that will read it.
+//! What `deploy/` holds for systemd, Kubernetes and Grafana: units, manifests, the configurations among them and the dashboard, each
+//! asked of the program that will read it, or of its schema.
 
 use super::step::Outcome;
-use crate::{setup, workspace};
+use crate::{dashboard, setup, workspace};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,13 +22,17 @@ const KUBERNETES: [&str; 2] = ["1.29.1", "1.37.0"];
 const CONFIGURATIONS: [(&str, &str); 3] =
     [("kv-cache", "sidecar/redis"), ("http-guard", "sidecar/nginx"), ("heartbeat", "daemonset")];
 
-/// Runs all three.
+/// Runs all of them.
 pub(super) fn run() -> Vec<Outcome> {
     let folder = workspace::root().join("deploy");
     vec![
         counted("systemd units", || units(&folder.join("systemd"))),
         counted("Kubernetes manifests", || manifests(&folder.join("kubernetes"))),
         counted("configurations for Kubernetes", || configurations(&folder.join("kubernetes"))),
+        counted("Grafana's dashboard", || {
+            println!("{}", dashboard::fits_schema()?);
+            Ok(1)
+        }),
     ]
 }
 
@@ -80,7 +84,7 @@ fn units(folder: &Path) -> Result<u64> {
 }
 
 fn manifests(folder: &Path) -> Result<u64> {
-    let bin = setup::kubernetes()?;
+    let bin = setup::KUBERNETES.programs()?;
     let mut passed = 0;
     for overlay in OVERLAYS {
         let built =

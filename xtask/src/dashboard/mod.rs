@@ -7,7 +7,7 @@
 mod json;
 mod panels;
 
-use crate::workspace;
+use crate::{setup, workspace};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::fs;
@@ -23,7 +23,7 @@ pub(crate) struct Options {
     /// Only tell whether the file is as it would be written.
     #[arg(long, conflicts_with = "schema")]
     check: bool,
-    /// Also hold it against Grafana's own types (needs Node.js and npm's registry).
+    /// Also hold it against Grafana's own types (needs the Python package index, for Node.js, and npm's registry).
     #[arg(long)]
     schema: bool,
 }
@@ -48,6 +48,11 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
 pub(crate) fn fits_schema() -> Result<String> {
     let folder = workspace::target().join("xps-grafana-schema");
     fs::create_dir_all(&folder)?;
+    let node = setup::NODE.programs()?;
+    let path = std::env::join_paths(
+        std::iter::once(node.clone())
+            .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
+    )?;
     let sources = workspace::root().join("deploy/grafana/schema");
     let mut fresh = folder.join("node_modules").is_dir();
     for entry in fs::read_dir(&sources).with_context(|| format!("cannot read {}", sources.display()))? {
@@ -57,13 +62,13 @@ pub(crate) fn fits_schema() -> Result<String> {
         fs::copy(&from, &to)?;
     }
     if !fresh {
-        let mut install = Command::new("npm");
-        install.args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder);
+        let mut install = Command::new(node.join("npm"));
+        install.args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder).env("PATH", path);
         workspace::output(&mut install)
             .context("Grafana's types could not be fetched from npm's registry")?;
     }
-    let mut check = Command::new("node");
-    check.arg("check.mjs").arg(path()).current_dir(&folder);
+    let mut check = Command::new(node.join("node"));
+    check.arg("check.mjs").arg(self::path()).current_dir(&folder);
     Ok(workspace::output(&mut check)?.trim().to_owned())
 }
 

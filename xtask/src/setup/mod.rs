@@ -1,18 +1,17 @@
 //! Installs what the other commands need, says what, and does nothing when all is there.
 //!
 //! Debian's packages ([`packages`]), bpf-linker ([`linker`]) and, for `cargo xtask test`, cargo-deny and cargo-fuzz ([`tools`]),
-//! Playwright ([`playwright`]) and what knows Kubernetes ([`kubernetes`](mod@kubernetes)).
+//! Playwright, Node.js and what knows Kubernetes ([`python`]).
 
-mod kubernetes;
 mod linker;
 mod packages;
-mod playwright;
+mod python;
 mod tools;
 
 use anyhow::Result;
 use clap::Args;
 
-pub(crate) use kubernetes::kubernetes;
+pub(crate) use python::{KUBERNETES, NODE};
 
 /// What to install.
 #[derive(Args, Default)]
@@ -31,7 +30,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let mut changed = packages::install(options.tests)?;
     changed |= linker::install()?;
     if options.tests {
-        changed |= playwright::install()?;
+        changed |= python::PLAYWRIGHT.install()?;
     }
     if options.tools {
         changed |= tools::install()?;

@@ -44,7 +44,7 @@ const PACKAGES: &[Package] = &[
     for_tests("frr", "a BFD daemon that heartbeat holds sessions with"),
     for_tests("bird2", "another one"),
     for_tests("systemd", "systemd-analyze, which checks units"),
-    for_tests("python3-venv", "Playwright, and what checks manifests for Kubernetes"),
+    package("python3-venv", "tools that are Python packages"),
     package("util-linux", "process namespaces"),
     package("iproute2", "network namespaces"),
     package("nftables", "packet loss in tests"),
