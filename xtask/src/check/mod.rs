@@ -8,7 +8,7 @@ mod fuzz;
 mod step;
 mod valkey;
 
-use crate::{conformance, setup, workspace};
+use crate::{compose, conformance, setup, workspace};
 use anyhow::Result;
 use clap::Args;
 use std::process::Command;
@@ -18,13 +18,24 @@ use step::{Outcome, run_counted};
 /// What to check.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only these steps (comma-separated or repeated): format, clippy, unit, doc, integration, valkey, conformance, deploy, fuzz, deny.
+    /// Only these steps (comma-separated or repeated): format, clippy, unit, doc, integration, valkey, conformance, deploy, compose, fuzz, deny.
     #[arg(long, value_name = "STEP", value_delimiter = ',', value_parser = NAMES)]
     only: Vec<String>,
 }
 
-const NAMES: [&str; 10] =
-    ["format", "clippy", "unit", "doc", "integration", "valkey", "conformance", "deploy", "fuzz", "deny"];
+const NAMES: [&str; 11] = [
+    "format",
+    "clippy",
+    "unit",
+    "doc",
+    "integration",
+    "valkey",
+    "conformance",
+    "deploy",
+    "compose",
+    "fuzz",
+    "deny",
+];
 
 /// Tells tests that need root and a kernel that they must run (1) or that they say why they don't (unset).
 const KERNEL_TESTS: &str = "XPS_KERNEL_TESTS";
@@ -50,6 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             "valkey" => outcomes.push(valkey::run()),
             "conformance" => outcomes.push(conformance()),
             "deploy" => outcomes.extend(deploy::run()),
+            "compose" => outcomes.push(compose()),
             "fuzz" => outcomes.extend(fuzz::run()),
             _ => outcomes.extend(deny()),
         }
@@ -107,6 +119,24 @@ fn conformance() -> Outcome {
             seconds: start.elapsed().as_secs_f64(),
             note: summary.note,
         },
+        Err(error) => Outcome::failure(name, &format!("{error:#}")),
+    }
+}
+
+/// The containers of `docker-compose.yml`, in the reduced run.
+fn compose() -> Outcome {
+    let name = "docker-compose.yml (reduced)";
+    println!("\n==> {name}");
+    if !workspace::is_root() {
+        let outcome = Outcome { name: name.to_owned(), passed: 0, failed: 0, seconds: 0.0, note: None };
+        return outcome.with_note("left out: it needs root");
+    }
+    let start = Instant::now();
+    match compose::check() {
+        Ok((passed, failed)) => {
+            let seconds = start.elapsed().as_secs_f64();
+            Outcome { name: name.to_owned(), passed, failed, seconds, note: None }
+        }
         Err(error) => Outcome::failure(name, &format!("{error:#}")),
     }
 }

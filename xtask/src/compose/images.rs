@@ -20,6 +20,9 @@ const STAGES: [(&str, Option<&str>); 4] =
 /// Where a machine keeps authorities of its own.
 const CERTIFICATES: &str = "/usr/local/share/ca-certificates";
 
+/// How much of what was built is kept for the next run: the compiled dependencies of three sidecars, and then some.
+const KEPT: &str = "6GB";
+
 /// The stage of `deploy/Dockerfile` that compiles, and where it leaves the programs.
 const COMPILING: (&str, &str) = ("build", "programs");
 
@@ -66,7 +69,15 @@ pub(super) fn build(daemon: &Daemon, file: &File, folder: &Folder, compiler: Com
             workspace::output(build.args(["--tag", &image, "."])).map(drop)
         })?;
     }
-    Ok(())
+    prune(daemon)
+}
+
+/// Removes images that have lost their names to newer ones, and what was built longest ago where there is much of it.
+fn prune(daemon: &Daemon) -> Result<()> {
+    workspace::output(daemon.docker().args(["image", "prune", "--force"]))?;
+    let mut build = daemon.docker();
+    build.args(["buildx", "prune", "--force", "--keep-storage", KEPT]);
+    workspace::output(&mut build).map(drop)
 }
 
 /// Puts the sidecars into a folder.
