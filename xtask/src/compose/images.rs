@@ -63,8 +63,10 @@ pub(super) fn build(daemon: &Daemon, file: &File, folder: &Folder, compiler: Com
             let mut build = daemon.docker();
             build.args(["buildx", "build", "--network", "host", "--file", &dockerfile, "--target", &target]);
             if compiler == Compiler::Machine {
-                // A context with a stage's name takes its place.
+                // A context with a stage's name takes its place, and one with an image's name that image's: what the stages before
+                // begin with is looked up, although they are not built.
                 build.arg("--build-context").arg(format!("{}={}", COMPILING.0, programs.display()));
+                build.arg("--build-context").arg(format!("{BUILDER}=docker-image://{BASE}"));
             }
             workspace::output(build.args(["--tag", &image, "."])).map(drop)
         })?;

@@ -23,15 +23,16 @@ mod stack;
 
 use crate::lab::Folder;
 use crate::{setup, workspace};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use checks::Path;
 use clap::Args;
 use daemon::Daemon;
 use engine::Engine;
 use images::Compiler;
 use report::Report;
-use stack::Stack;
-use std::path::PathBuf;
+use stack::{PROJECT, Stack};
+use std::io::ErrorKind;
+use std::path::{self, PathBuf};
 use std::time::Instant;
 
 /// The file that takes the capabilities away.
@@ -95,7 +96,8 @@ fn checked(reduced: bool, build: bool) -> Result<Report> {
         }
     }
     report.check("taken down, nothing stays pinned in the stack", || {
-        let left = files(&folder.bpf())?;
+        // The file system has files of its own besides.
+        let left = files(&folder.bpf().join(PROJECT))?;
         ensure!(left.is_empty(), "{left:?} are left");
         Ok(String::new())
     });
@@ -111,10 +113,14 @@ fn checked(reduced: bool, build: bool) -> Result<Report> {
     Ok(report)
 }
 
-/// All files below a folder.
-fn files(folder: &std::path::Path) -> Result<Vec<PathBuf>> {
+/// All files below a folder, which need not be there.
+fn files(folder: &path::Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("cannot read {}", folder.display()))?,
+    };
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
+    for entry in entries {
         let path = entry?.path();
         if path.is_dir() { found.extend(files(&path)?) } else { found.push(path) }
     }

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Compose's name for all that it makes.
-const PROJECT: &str = "xps-test";
+pub(super) const PROJECT: &str = "xps-test";
 /// What compose waits for at most, in seconds.
 const UP_LIMIT: &str = "180";
 
