@@ -23,7 +23,7 @@ pub(super) struct Panel {
     /// Of 24.
     pub(super) width: u32,
     /// Expressions and what their series are called.
-    pub(super) queries: &'static [(&'static str, &'static str)],
+    pub(super) queries: Vec<(String, &'static str)>,
 }
 
 /// How a panel looks.
@@ -35,19 +35,45 @@ pub(super) enum Kind {
     Stat,
 }
 
-type Queries = &'static [(&'static str, &'static str)];
-
-const fn lines(
+/// Lines over time, a third of a row wide.
+fn lines<const N: usize>(
     title: &'static str,
     unit: &'static str,
     description: &'static str,
-    queries: Queries,
+    queries: [(String, &'static str); N],
 ) -> Panel {
-    Panel { title, description, kind: Kind::Lines, unit, width: 8, queries }
+    Panel { title, description, kind: Kind::Lines, unit, width: 8, queries: queries.into() }
 }
 
-const fn stat(title: &'static str, unit: &'static str, description: &'static str, queries: Queries) -> Panel {
-    Panel { title, description, kind: Kind::Stat, unit, width: 6, queries }
+/// Numbers of now, a quarter of a row wide.
+fn stat<const N: usize>(
+    title: &'static str,
+    unit: &'static str,
+    description: &'static str,
+    queries: [(String, &'static str); N],
+) -> Panel {
+    Panel { title, description, kind: Kind::Stat, unit, width: 6, queries: queries.into() }
+}
+
+/// The path that a service has taken, and why.
+fn path(job: &str, description: &'static str, legend: &'static str) -> Panel {
+    let chosen = format!(r#"xps_path{{job="{job}",instance=~"$instance"}} == 1"#);
+    stat("Path and reason", "none", description, [(chosen, legend)])
+}
+
+/// A metric of the chosen instances.
+fn of(metric: &str) -> String {
+    format!(r#"{metric}{{instance=~"$instance"}}"#)
+}
+
+/// How fast it grows, a second.
+fn rate(metric: &str) -> String {
+    format!("sum(rate({}[$__rate_interval]))", of(metric))
+}
+
+/// The same, by labels.
+fn rate_by(labels: &str, metric: &str) -> String {
+    format!("sum by ({labels}) (rate({}[$__rate_interval]))", of(metric))
 }
 
 /// All rows, from above.

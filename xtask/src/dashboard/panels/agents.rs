@@ -1,6 +1,6 @@
 //! The agents themselves, whatever they do.
 
-use super::{Panel, lines, stat};
+use super::{Panel, lines, of, stat};
 
 /// The panels, from left to right.
 pub(super) fn panels() -> Vec<Panel> {
@@ -9,20 +9,19 @@ pub(super) fn panels() -> Vec<Panel> {
             "Up",
             "none",
             "1 for each agent that Prometheus reaches.",
-            &[(r#"up{job=~"kv-cache|http-guard|heartbeat",instance=~"$instance"}"#, "{{job}} {{instance}}")],
+            [(
+                r#"up{job=~"kv-cache|http-guard|heartbeat",instance=~"$instance"}"#.to_owned(),
+                "{{job}} {{instance}}",
+            )],
         ),
-        stat(
-            "Versions",
-            "none",
-            "",
-            &[(r#"xps_build_info{instance=~"$instance"}"#, "{{service}} {{version}}, ABI {{abi}}")],
-        ),
+        stat("Versions", "none", "", [(of("xps_build_info"), "{{service}} {{version}}, ABI {{abi}}")]),
         lines(
             "Answers to Prometheus",
             "s",
             "How long an agent takes to tell its metrics: an agent without CPU time is slow.",
-            &[(
-                r#"scrape_duration_seconds{job=~"kv-cache|http-guard|heartbeat",instance=~"$instance"}"#,
+            [(
+                r#"scrape_duration_seconds{job=~"kv-cache|http-guard|heartbeat",instance=~"$instance"}"#
+                    .to_owned(),
                 "{{job}} {{instance}}",
             )],
         ),

@@ -10,20 +10,20 @@ pub(super) fn panels() -> Vec<Panel> {
             "Redis: requests",
             "reqps",
             RATE,
-            &[(r#"load_requests_per_second{service="redis"}"#, "{{workload}}, {{port}}")],
+            [(r#"load_requests_per_second{service="redis"}"#.to_owned(), "{{workload}}, {{port}}")],
         ),
         lines(
             "Redis: latency",
             "s",
             "Percentiles of a turn.",
-            &[(r#"load_latency_seconds{service="redis"}"#, "{{port}}, {{quantile}}")],
+            [(r#"load_latency_seconds{service="redis"}"#.to_owned(), "{{port}}, {{quantile}}")],
         ),
         lines(
             "Accelerated against plain: rate",
             "none",
             "Above 1 the accelerated port is faster.",
-            &[(
-                r#"load_requests_per_second{port="accelerated"} / ignoring(port) load_requests_per_second{port="plain"}"#,
+            [(
+                r#"load_requests_per_second{port="accelerated"} / ignoring(port) load_requests_per_second{port="plain"}"#.to_owned(),
                 "{{service}}, {{workload}}",
             )],
         ),
@@ -31,20 +31,20 @@ pub(super) fn panels() -> Vec<Panel> {
             "Nginx: requests",
             "reqps",
             RATE,
-            &[(r#"load_requests_per_second{service="nginx"}"#, "{{workload}}, {{port}}")],
+            [(r#"load_requests_per_second{service="nginx"}"#.to_owned(), "{{workload}}, {{port}}")],
         ),
         lines(
             "Nginx: latency, p99",
             "s",
             "Percentile of a turn.",
-            &[(r#"load_latency_seconds{service="nginx",quantile="0.99"}"#, "{{workload}}, {{port}}")],
+            [(r#"load_latency_seconds{service="nginx",quantile="0.99"}"#.to_owned(), "{{workload}}, {{port}}")],
         ),
         lines(
             "Accelerated against plain: latency, p99",
             "none",
             "Below 1 the accelerated port is faster.",
-            &[(
-                r#"load_latency_seconds{port="accelerated",quantile="0.99"} / ignoring(port) load_latency_seconds{port="plain",quantile="0.99"}"#,
+            [(
+                r#"load_latency_seconds{port="accelerated",quantile="0.99"} / ignoring(port) load_latency_seconds{port="plain",quantile="0.99"}"#.to_owned(),
                 "{{service}}, {{workload}}",
             )],
         ),

@@ -1,43 +1,35 @@
 //! heartbeat: who is alive, as whom sees it.
 
-use super::{Panel, lines, stat};
+use super::{Panel, lines, of, path, rate_by, stat};
 
 /// The panels, from left to right.
 pub(super) fn panels() -> Vec<Panel> {
     vec![
-        stat(
-            "Path and reason",
-            "none",
-            "kernel: probes are answered in the stack; user: by the agent, and why.",
-            &[(
-                r#"xps_path{job="heartbeat",instance=~"$instance"} == 1"#,
-                "{{instance}} {{path}}: {{reason}}",
-            )],
-        ),
+        path("heartbeat", "kernel: probes are answered in the stack; user: by the agent, and why.", "{{instance}} {{path}}: {{reason}}"),
         stat(
             "Members by state",
             "short",
             "As all observers see them.",
-            &[(r#"sum by (state) (heartbeat_member_state{instance=~"$instance"})"#, "{{state}}")],
+            [(format!("sum by (state) ({})", of("heartbeat_member_state")), "{{state}}")],
         ),
         stat(
             "Applications alive",
             "none",
             "1 while the lease of a node's application stands.",
-            &[(r#"heartbeat_lease_alive{instance=~"$instance"}"#, "node {{node}}")],
+            [(of("heartbeat_lease_alive"), "node {{node}}")],
         ),
         stat(
             "Doubt in oneself",
             "none",
             "0 is well. An agent that is late itself waits longer before it accuses others.",
-            &[(r#"heartbeat_local_health{instance=~"$instance"}"#, "{{instance}}")],
+            [(of("heartbeat_local_health"), "{{instance}}")],
         ),
         lines(
             "Members that are not alive",
             "short",
             "Observers that see a member suspect, degraded or failed.",
-            &[(
-                r#"sum by (node, state) (heartbeat_member_state{instance=~"$instance",state!="alive"})"#,
+            [(
+                r#"sum by (node, state) (heartbeat_member_state{instance=~"$instance",state!="alive"})"#.to_owned(),
                 "node {{node}} {{state}}",
             )],
         ),
@@ -45,19 +37,19 @@ pub(super) fn panels() -> Vec<Panel> {
             "Suspicion (phi)",
             "none",
             "The worst of all observers.",
-            &[(r#"max by (node) (heartbeat_member_phi{instance=~"$instance"})"#, "node {{node}}")],
+            [(format!("max by (node) ({})", of("heartbeat_member_phi")), "node {{node}}")],
         ),
         lines(
             "Round trips",
             "s",
             "How long members take to answer.",
-            &[
+            [
                 (
-                    r#"max by (node) (heartbeat_member_round_trip_seconds{instance=~"$instance"})"#,
+                    format!("max by (node) ({})", of("heartbeat_member_round_trip_seconds")),
                     "node {{node}}, smoothed",
                 ),
                 (
-                    r#"histogram_quantile(0.99, sum by (le) (rate(heartbeat_round_trip_seconds_bucket{instance=~"$instance"}[$__rate_interval])))"#,
+                    r#"histogram_quantile(0.99, sum by (le) (rate(heartbeat_round_trip_seconds_bucket{instance=~"$instance"}[$__rate_interval])))"#.to_owned(),
                     "p99 of all",
                 ),
             ],
@@ -66,8 +58,8 @@ pub(super) fn panels() -> Vec<Panel> {
             "Replies by path",
             "pps",
             "Who answered probes.",
-            &[(
-                r#"sum by (path) (rate(heartbeat_replies_total{instance=~"$instance"}[$__rate_interval]))"#,
+            [(
+                rate_by("path", "heartbeat_replies_total"),
                 "{{path}}",
             )],
         ),
@@ -75,8 +67,8 @@ pub(super) fn panels() -> Vec<Panel> {
             "Dropped by reason",
             "pps",
             "Datagrams that were no probe to be answered.",
-            &[(
-                r#"sum by (reason) (rate(heartbeat_dropped_total{instance=~"$instance"}[$__rate_interval]))"#,
+            [(
+                rate_by("reason", "heartbeat_dropped_total"),
                 "{{reason}}",
             )],
         ),
@@ -84,13 +76,13 @@ pub(super) fn panels() -> Vec<Panel> {
             "Leases",
             "ops",
             "Renewals, and checks that failed.",
-            &[
+            [
                 (
-                    r#"sum by (node) (rate(heartbeat_lease_renewals_total{instance=~"$instance"}[$__rate_interval]))"#,
+                    rate_by("node", "heartbeat_lease_renewals_total"),
                     "node {{node}} renewed",
                 ),
                 (
-                    r#"sum by (node) (rate(heartbeat_lease_failures_total{instance=~"$instance"}[$__rate_interval]))"#,
+                    rate_by("node", "heartbeat_lease_failures_total"),
                     "node {{node}} failed",
                 ),
             ],

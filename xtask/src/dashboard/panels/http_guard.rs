@@ -1,22 +1,17 @@
 //! http-guard: what is refused, why and whom.
 
-use super::{Panel, lines, stat};
+use super::{Panel, lines, of, path, rate, rate_by, stat};
 
 /// The panels, from left to right.
 pub(super) fn panels() -> Vec<Panel> {
     vec![
-        stat(
-            "Path and reason",
-            "none",
-            "kernel: requests are judged in the stack; user: by a proxy, and why.",
-            &[(r#"xps_path{job="http-guard",instance=~"$instance"} == 1"#, "{{path}}: {{reason}}")],
-        ),
+        path("http-guard", "kernel: requests are judged in the stack; user: by a proxy, and why.", "{{path}}: {{reason}}"),
         stat(
             "Refused share",
             "percentunit",
             "Of all requests.",
-            &[(
-                r#"sum(rate(http_guard_requests_refused_total{instance=~"$instance"}[$__rate_interval])) / sum(rate(http_guard_requests_total{instance=~"$instance"}[$__rate_interval]))"#,
+            [(
+                format!("{} / {}", rate("http_guard_requests_refused_total"), rate("http_guard_requests_total")),
                 "refused",
             )],
         ),
@@ -24,25 +19,25 @@ pub(super) fn panels() -> Vec<Panel> {
             "Blocked clients",
             "short",
             "Offenders whose connections are not let in.",
-            &[(r#"http_guard_blocked_clients{instance=~"$instance"}"#, "{{instance}}")],
+            [(of("http_guard_blocked_clients"), "{{instance}}")],
         ),
         stat(
             "Disabled",
             "none",
             "1 while the operator lets everything pass.",
-            &[(r#"http_guard_disabled{instance=~"$instance"}"#, "{{instance}}")],
+            [(of("http_guard_disabled"), "{{instance}}")],
         ),
         lines(
             "Requests",
             "reqps",
             "What is refused does not reach Nginx.",
-            &[
+            [
                 (
-                    r#"sum(rate(http_guard_requests_passed_total{instance=~"$instance"}[$__rate_interval]))"#,
+                    rate("http_guard_requests_passed_total"),
                     "passed",
                 ),
                 (
-                    r#"sum(rate(http_guard_requests_refused_total{instance=~"$instance"}[$__rate_interval]))"#,
+                    rate("http_guard_requests_refused_total"),
                     "refused",
                 ),
             ],
@@ -51,8 +46,8 @@ pub(super) fn panels() -> Vec<Panel> {
             "Refusals by rule",
             "reqps",
             "What became of requests that a rule held for.",
-            &[(
-                r#"sum by (rule, status) (rate(http_guard_rule_requests_total{instance=~"$instance"}[$__rate_interval]))"#,
+            [(
+                rate_by("rule, status", "http_guard_rule_requests_total"),
                 "{{rule}}: {{status}}",
             )],
         ),
@@ -60,8 +55,8 @@ pub(super) fn panels() -> Vec<Panel> {
             "Refusals by syntax",
             "reqps",
             "Requests that could be read in two ways.",
-            &[(
-                r#"sum by (reason) (rate(http_guard_syntax_refusals_total{instance=~"$instance"}[$__rate_interval]))"#,
+            [(
+                rate_by("reason", "http_guard_syntax_refusals_total"),
                 "{{reason}}",
             )],
         ),
@@ -69,8 +64,8 @@ pub(super) fn panels() -> Vec<Panel> {
             "Offenders: connections ended or not let in",
             "cps",
             "",
-            &[(
-                r#"sum by (result) (rate(http_guard_closes_total{instance=~"$instance"}[$__rate_interval]))"#,
+            [(
+                rate_by("result", "http_guard_closes_total"),
                 "{{result}}",
             )],
         ),
@@ -78,8 +73,8 @@ pub(super) fn panels() -> Vec<Panel> {
             "Segments by reason",
             "pps",
             "What became of segments in the stack; zero on the user path.",
-            &[(
-                r#"topk(10, sum by (reason) (rate(xps_segments_total{job="http-guard",instance=~"$instance"}[$__rate_interval])))"#,
+            [(
+                r#"topk(10, sum by (reason) (rate(xps_segments_total{job="http-guard",instance=~"$instance"}[$__rate_interval])))"#.to_owned(),
                 "{{reason}}",
             )],
         ),
@@ -87,7 +82,7 @@ pub(super) fn panels() -> Vec<Panel> {
             "Connections",
             "short",
             "",
-            &[(r#"http_guard_connections{instance=~"$instance"}"#, "{{instance}}")],
+            [(of("http_guard_connections"), "{{instance}}")],
         ),
     ]
 }
