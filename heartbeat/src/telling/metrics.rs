@@ -3,6 +3,8 @@
 //! Names follow <https://prometheus.io/docs/practices/naming/>: base units, `_total` for what only grows. Labels hold numbers of
 //! members, of which there are as many as the operator lists, and what there are few of.
 
+use std::collections::BTreeMap;
+
 use xps_runtime::metrics::Page;
 
 use crate::bfd::SessionView;
@@ -16,25 +18,28 @@ use crate::telling::status::Status;
 /// If two metrics contradict each other, which is a mistake of this program.
 pub fn text(status: &Status, members: &[Member]) -> prometheus::Result<String> {
     let page = Page::default();
-    let replies: Vec<_> = status.replies.iter().map(|(path, count)| (path.as_str(), *count)).collect();
     page.counters(
         "heartbeat_replies_total",
         "Probes that were answered, by where: in the stack (kernel) or by the agent (user), and degraded where the application's \
          lease had lapsed.",
         "path",
-        &replies,
+        &labelled(&status.replies),
     )?;
-    let dropped: Vec<_> = status.dropped.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
     page.counters(
         "heartbeat_dropped_total",
         "Datagrams to heartbeat's port that were dropped, by why (PROTOCOL.md).",
         "reason",
-        &dropped,
+        &labelled(&status.dropped),
     )?;
     leases(&page, status)?;
     sessions(&page, status)?;
     of_members(&page, members)?;
     page.text()
+}
+
+/// Counts by label, as a page takes them.
+fn labelled(counts: &BTreeMap<String, u64>) -> Vec<(&str, u64)> {
+    counts.iter().map(|(label, count)| (label.as_str(), *count)).collect()
 }
 
 fn leases(page: &Page, status: &Status) -> prometheus::Result<()> {
@@ -96,21 +101,18 @@ fn sessions(page: &Page, status: &Status) -> prometheus::Result<()> {
         "peer",
         &count(|session| session.dropped.values().sum()),
     )?;
-    let unclaimed: Vec<_> =
-        status.bfd_unclaimed.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
     page.counters(
         "heartbeat_bfd_unclaimed_total",
         "Packets to BFD's ports that were no session's, by why.",
         "reason",
-        &unclaimed,
+        &labelled(&status.bfd_unclaimed),
     )?;
-    let echoes: Vec<_> = status.echoes.iter().map(|(result, count)| (result.as_str(), *count)).collect();
     page.counters(
         "heartbeat_bfd_echoes_total",
         "Echo packets in the stack: other systems', sent back (reflected), more than was agreed (too_fast), or of a system \
          without a session (stranger); and of this host's own that came back (returned).",
         "result",
-        &echoes,
+        &labelled(&status.echoes),
     )
 }
 
