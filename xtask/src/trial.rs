@@ -2,10 +2,9 @@
 //!
 //! There is one implementation of each, in kv-cache's tests; a command only says for how long and how.
 
-use crate::lab::{pidfd, signal};
+use crate::lab::{end, pidfd};
 use crate::{cleanup, setup, workspace};
 use anyhow::{Context, Result, bail};
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -36,20 +35,13 @@ pub(crate) fn run(trial: &Trial) -> Result<bool> {
     let handle = Arc::new(pidfd(&child).with_context(|| format!("cannot hold on to {}", trial.name))?);
     // It removes what it made; from a terminal it has heard of Ctrl-C itself.
     let _guard = cleanup::at_end(move || {
-        signal(&handle, libc::SIGTERM);
-        wait(&handle);
+        if !end(&handle, END_LIMIT_MS) {
+            eprintln!(
+                "the test does not end; its processes end with it, the next run removes its namespaces"
+            );
+        }
     });
     Ok(child.wait()?.success())
-}
-
-/// Waits for the end of a process.
-fn wait(process: &OwnedFd) {
-    let mut poll = libc::pollfd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one valid pollfd that lives through the call.
-    if unsafe { libc::poll(&raw mut poll, 1, END_LIMIT_MS) } == 0 {
-        eprintln!("the test does not end; its processes end with it, the next run removes its namespaces");
-        signal(process, libc::SIGKILL);
-    }
 }
 
 fn build(program: &str) -> Result<PathBuf> {

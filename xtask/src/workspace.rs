@@ -1,7 +1,7 @@
 //! Where things are, and how other programs are run.
 
 use anyhow::{Context, Result, bail};
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -65,6 +65,13 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
         .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from))
         .map(|folder| folder.join(program))
         .find(|candidate| candidate.is_file())
+}
+
+/// `PATH` with these folders before all others.
+pub(crate) fn path_with(folders: impl IntoIterator<Item = PathBuf>) -> Result<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(folders.into_iter().chain(std::env::split_paths(&path)))
+        .context("a folder with a colon in its name cannot stand in PATH")
 }
 
 /// Runs to the end and returns the standard output; a failure carries what the program said.

@@ -1,13 +1,12 @@
 //! What `deploy/` holds for systemd, Kubernetes and Grafana: units, manifests, the configurations among them and the dashboard, each
 //! asked of the program that will read it, or of its schema.
 
-use super::step::Outcome;
+use super::step::{self, Counts, Outcome};
 use crate::{dashboard, setup, workspace};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
 /// Systemd's measure of what a unit could do to its machine, in tenths: from 0 (nothing) to 100.
 const EXPOSURE_MAX: u32 = 25;
@@ -38,21 +37,7 @@ pub(super) fn run() -> Vec<Outcome> {
 
 /// A step whose checks are counted until one fails.
 fn counted(name: &str, checks: impl FnOnce() -> Result<u64>) -> Outcome {
-    println!("\n==> {name}");
-    let start = Instant::now();
-    match checks() {
-        Ok(passed) => Outcome {
-            name: name.to_owned(),
-            passed,
-            failed: 0,
-            seconds: start.elapsed().as_secs_f64(),
-            note: None,
-        },
-        Err(error) => {
-            println!("{error:#}");
-            Outcome::failure(name, &format!("{error:#}"))
-        }
-    }
+    step::counted(name, || checks().map(|passed| Counts { passed, failed: 0, note: None }))
 }
 
 fn units(folder: &Path) -> Result<u64> {

@@ -12,8 +12,7 @@ use crate::{compose, conformance, setup, workspace};
 use anyhow::Result;
 use clap::Args;
 use std::process::Command;
-use std::time::Instant;
-use step::{Outcome, run_counted};
+use step::{Counts, Outcome, run_counted};
 
 /// What to check.
 #[derive(Args)]
@@ -108,37 +107,22 @@ fn integration() -> Outcome {
 
 /// A part of Redis's own test suite, through both paths.
 fn conformance() -> Outcome {
-    let name = "conformance with Redis (a part)";
-    println!("\n==> {name}");
-    let start = Instant::now();
-    match conformance::check() {
-        Ok(summary) => Outcome {
-            name: name.to_owned(),
-            passed: summary.passed,
-            failed: summary.failed,
-            seconds: start.elapsed().as_secs_f64(),
-            note: summary.note,
-        },
-        Err(error) => Outcome::failure(name, &format!("{error:#}")),
-    }
+    step::counted("conformance with Redis (a part)", || {
+        let conformance::Summary { passed, failed, note } = conformance::check()?;
+        Ok(Counts { passed, failed, note })
+    })
 }
 
 /// The containers of `docker-compose.yml`, in the reduced run.
 fn compose() -> Outcome {
     let name = "docker-compose.yml (reduced)";
-    println!("\n==> {name}");
     if !workspace::is_root() {
-        let outcome = Outcome { name: name.to_owned(), passed: 0, failed: 0, seconds: 0.0, note: None };
-        return outcome.with_note("left out: it needs root");
+        return Outcome::left_out(name, "left out: it needs root");
     }
-    let start = Instant::now();
-    match compose::check() {
-        Ok((passed, failed)) => {
-            let seconds = start.elapsed().as_secs_f64();
-            Outcome { name: name.to_owned(), passed, failed, seconds, note: None }
-        }
-        Err(error) => Outcome::failure(name, &format!("{error:#}")),
-    }
+    step::counted(name, || {
+        let (passed, failed) = compose::check()?;
+        Ok(Counts { passed, failed, note: None })
+    })
 }
 
 fn deny() -> Vec<Outcome> {
@@ -164,9 +148,7 @@ fn deny() -> Vec<Outcome> {
 /// cargo that finds the tools that setup built.
 fn with_tools() -> Command {
     let mut command = workspace::cargo();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::iter::once(workspace::tools_prefix().join("bin")).chain(std::env::split_paths(&path));
-    if let Ok(path) = std::env::join_paths(folders) {
+    if let Ok(path) = workspace::path_with([workspace::tools_prefix().join("bin")]) {
         command.env("PATH", path);
     }
     command

@@ -1,6 +1,7 @@
 //! One step of the checks: a program whose output is shown and whose tests are counted.
 
 use crate::workspace;
+use anyhow::Result;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -14,7 +15,19 @@ pub(super) struct Outcome {
     pub(super) note: Option<String>,
 }
 
+/// What a step has counted.
+pub(super) struct Counts {
+    pub(super) passed: u64,
+    pub(super) failed: u64,
+    pub(super) note: Option<String>,
+}
+
 impl Outcome {
+    /// A step that is not run here.
+    pub(super) fn left_out(name: &str, why: &str) -> Self {
+        Self { name: name.to_owned(), passed: 0, failed: 0, seconds: 0.0, note: Some(why.to_owned()) }
+    }
+
     /// A step that could not be run.
     pub(super) fn failure(name: &str, why: &str) -> Self {
         Self { name: name.to_owned(), passed: 0, failed: 1, seconds: 0.0, note: Some(why.to_owned()) }
@@ -24,6 +37,22 @@ impl Outcome {
     pub(super) fn with_note(mut self, note: &str) -> Self {
         self.note = Some(note.to_owned());
         self
+    }
+}
+
+/// Makes checks that count themselves.
+pub(super) fn counted(name: &str, checks: impl FnOnce() -> Result<Counts>) -> Outcome {
+    println!("\n==> {name}");
+    let start = Instant::now();
+    match checks() {
+        Ok(Counts { passed, failed, note }) => {
+            let seconds = start.elapsed().as_secs_f64();
+            Outcome { name: name.to_owned(), passed, failed, seconds, note }
+        }
+        Err(error) => {
+            println!("{error:#}");
+            Outcome::failure(name, &format!("{error:#}"))
+        }
     }
 }
 

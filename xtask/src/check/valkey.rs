@@ -18,13 +18,7 @@ pub(super) fn run() -> Outcome {
         if workspace::is_ci() {
             return Outcome::failure(&name, "CI must run as root: kernel tests are mandatory there");
         }
-        return Outcome {
-            name,
-            passed: 0,
-            failed: 0,
-            seconds: 0.0,
-            note: Some("left out: they need root".into()),
-        };
+        return Outcome::left_out(&name, "left out: they need root");
     }
     let server = match valkey::server() {
         Ok(server) => server,

@@ -1,11 +1,10 @@
 //! A Docker daemon of the test's own: its files, its socket, no rules in the firewall. The system's is neither used nor seen.
 
 use super::engine::Engine;
-use crate::lab::{Folder, pidfd, signal};
+use crate::lab::{Folder, end, pidfd};
 use crate::{cleanup, workspace};
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -59,8 +58,9 @@ impl Daemon {
         let mut child = command.spawn().context("cannot start dockerd")?;
         let handle = Arc::new(pidfd(&child).context("cannot hold on to dockerd")?);
         let stop = cleanup::at_end(move || {
-            signal(&handle, libc::SIGTERM);
-            wait(&handle);
+            if !end(&handle, STOP_LIMIT_MS) {
+                eprintln!("dockerd does not end by SIGTERM and is killed");
+            }
         });
         let daemon = Self { _stop: stop, engine, settings, socket, _lock: lock };
         let start = Instant::now();
@@ -87,15 +87,5 @@ impl Daemon {
     /// The programs it was started with.
     pub(super) const fn engine(&self) -> &Engine {
         &self.engine
-    }
-}
-
-/// Waits for the end of a process, and kills it if that does not come.
-fn wait(process: &OwnedFd) {
-    let mut poll = libc::pollfd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one valid pollfd that lives through the call.
-    if unsafe { libc::poll(&raw mut poll, 1, STOP_LIMIT_MS) } == 0 {
-        eprintln!("dockerd does not end by SIGTERM and is killed");
-        signal(process, libc::SIGKILL);
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::workspace;
 use anyhow::{Context, Result};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,6 +22,7 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Where Docker's programs are.
 pub(super) struct Engine {
     root: PathBuf,
+    path: OsString,
 }
 
 impl Engine {
@@ -40,18 +41,13 @@ impl Engine {
             }
             fetched.context("Docker could not be fetched; check the network and apt's proxy settings")?;
         }
-        Ok(Self { root })
+        let path = workspace::path_with(["usr/bin", "usr/sbin"].map(|folder| root.join(folder)))?;
+        Ok(Self { root, path })
     }
 
     /// A `PATH` by which they find each other.
-    pub(super) fn path(&self) -> OsString {
-        let mut path = OsString::new();
-        for folder in ["usr/bin", "usr/sbin"] {
-            path.push(self.root.join(folder));
-            path.push(":");
-        }
-        path.push(std::env::var_os("PATH").unwrap_or_default());
-        path
+    pub(super) fn path(&self) -> &OsStr {
+        &self.path
     }
 
     /// One of the programs.

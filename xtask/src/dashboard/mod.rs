@@ -49,10 +49,6 @@ pub(crate) fn fits_schema() -> Result<String> {
     let folder = workspace::target().join("xps-grafana-schema");
     fs::create_dir_all(&folder)?;
     let node = setup::NODE.programs()?;
-    let path = std::env::join_paths(
-        std::iter::once(node.clone())
-            .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
-    )?;
     let sources = workspace::root().join("deploy/grafana/schema");
     let mut fresh = folder.join("node_modules").is_dir();
     for entry in fs::read_dir(&sources).with_context(|| format!("cannot read {}", sources.display()))? {
@@ -63,12 +59,15 @@ pub(crate) fn fits_schema() -> Result<String> {
     }
     if !fresh {
         let mut install = Command::new(node.join("npm"));
-        install.args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder).env("PATH", path);
+        install
+            .args(["ci", "--no-audit", "--no-fund"])
+            .current_dir(&folder)
+            .env("PATH", workspace::path_with([node.clone()])?);
         workspace::output(&mut install)
             .context("Grafana's types could not be fetched from npm's registry")?;
     }
     let mut check = Command::new(node.join("node"));
-    check.arg("check.mjs").arg(self::path()).current_dir(&folder);
+    check.arg("check.mjs").arg(path()).current_dir(&folder);
     Ok(workspace::output(&mut check)?.trim().to_owned())
 }
 

@@ -30,7 +30,7 @@ pub(crate) use events::{Change, Events};
 pub(crate) use get::get;
 pub(crate) use namespace::Place;
 pub(crate) use nginx::Nginx;
-pub(crate) use process::{Process, pidfd, signal};
+pub(crate) use process::{Process, end, pidfd};
 pub(crate) use redis::Redis;
 pub(crate) use sidecar::{Mode, Sidecar};
 pub(crate) use star::{Server, Star};

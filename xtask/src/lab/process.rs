@@ -101,6 +101,18 @@ pub(crate) fn pidfd(child: &Child) -> std::io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// Asks a process to end (SIGTERM) and waits. Whether it did in time; if not, it is killed.
+pub(crate) fn end(process: &OwnedFd, limit_ms: libc::c_int) -> bool {
+    signal(process, libc::SIGTERM);
+    let mut poll = libc::pollfd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one valid pollfd that lives through the call.
+    let is_over = unsafe { libc::poll(&raw mut poll, 1, limit_ms) } != 0;
+    if !is_over {
+        signal(process, libc::SIGKILL);
+    }
+    is_over
+}
+
 /// Sends a signal; to a process that has ended, none.
 pub(crate) fn signal(process: &OwnedFd, signal: libc::c_int) {
     // SAFETY: no siginfo is handed over; a process that has ended gives ESRCH, which is what we want.
