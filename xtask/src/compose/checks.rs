@@ -61,7 +61,8 @@ pub(super) fn service(report: &mut Report, stack: &Stack<'_>, path: Path) {
     report.check("three heartbeats see each other alive", || eventually(LIMIT, || members(stack)));
 }
 
-fn on_path(status: &Value, path: Path) -> Result<String> {
+/// That it is on this path by its status; on which interfaces, or why.
+pub(super) fn on_path(status: &Value, path: Path) -> Result<String> {
     ensure!(status["path"] == path.label(), "its status says {} {}", status["path"], status["path_causes"]);
     Ok(match path {
         Path::Kernel => interfaces(status),
@@ -105,7 +106,7 @@ fn nginx(stack: &Stack<'_>) -> Result<String> {
 }
 
 /// A page that may be had, and one that may not.
-fn http(server: std::net::SocketAddr) -> Result<()> {
+pub(super) fn http(server: std::net::SocketAddr) -> Result<()> {
     for (path, expected) in [("/", 200), ("/index.php", 403)] {
         let status = client::http_status(server, path)?;
         ensure!(status == expected, "GET {path} is answered with {status} instead of {expected}");

@@ -4,7 +4,7 @@ use super::checks::{self, LIMIT, Path, SIDECARS};
 use super::client;
 use super::report::Report;
 use super::stack::{Stack, eventually};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 /// Who is restarted in order.
 const RESTARTED: [&str; 11] = [
@@ -48,22 +48,11 @@ fn recovered(stack: &Stack<'_>) -> Result<String> {
         let ports = stack.published();
         for (service, program) in SIDECARS {
             let status = stack.status(service, program)?;
-            ensure!(
-                status["path"] == "kernel",
-                "{service} is on the {} path: {}",
-                status["path"],
-                status["path_causes"]
-            );
+            checks::on_path(&status, Path::Kernel).context(service)?;
         }
         client::set(ports.redis, "compose", "again")?;
-        for (server, path, expected) in [
-            (ports.nginx, "/", 200),
-            (ports.nginx_accelerated, "/", 200),
-            (ports.nginx_accelerated, "/index.php", 403),
-        ] {
-            let status = client::http_status(server, path)?;
-            ensure!(status == expected, "GET {path} is answered with {status}");
-        }
+        checks::http(ports.nginx)?;
+        checks::http(ports.nginx_accelerated)?;
         checks::members(stack)?;
         let unwell = stack.unwell()?;
         ensure!(unwell.is_empty(), "{}", unwell.join(", "));
