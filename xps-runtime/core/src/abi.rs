@@ -127,8 +127,8 @@ const _: () = {
     assert!(size_of::<Event>() == 8);
     assert!(size_of::<Predicate>() == 24);
     assert!(size_of::<crate::flow::FlowKey>() == 40);
-    assert!(size_of::<crate::handshake::Mark>() == 32);
-    assert!(size_of::<crate::splice::Splice>() == 80);
+    assert!(size_of::<crate::handshake::Mark>() == 40);
+    assert!(size_of::<crate::splice::Splice>() == 96);
     assert!(size_of::<crate::handler::Reply>() == 1464);
     assert!(size_of::<crate::handler::Window>() == 272);
 };

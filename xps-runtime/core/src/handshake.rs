@@ -30,10 +30,14 @@ pub struct Mark {
     pub flags: u32,
     /// The server's timestamp value in its SYN-ACK.
     pub server_tsval: u32,
-    /// The server's window in its SYN-ACK, as it will stand in the header of its next segments.
+    /// The client's timestamp value in its SYN.
+    pub client_tsval: u32,
+    /// The server's window in its SYN-ACK, in bytes: there it is not scaled (RFC 7323 §2.2).
     pub server_window: u16,
     /// When its SYN came: `CLOCK_MONOTONIC` in units of 2^[`BORN_SHIFT`] ns, about a minute before it wraps.
     pub born: u16,
+    /// Zero.
+    pub padding: u32,
 }
 
 /// Units of [`Mark::born`] in nanoseconds, as a power of two.
@@ -50,8 +54,10 @@ impl Mark {
         server_shift: 0,
         flags: 0,
         server_tsval: 0,
+        client_tsval: 0,
         server_window: 0,
         born: 0,
+        padding: 0,
     };
 
     /// How old it is; one that was never used is older than all.

@@ -1,5 +1,6 @@
 //! Ethernet, IPv4/IPv6 and TCP headers as values.
 
+use crate::checksum::fold;
 use crate::splice::Segment;
 
 /// Bytes of an Ethernet header.
@@ -72,9 +73,12 @@ pub struct Layout {
 pub enum Unusual {
     /// Nothing.
     No,
-    /// IPv4 options, or an IPv6 packet that tells its length in an extension header: passed, never answered.
+    /// An IPv6 packet that tells its length in an extension header (RFC 2675), as what is to be cut later does: passed, never
+    /// answered.
+    Long,
+    /// IPv4 options or IPv6 extension headers: not for our ports.
     Options,
-    /// The first fragment of several, or extension headers: not for our ports.
+    /// The first fragment of several: not for our ports.
     Fragment,
 }
 
@@ -129,7 +133,15 @@ pub fn locate<S: Skb>(skb: &S) -> Option<(Layout, u16, u16)> {
                     return None;
                 }
                 // What is too large for its length field may say so in a hop-by-hop header (RFC 2675).
-                unusual = if next == 0 && second >> 16 == 0 { Unusual::Options } else { Unusual::Fragment };
+                unusual = if next == 44 {
+                    Unusual::Fragment
+                } else if next == 0 && second >> 16 == 0 && unusual == Unusual::No {
+                    Unusual::Long
+                } else if unusual == Unusual::Fragment {
+                    Unusual::Fragment
+                } else {
+                    Unusual::Options
+                };
                 tcp += if next == 44 { 8 } else { u32::from(extension[1]) * 8 + 8 };
                 next = extension[0];
             }
@@ -152,6 +164,21 @@ fn end<S: Skb>(skb: &S, from: u32, len: u32) -> u32 {
         return from + len;
     }
     skb.uncut_len()
+}
+
+/// Whether the IPv4 header's checksum is right; the header has no options. IPv6 has none.
+#[inline(always)]
+pub fn ip_checksum<S: Skb>(skb: &S, v6: bool) -> Option<bool> {
+    if v6 {
+        return Some(true);
+    }
+    let mut sum = 0;
+    let mut at = 0;
+    while at < 20 {
+        sum += u64::from(skb.word(ETHERNET + at)?);
+        at += 4;
+    }
+    Some(fold(sum) == 0xffff)
 }
 
 /// Source and destination address, IPv4 as `::ffff:a.b.c.d`.
@@ -252,8 +279,13 @@ pub struct Options {
 
 const TIMESTAMPS: u32 = 1;
 const SHIFT: u32 = 2;
-const FOREIGN: u32 = 4;
+/// MPTCP.
+const MULTIPATH: u32 = 4;
 const SACK: u32 = 8;
+/// TCP-MD5 or TCP-AO.
+const SIGNED: u32 = 16;
+/// An option that is shorter than its head, or ends behind the header.
+const BROKEN: u32 = 32;
 
 /// What options were found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,6 +302,8 @@ pub struct Found {
     pub tsval: u32,
     /// An option that cannot be spliced: MPTCP, MD5, AO (S9), or options that do not end where they should.
     pub foreign: bool,
+    /// An option for which a socket may throw the segment away: MD5, AO, or options that do not end where they should (T1).
+    pub refused: bool,
     /// Whether there are SACK blocks.
     pub sacks: bool,
     /// Their offset among the options.
@@ -314,31 +348,36 @@ impl Options {
             self.at = at + 1;
             return true;
         }
+        // As Linux reads them (tcp_parse_options): an option that does not end within the header is not looked at, nor is
+        // what follows it; one whose length is not its kind's is skipped. Of two the later one counts.
         let length = u32::from(byte(&self.bytes, at + 1));
+        if at + 1 >= len || length < 2 || at + length > len {
+            self.found = found | BROKEN;
+            return false;
+        }
         let mut new = 0;
-        if kind == 2 {
+        if kind == 2 && length == 4 {
             self.mss = u32::from(byte(&self.bytes, at + 2)) << 8 | u32::from(byte(&self.bytes, at + 3));
-        } else if kind == 3 {
+        } else if kind == 3 && length == 3 {
             self.shift = u32::from(byte(&self.bytes, at + 2));
             new = SHIFT;
         } else if kind == 5 {
             self.sack = at;
             new = SACK;
-        } else if kind == 8 {
+        } else if kind == 8 && length == 10 {
             self.tsval = u32::from(byte(&self.bytes, at + 2)) << 24
                 | u32::from(byte(&self.bytes, at + 3)) << 16
                 | u32::from(byte(&self.bytes, at + 4)) << 8
                 | u32::from(byte(&self.bytes, at + 5));
             new = TIMESTAMPS;
-        } else if kind == 19 || kind == 29 || kind == 30 {
-            new = FOREIGN;
-        }
-        if length < 2 {
-            new |= FOREIGN;
+        } else if kind == 19 || kind == 29 {
+            new = SIGNED;
+        } else if kind == 30 {
+            new = MULTIPATH;
         }
         self.found = found | new;
         self.at = at + length;
-        length >= 2
+        true
     }
 
     /// What the walk found.
@@ -351,7 +390,8 @@ impl Options {
             shift: self.shift as u8,
             timestamps: self.found & TIMESTAMPS != 0,
             tsval: self.tsval,
-            foreign: self.found & FOREIGN != 0,
+            foreign: self.found & (MULTIPATH | SIGNED | BROKEN) != 0,
+            refused: self.found & (SIGNED | BROKEN) != 0,
             sacks: self.found & SACK != 0,
             sack: self.sack,
         }

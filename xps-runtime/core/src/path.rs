@@ -298,6 +298,7 @@ pub(crate) fn options<H: Handler, K: Stack<H>>(
             timestamps: false,
             tsval: 0,
             foreign: false,
+            refused: false,
             sacks: false,
             sack: 0,
         };

@@ -12,8 +12,10 @@
 //! The invariants S1–S16 are those of ARCHITECTURE.md.
 //!
 //! - [`segment`]: what goes in, and what comes out.
+//! - [`accept`]: what the server would take (T1).
 //! - `ends`: ends of a connection.
 
+pub mod accept;
 mod ends;
 pub mod segment;
 
@@ -91,6 +93,12 @@ pub struct Splice {
     pub request_len: u32,
     /// The server's last timestamp value.
     pub server_tsval: u32,
+    /// Behind the last byte that the server has room for, by its windows so far; server's numbering.
+    pub server_edge: u32,
+    /// The first byte of the server, behind its SYN.
+    pub server_start: u32,
+    /// Largest window that the client has told, in bytes.
+    pub client_window_max: u32,
     /// Bytes of the client that the handler does not want to see.
     pub client_skip: u32,
     /// Bytes of the server that the handler does not want to see.
@@ -105,7 +113,7 @@ pub struct Splice {
     pub server_shift: u8,
     /// The client's last window field.
     pub client_window: u16,
-    /// The client's last timestamp value.
+    /// The client's latest timestamp value, as the server compares with (`ts_recent`).
     pub client_tsval: u32,
 }
 
@@ -125,8 +133,12 @@ impl Splice {
         self.client_shift = mark.client_shift;
         self.server_shift = mark.server_shift;
         self.clear();
-        self.server_window = mark.server_window;
+        self.server_start = self.server_next;
+        // The window of a SYN-ACK is not scaled (RFC 7323 §2.2).
+        self.server_edge = self.client_next.wrapping_add(mark.server_window as u32);
+        self.server_window = mark.server_window >> (mark.server_shift & 15);
         self.server_tsval = mark.server_tsval;
+        self.client_tsval = mark.client_tsval;
     }
 
     /// A connection through the accelerated port of which nothing is known but that it exists: ports are translated,
@@ -160,6 +172,9 @@ impl Splice {
         self.server_window = 0;
         self.client_window = 0;
         self.client_tsval = 0;
+        self.server_edge = 0;
+        self.server_start = 0;
+        self.client_window_max = 0;
     }
 
     /// Whether `flag` is set.
@@ -232,19 +247,11 @@ impl Splice {
         }
     }
 
-    /// Takes a segment of the client.
+    /// Takes a segment of the client; `checks` are those of [`accept::check`] to be made.
     #[inline(always)]
-    pub fn client(&mut self, segment: &Segment) -> ClientStep {
+    pub fn client(&mut self, segment: &Segment, checks: u32) -> ClientStep {
         if !self.has(flag::COMPLETE) {
             return ClientStep::Pass(segment.untranslated());
-        }
-        let sent = self.server_next.wrapping_add(self.injected);
-        if segment.has(tcp_flag::ACK) && after(segment.ack, self.client_ack) && !after(segment.ack, sent) {
-            self.client_ack = segment.ack;
-        }
-        self.client_window = segment.window;
-        if segment.timestamps {
-            self.client_tsval = latest(self.client_tsval, segment.tsval);
         }
         if self.has(flag::CLOSED) {
             return self.client_after_close(segment);
@@ -255,6 +262,19 @@ impl Splice {
                 self.flags |= flag::RESET;
             }
             return ClientStep::Pass(self.for_server(segment));
+        }
+        match self.accepts(segment, checks) {
+            Ok(()) => {}
+            // The server would throw the byte away, unless it has made room meanwhile; it must not have it unread.
+            Err(Reason::BeyondWindow) if segment.payload <= 1 && segment.seq == self.client_next => {
+                let to = self.for_server(segment);
+                return ClientStep::Probe(Translated { seq: to.seq.wrapping_sub(1), ..to });
+            }
+            Err(reason) => return ClientStep::Drop(reason),
+        }
+        // What lies wholly behind the server's last acknowledgement is thrown away, and its header with it.
+        if !before(segment.end(), self.server_ack.wrapping_add(self.consumed)) {
+            self.take_header(segment);
         }
         let fin = segment.has(tcp_flag::FIN);
         if segment.payload == 0 && !fin {
@@ -280,6 +300,9 @@ impl Splice {
                 return ClientStep::Drop(Reason::StaleOverlap);
             }
         }
+        if checks & accept::check::AFTER_FIN != 0 && self.has(flag::CLIENT_FIN) {
+            return ClientStep::Drop(Reason::AfterFin);
+        }
         let refused = self.refuses(segment);
         self.flags |= flag::CLIENT_CLAIMED | if fin { flag::CLIENT_FIN } else { 0 };
         self.client_next = segment.end();
@@ -297,10 +320,7 @@ impl Splice {
         if self.flags & (flag::CLIENT_OPAQUE | flag::SERVER_OPAQUE) != 0 {
             return Some(Reason::Opaque);
         }
-        if segment.has(tcp_flag::URG)
-            || !segment.has(tcp_flag::ACK)
-            || segment.timestamps != self.has(flag::TIMESTAMPS)
-        {
+        if segment.timestamps != self.has(flag::TIMESTAMPS) {
             return Some(Reason::Unusual);
         }
         if segment.has(tcp_flag::FIN)
@@ -400,6 +420,10 @@ impl Splice {
             self.flags |= flag::ESTABLISHED;
         }
         self.server_window = segment.window;
+        if segment.has(tcp_flag::ACK) {
+            let edge = segment.ack.wrapping_add(u32::from(segment.window) << (self.server_shift & 15));
+            self.server_edge = latest(self.server_edge, edge);
+        }
         if segment.timestamps {
             self.server_tsval = latest(self.server_tsval, segment.tsval);
         }

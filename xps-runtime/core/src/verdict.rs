@@ -70,7 +70,7 @@ reasons! {
     Retransmission = "retransmission",
     /// The server moved between decision and commitment (S14).
     Raced = "raced",
-    /// IP options, an extension header or urgent data: passed, never answered.
+    /// No timestamp though the connection uses them, or a packet longer than its length field can tell: passed, never answered.
     Unusual = "unusual",
     /// A new connection left to the user path because the flow table is full (S11).
     FlowTableFull = "flow_table_full",
@@ -96,8 +96,32 @@ reasons! {
     PortClash = "port_clash",
     /// Dropped: the packet could not be written; TCP sends it again.
     WriteFailed = "write_failed",
-    /// A segment whose checksum is wrong was left to the stack.
+    /// Dropped: the TCP checksum is wrong (T1).
     BadChecksum = "bad_checksum",
+    /// Dropped: the IPv4 header's checksum is wrong (T1).
+    BadIpChecksum = "bad_ip_checksum",
+    /// Dropped: IPv4 options, or IPv6 extension headers (T1).
+    IpOptions = "ip_options",
+    /// Dropped: the headers tell more bytes than there are (T1).
+    Malformed = "malformed",
+    /// Dropped: a signature (TCP-MD5, TCP-AO) that the server's socket does not ask for, or options that do not end (T1).
+    BadTcpOption = "bad_tcp_option",
+    /// Dropped: no ACK flag (T1).
+    NoAckFlag = "no_ack_flag",
+    /// Dropped: a SYN with an acknowledgement, inside a connection (T1).
+    SynInside = "syn_inside",
+    /// Dropped: urgent data, whose byte the server's socket would take out of the stream (T1).
+    Urgent = "urgent",
+    /// Dropped: its timestamp is older than one that was accepted (T1, RFC 7323 PAWS).
+    OldTimestamp = "old_timestamp",
+    /// Dropped: beyond the window that the server has announced (T1).
+    BeyondWindow = "beyond_window",
+    /// Dropped: acknowledges what the server has not sent (T1, RFC 5961).
+    AckUnsent = "ack_unsent",
+    /// Dropped: acknowledges less than the server's socket would accept (T1, RFC 5961).
+    AckTooOld = "ack_too_old",
+    /// Dropped: bytes behind the client's FIN (T1).
+    AfterFin = "after_fin",
     /// A connection opened through the accelerated port.
     FlowOpened = "flow_opened",
     /// A connection observed on the plain port.

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use xps_core::handshake::{ACCELERATED, ANSWERED, Mark};
+use xps_core::splice::accept::check::ALL;
 use xps_core::splice::tcp_flag::{ACK, RST};
 use xps_core::splice::{ClientStep, Injection, Segment, ServerStep, Splice};
 
@@ -121,13 +122,13 @@ impl Model {
             }
             Between::Acknowledges => self.server_segment(self.server_seq, 0),
             Between::Again => {
-                let step = self.splice.client(claimed);
+                let step = self.splice.client(claimed, ALL);
                 assert!(matches!(step, ClientStep::Drop(_)), "a claimed segment has {step:?} elsewhere");
             }
             Between::ClientAcknowledges => {
                 let mut ack = self.client_segment(0, self.client_expects);
                 ack.seq = claimed.end();
-                let ClientStep::Pass(to) = self.splice.client(&ack) else {
+                let ClientStep::Pass(to) = self.splice.client(&ack, ALL) else {
                     panic!("a bare acknowledgement passes")
                 };
                 assert!(
@@ -141,7 +142,7 @@ impl Model {
     /// The stack ends the connection with this segment, if the server does not move before: with a reply if there is one.
     fn end(&mut self, last: &Round) {
         let segment = self.client_segment(last.request, self.client_expects);
-        let ClientStep::Read { skip: 0, .. } = self.splice.client(&segment) else {
+        let ClientStep::Read { skip: 0, .. } = self.splice.client(&segment, ALL) else {
             panic!("new bytes in order are read")
         };
         for what in &last.between {
@@ -158,7 +159,7 @@ impl Model {
             }
             let more = self.client_segment(7, segment.ack);
             for (again, ack) in [(&segment, segment.end()), (&more, more.end()), (&segment, more.end())] {
-                let step = self.splice.client(again);
+                let step = self.splice.client(again, ALL);
                 let same = |told: Injection| told.seq == words.seq && told.ack == ack && told.last;
                 assert!(matches!(step, ClientStep::Resend(told) if same(told)), "{step:?}");
             }
@@ -171,7 +172,7 @@ impl Model {
         } else {
             let told = self.splice.abort(&segment, 0, false);
             assert_eq!((told.seq, told.ack), (segment.ack, segment.end()));
-            let step = self.splice.client(&segment);
+            let step = self.splice.client(&segment, ALL);
             const RESET: u8 = RST | ACK;
             assert!(matches!(step, ClientStep::AfterClose { flags: RESET, .. }), "{step:?}");
         }
@@ -184,14 +185,14 @@ impl Model {
 
     fn client_after_end(&mut self, payload: u32) -> ClientStep {
         let segment = self.client_segment(payload, self.client_expects);
-        self.splice.client(&segment)
+        self.splice.client(&segment, ALL)
     }
 }
 
 fn run(client_isn: u32, server_isn: u32, rounds: &[Round], last: Option<&Round>) {
     let mut splice = Splice::default();
     let flags = ACCELERATED | ANSWERED;
-    splice.open(&Mark { client_isn, server_isn, mss: 1460, flags, ..Mark::default() });
+    splice.open(&Mark { client_isn, server_isn, mss: 1460, flags, server_window: 60_000, ..Mark::default() });
     let (client_seq, server_seq) = (client_isn.wrapping_add(1), server_isn.wrapping_add(1));
     let mut model = Model {
         splice,
@@ -205,7 +206,7 @@ fn run(client_isn: u32, server_isn: u32, rounds: &[Round], last: Option<&Round>)
     let mut unsent = 0;
     for (nth, round) in rounds.iter().enumerate() {
         let segment = model.client_segment(round.request, model.client_expects);
-        let ClientStep::Read { skip: 0, refused } = model.splice.client(&segment) else {
+        let ClientStep::Read { skip: 0, refused } = model.splice.client(&segment, ALL) else {
             panic!("new bytes in order are read")
         };
         for what in &round.between {
@@ -223,13 +224,13 @@ fn run(client_isn: u32, server_isn: u32, rounds: &[Round], last: Option<&Round>)
             for i in 0..len {
                 model.give(injection.seq.wrapping_add(i), Byte::Reply(nth, i));
             }
-            let step = model.splice.client(&segment);
+            let step = model.splice.client(&segment, ALL);
             assert!(matches!(step, ClientStep::Resend(again) if again.seq == injection.seq), "{step:?}");
         } else {
             let to = model.splice.pass_claimed(&segment);
             assert_eq!(to.seq, model.server_expects, "the server's stream has no gap");
             model.server_expects = to.seq.wrapping_add(round.request);
-            let step = model.splice.client(&segment);
+            let step = model.splice.client(&segment, ALL);
             assert!(!matches!(step, ClientStep::Resend(_)), "{step:?}");
             unsent += round.answered_by_server;
         }

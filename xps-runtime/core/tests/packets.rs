@@ -286,26 +286,6 @@ fn whoever_connects_is_let_in_while_everything_passes() {
     }
 }
 
-/// What is written anew has its checksum completed where the old header was.
-#[test]
-fn no_answer_to_options_where_the_device_completes_the_checksum() {
-    let machine = guard();
-    let key = client(0, 0, b"").key();
-    machine.set_socket(key, Socket::Free);
-    machine.ingress(client(999, 0, b"").opening().frame());
-    machine.egress(server(1999, 1000, b"").opening().frame());
-    machine.set_socket(key, Socket::Live);
-    machine.ingress(client(1000, 2000, b"").frame());
-    let mut quit = client(1000, 2000, b"QUIT\n");
-    quit.ip_options = vec![1, 1, 1, 0];
-    let mut partial = quit.frame();
-    partial.make_partial();
-    assert_eq!(machine.ingress(partial).action, Action::Drop);
-    assert_eq!(machine.counted(Reason::WriteFailed), 1);
-    // The same with a whole checksum gets the words.
-    assert_eq!(machine.ingress(quit.frame()).target, Some(Target::Client));
-}
-
 /// Not in the table: the kernel runs no test with a packet of that size.
 #[test]
 fn a_packet_longer_than_its_length_field_can_tell() {

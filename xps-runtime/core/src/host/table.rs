@@ -5,6 +5,7 @@
 //! that does the same: `PING\n` is answered with `PONG\n`, `QUIT\n` ends the connection with `BYE\n`, `ABRT\n` with a reset,
 //! `HUSH\n` without a word; everything else goes to the server.
 
+mod acceptance;
 mod ends;
 
 use std::string::String;
@@ -118,6 +119,11 @@ fn opened(v6: bool, syn: &[u8]) -> Vec<Step> {
     ]
 }
 
+/// A segment with one request that goes to the server, for this reason.
+fn requests_counted(reason: Reason) -> [(Reason, u64); 2] {
+    [(Reason::Requests, 1), (reason, 1)]
+}
+
 /// `PING` right behind [`opened`], and its reply.
 fn hit(v6: bool) -> (Text, Text) {
     let request = client(c(2), s(2), b"PING\n").over(v6);
@@ -152,6 +158,11 @@ fn lookalike(text: &Text) -> Text {
     alike.next().expect("a window for each sum")
 }
 
+/// A client's frame that is dropped, for this reason.
+fn dropped(frame: Frame, reason: Reason) -> Step {
+    Step::Packet { from_server: false, frame, becomes: Becomes::Dropped, counts: std::vec![(reason, 1)] }
+}
+
 fn case(name: &str, steps: Vec<Step>) -> Case {
     Case { name: name.into(), steps }
 }
@@ -176,6 +187,7 @@ pub fn cases() -> Vec<Case> {
     all.extend(refusals());
     all.extend(endings());
     all.extend(ends::cases());
+    all.extend(acceptance::cases());
     all
 }
 
@@ -369,13 +381,11 @@ fn exchange() -> Vec<Case> {
 
 fn refusals() -> Vec<Case> {
     let (request, _) = hit(false);
-    let requests = |reason| [(Reason::Requests, 1), (reason, 1)];
+    let requests = requests_counted;
     let refused =
         |name, text: &Text, reason| case(name, after(false, [packet(text, passed(text), &requests(reason))]));
     let mut narrow = request.clone();
     narrow.window = 4;
-    let mut options = request.clone();
-    options.ip_options = std::vec![1, 1, 1, 0];
     let mut fragment = request.clone();
     fragment.fragment = 0x2000;
     let mut six = hit(true).0;
@@ -387,27 +397,16 @@ fn refusals() -> Vec<Case> {
     let clash = request.clone().port(PLAIN_PORT);
     let mut bad = request.frame();
     bad.bytes[50] ^= 1;
-    let bad = Step::Packet {
-        from_server: false,
-        frame: bad.clone(),
-        becomes: Becomes::Next(bad),
-        counts: std::vec![(Reason::BadChecksum, 1)],
-    };
+    let bad = dropped(bad, Reason::BadChecksum);
     let mut unfinished = lookalike(&request).frame();
     unfinished.bytes[55] ^= 1;
-    let unfinished = Step::Packet {
-        from_server: false,
-        frame: unfinished.clone(),
-        becomes: Becomes::Next(unfinished),
-        counts: std::vec![(Reason::BadChecksum, 1)],
-    };
+    let unfinished = dropped(unfinished, Reason::BadChecksum);
     let mut small = opened(false, &[2, 4, 0, 4]);
     small.push(packet(&request, passed(&request), &requests(Reason::TooLarge)));
     let lapsed = [Step::LeaseLapses, packet(&request, passed(&request), &requests(Reason::NoLease))];
     std::vec![
         refused("a window that is too small", &narrow, Reason::TooLarge),
         case("a segment size that is too small", small),
-        refused("IP options", &options, Reason::Unusual),
         refused("an acknowledgement behind the server's bytes", &behind, Reason::NotIdle),
         case("a lease that has lapsed", after(false, lapsed)),
         case(

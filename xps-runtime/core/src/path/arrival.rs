@@ -74,7 +74,7 @@ fn decide<A: Arrival, B: Blocks>(packet: &A, blocks: &B) -> Option<()> {
     let untagged = Untagged::of(packet)?;
     let (layout, _, port) = packet::locate(&untagged)?;
     let index = packet.port(port);
-    if index == 0 || layout.unusual == Unusual::Fragment {
+    if index == 0 || layout.unusual == Unusual::Fragment || layout.v6 && layout.unusual == Unusual::Options {
         return None;
     }
     let flags = untagged.half(layout.tcp + 12)? as u8;

@@ -104,8 +104,10 @@ pub(crate) fn syn<H: Handler, K: Stack<H>>(
                 server_shift: 0,
                 flags,
                 server_tsval: 0,
+                client_tsval: options.tsval,
                 server_window: 0,
                 born,
+                padding: 0,
             };
         }
     }
@@ -198,8 +200,7 @@ pub(crate) fn answered<H: Handler, K: Stack<H>>(
             mark.client_shift = 0;
             mark.server_shift = 0;
         }
-        // The window of a SYN is never scaled (RFC 7323 §2.2).
-        mark.server_window = tcp.segment.window >> (mark.server_shift & 15);
+        mark.server_window = tcp.segment.window;
         mark.server_tsval = found.tsval;
         mark.server_isn = tcp.segment.seq;
         mark.flags |= handshake::ANSWERED;

@@ -8,14 +8,16 @@ use closing::{close, reset_open_server, tell_client};
 
 use super::headers::Outgoing;
 use super::{
-    Action, Direction, Ports, Reading, Scratch, Socket, Stack, Target, blank_sack, connect, remember,
-    translate, write,
+    Action, Direction, Ports, Reading, Scratch, Socket, Stack, Target, blank_sack, connect, options,
+    remember, translate, write,
 };
 use crate::abi::Control;
+use crate::bound::keep_in_memory;
 use crate::flow::Flow;
 use crate::handler::Handler;
 use crate::packet::{self, Layout, Tcp, Unusual};
 use crate::predicate::{Predicate, Role};
+use crate::splice::accept::check;
 use crate::splice::{ClientStep, Injection, Translated, flag, tcp_flag};
 use crate::verdict::{Reason, Verdict};
 
@@ -57,13 +59,14 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     if stack.packet_mark() == control.internal_mark && control.internal_mark != 0 {
         return None;
     }
-    if layout.unusual == Unusual::Fragment {
-        stack.count(Reason::Fragment, 1);
-        return Some(Action::Drop);
-    }
     connect::write_key(key, client_port, predicate.plain_port);
-    let tcp = packet::tcp(stack, &layout)?;
-    let (layout, tcp) = remember(scratch, layout, tcp);
+    let (layout, tcp) = match headers::<H, K>(stack, layout, scratch) {
+        Ok(found) => found,
+        Err(reason) => {
+            stack.count(reason, 1);
+            return Some(Action::Drop);
+        }
+    };
     if tcp.segment.flags & (tcp_flag::SYN | tcp_flag::ACK | tcp_flag::RST) == tcp_flag::SYN {
         return Some(connect::syn(stack, handler, layout, tcp, predicate, role, control, scratch));
     }
@@ -113,6 +116,50 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     Some(known(stack, handler, &packet, flow))
 }
 
+/// The packet's headers, if the server's IP and TCP would take them (T1); else why not. They are read from the working memory
+/// from then on.
+#[inline(always)]
+fn headers<'a, H: Handler, K: Stack<H>>(
+    stack: &K,
+    layout: Layout,
+    scratch: *mut Scratch<H::Scratch>,
+) -> Result<(&'a Layout, &'a Tcp), Reason> {
+    if layout.unusual == Unusual::Fragment {
+        return Err(Reason::Fragment);
+    }
+    if H::CHECKS & check::IP_OPTIONS != 0 && layout.unusual == Unusual::Options {
+        return Err(Reason::IpOptions);
+    }
+    if layout.end > stack.len() {
+        return Err(Reason::Malformed);
+    }
+    if H::CHECKS & check::IP_CHECKSUM != 0 && packet::ip_checksum(stack, layout.v6) != Some(true) {
+        return Err(Reason::BadIpChecksum);
+    }
+    let Some(tcp) = packet::tcp(stack, &layout) else { return Err(Reason::Malformed) };
+    let (layout, tcp) = remember(scratch, layout, tcp);
+    // Rare: beside timestamps, as everyone lays them out, options come with a SYN and with acknowledgements of what arrived
+    // out of order.
+    if tcp.more_options
+        && (tcp.segment.payload != 0 || tcp.segment.flags & tcp_flag::FIN != 0)
+        && tcp.segment.flags & (tcp_flag::SYN | tcp_flag::RST) == 0
+    {
+        let found = options(stack, layout, tcp, scratch);
+        if H::CHECKS & check::TCP_OPTIONS != 0 && found.refused {
+            return Err(Reason::BadTcpOption);
+        }
+        // SAFETY: the scratch value is this CPU's own while the program runs; of the header that lies there nothing else is
+        // changed, and it is read through the same pointer below.
+        unsafe {
+            (*scratch).tcp.segment.timestamps = found.timestamps;
+            (*scratch).tcp.segment.tsval = found.tsval;
+        }
+        keep_in_memory();
+    }
+    // SAFETY: as above.
+    Ok(unsafe { (&(*scratch).layout, &(*scratch).tcp) })
+}
+
 #[inline(always)]
 fn known<H: Handler, K: Stack<H>>(
     stack: &K,
@@ -121,15 +168,15 @@ fn known<H: Handler, K: Stack<H>>(
     flow: *mut Flow<H::State>,
 ) -> Action {
     let segment = &packet.tcp.segment;
-    if segment.payload != 0 && !stack.verify(packet.layout, packet.tcp) {
+    if H::CHECKS & check::TCP_CHECKSUM != 0 && !stack.verify(packet.layout, packet.tcp) {
         stack.count(Reason::BadChecksum, 1);
-        return Action::Next;
+        return Action::Drop;
     }
     stack.lock(flow);
     // SAFETY: under the flow's lock, which each arm gives back: so no arm's values live on another's way, which the
     // verifier would take for uninitialised.
     let splice = unsafe { &mut (*flow).splice };
-    match splice.client(segment) {
+    match splice.client(segment, H::CHECKS) {
         ClientStep::Pass(to) => {
             let finished = splice.finished();
             let offset = splice.has_offset();
@@ -172,6 +219,12 @@ fn known<H: Handler, K: Stack<H>>(
             }
             if flags == 0 { Action::Drop } else { tell_client(stack, packet, &told, flags) }
         }
+        ClientStep::Probe(to) => {
+            let tsecr = splice.server_tsval;
+            stack.unlock(flow);
+            stack.count(Reason::BeyondWindow, 1);
+            probe(stack, packet, to, tsecr)
+        }
         ClientStep::Resend(injection) => {
             stack.unlock(flow);
             stack.count(Reason::Resent, 1);
@@ -183,6 +236,34 @@ fn known<H: Handler, K: Stack<H>>(
             read(stack, handler, packet, flow, skip, refused, opaque)
         }
     }
+}
+
+/// A window probe goes to the server without its byte.
+#[inline(always)]
+fn probe<H: Handler, K: Stack<H>>(
+    stack: &K,
+    packet: &Packet<'_, H::Scratch>,
+    to: Translated,
+    tsecr: u32,
+) -> Action {
+    let segment = &packet.tcp.segment;
+    let bare = Outgoing {
+        back: false,
+        source_port: packet.client_port,
+        destination_port: packet.predicate.plain_port,
+        seq: to.seq,
+        ack: to.ack,
+        flags: tcp_flag::ACK,
+        window: segment.window,
+        timestamps: segment.timestamps,
+        tsval: segment.tsval,
+        tsecr,
+    };
+    if write(stack, packet.scratch, &bare, None) {
+        return Action::Next;
+    }
+    stack.count(Reason::WriteFailed, 1);
+    Action::Drop
 }
 
 /// New bytes: the handler reads them, and they are answered or passed.

@@ -8,6 +8,9 @@ impl Splice {
     /// Takes a segment of the client behind the end that the stack has made.
     #[inline(always)]
     pub(super) fn client_after_close(&mut self, segment: &Segment) -> ClientStep {
+        if segment.has(tcp_flag::ACK) && !after(segment.ack, self.sent()) {
+            self.take_header(segment);
+        }
         let told = self.injection(false, Translated { seq: 0, ack: 0 });
         let nothing = ClientStep::AfterClose { flags: 0, told };
         if segment.has(tcp_flag::RST) {
@@ -60,8 +63,6 @@ impl Splice {
         let gone = flag::SERVER_FIN | flag::RESET;
         self.has(flag::ACCELERATED)
             && self.flags & gone == 0
-            && !segment.has(tcp_flag::URG)
-            && segment.has(tcp_flag::ACK)
             && segment.timestamps == self.has(flag::TIMESTAMPS)
             && segment.end() == self.client_next
             && segment.ack == self.server_next.wrapping_add(self.injected)

@@ -88,6 +88,9 @@ pub enum ClientStep {
         /// Its numbers.
         told: Injection,
     },
+    /// A window probe: the server gets it without its byte, right before the next one that it expects, and says how much room it
+    /// has.
+    Probe(Translated),
     /// Not to be passed; TCP sends it again.
     Drop(Reason),
 }
