@@ -130,8 +130,8 @@ pub async fn run(
     }
     proxying.shutdown().await;
     if let Some(kernel) = &kernel {
-        let port = config.nginx.port();
-        tokio::task::block_in_place(|| reset_accelerated(&lock(&kernel.flows), port));
+        let ports = [config.accelerated_port, config.nginx.port()];
+        tokio::task::block_in_place(|| reset_accelerated(&lock(&kernel.flows), &ports));
     }
     let _ = stopping.send(true);
     while tasks.join_next().await.is_some() {}

@@ -182,8 +182,8 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLevel) 
         _ = interrupt.recv() => tracing::info!("asked again: not waiting for connections"),
     }
     if let Some(kernel) = &kernel {
-        let port = config.redis.address.port();
-        tokio::task::block_in_place(|| ended::reset_accelerated(&lock(&kernel.flows), port));
+        let ports = [config.accelerated_port, config.redis.address.port()];
+        tokio::task::block_in_place(|| ended::reset_accelerated(&lock(&kernel.flows), &ports));
     }
     let _ = stopping.send(true);
     while tasks.join_next().await.is_some() {}

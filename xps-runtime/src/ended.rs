@@ -23,18 +23,18 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Those of `flows` whose server has had no socket for them, or one in TIME_WAIT ([`waits`](Self::waits)), in two
+    /// Those of `flows` whose server, on these ports, has had no socket for them, or one in TIME_WAIT ([`waits`](Self::waits)), in two
     /// looks at least a second apart. `flows` must have been listed before the call: then one that is opened meanwhile is
     /// not among them.
     ///
     /// # Errors
     /// The kernel's, when it cannot list sockets.
-    pub fn look(&mut self, flows: &[FlowKey], plain_port: u16) -> io::Result<Vec<FlowKey>> {
+    pub fn look(&mut self, flows: &[FlowKey], ports: &[u16]) -> io::Result<Vec<FlowKey>> {
         if flows.is_empty() {
             *self = Self::default();
             return Ok(Vec::new());
         }
-        let sockets = sockets::of_port(plain_port)?;
+        let sockets = sockets::of_ports(ports)?;
         let keys = |wanted: fn(SocketState) -> bool| {
             let sockets = sockets.iter().filter(move |socket| wanted(socket.state));
             sockets.map(|socket| flow_key(socket.local, socket.remote)).collect()
@@ -76,7 +76,7 @@ pub fn flow_key(local: SocketAddr, remote: SocketAddr) -> FlowKey {
         client: octets(remote),
         server: octets(local),
         client_port: remote.port(),
-        plain_port: local.port(),
+        server_port: local.port(),
         padding: 0,
     }
 }
@@ -91,14 +91,14 @@ pub fn client_address(key: &FlowKey) -> SocketAddr {
 
 /// Resets the connections through the accelerated port that are still open, on both sides: without the programs neither
 /// would hear of the other again, and the server's half would look like a connection older than the next agent's hooks.
-pub fn reset_accelerated<S: Copy + 'static>(table: &FlowTable<S>, plain_port: u16) {
+pub fn reset_accelerated<S: Copy + 'static>(table: &FlowTable<S>, ports: &[u16]) {
     let mut flows = HashSet::new();
     let looked = table.for_each(|key, flow| {
         if flow.splice.has(flag::ACCELERATED) {
             flows.insert(*key);
         }
     });
-    let sockets = match (looked, sockets::of_port(plain_port)) {
+    let sockets = match (looked, sockets::of_ports(ports)) {
         (Ok(()), Ok(sockets)) => sockets,
         (looked, sockets) => {
             tracing::warn!(flows = ?looked.err(), sockets = ?sockets.err(), "open connections cannot be reset");
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_flow_must_be_absent_for_a_second() {
-        let flow = |port| FlowKey { client_port: port, plain_port: 6379, ..FlowKey::default() };
+        let flow = |port| FlowKey { client_port: port, server_port: 6379, ..FlowKey::default() };
         let (mut ended, start) = (Ended::default(), Instant::now());
         let flows = [flow(1), flow(2)];
         let present: HashSet<_> = [flow(2)].into();
@@ -137,7 +137,7 @@ mod tests {
     fn a_socket_leads_to_its_flow() {
         let key = flow_key("10.0.0.1:6379".parse().unwrap(), "10.0.0.2:4000".parse().unwrap());
         assert_eq!((key.client[12..].to_vec(), key.client_port), (vec![10, 0, 0, 2], 4000));
-        assert_eq!((key.server[10..].to_vec(), key.plain_port), (vec![255, 255, 10, 0, 0, 1], 6379));
+        assert_eq!((key.server[10..].to_vec(), key.server_port), (vec![255, 255, 10, 0, 0, 1], 6379));
         for (local, remote) in [("10.0.0.1:6379", "10.0.0.2:4000"), ("[fd00::1]:6379", "[fd00::2]:4000")] {
             let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
             assert_eq!(client_address(&flow_key(local, remote)), remote);

@@ -20,6 +20,8 @@ pub enum Place {
     Ingress,
     /// tcx, on the way out.
     Egress,
+    /// At the lookup of sockets, in the network namespace and at no interface.
+    Listen,
 }
 
 impl Place {
@@ -34,6 +36,7 @@ impl Place {
             Self::ArrivalGeneric => "xdp_generic",
             Self::Ingress => "ingress",
             Self::Egress => "egress",
+            Self::Listen => "sk_lookup",
         }
     }
 
@@ -44,18 +47,21 @@ impl Place {
             Self::Arrival => "xdp",
             Self::ArrivalGeneric => "xdp_generic",
             Self::Ingress | Self::Egress => "tcx",
+            Self::Listen => "sk_lookup",
         }
     }
 
     /// From `enum bpf_attach_type`.
     const fn attach_type(self) -> u32 {
         const BPF_XDP: u32 = 37;
+        const BPF_SK_LOOKUP: u32 = 36;
         const BPF_TCX_INGRESS: u32 = 46;
         const BPF_TCX_EGRESS: u32 = 47;
         match self {
             Self::Arrival | Self::ArrivalGeneric => BPF_XDP,
             Self::Ingress => BPF_TCX_INGRESS,
             Self::Egress => BPF_TCX_EGRESS,
+            Self::Listen => BPF_SK_LOOKUP,
         }
     }
 
@@ -66,7 +72,7 @@ impl Place {
         match self {
             Self::Arrival => XDP_FLAGS_DRV_MODE,
             Self::ArrivalGeneric => XDP_FLAGS_SKB_MODE,
-            Self::Ingress | Self::Egress => 0,
+            Self::Ingress | Self::Egress | Self::Listen => 0,
         }
     }
 }
@@ -84,8 +90,10 @@ pub struct Hook {
 /// What the kernel says of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkFacts {
-    /// Index of the interface, 0 if it is gone.
+    /// Index of the interface, 0 if it is gone or the link is at none.
     pub ifindex: u32,
+    /// Whether it is at a network namespace that still exists.
+    pub namespace: bool,
     /// Id of the program.
     pub program_id: u32,
 }
@@ -96,20 +104,33 @@ impl Hook {
     /// # Errors
     /// The kernel's; then nothing is attached.
     pub fn attach(program: BorrowedFd<'_>, ifindex: u32, place: Place, pins: &Path) -> io::Result<Self> {
+        Self::attach_to(program, ifindex, pin_of(pins, ifindex, place), place)
+    }
+
+    fn attach_to(program: BorrowedFd<'_>, target: u32, pin: PathBuf, place: Place) -> io::Result<Self> {
         let attributes = LinkCreate {
             program: program.as_raw_fd() as u32,
-            ifindex,
+            target,
             attach_type: place.attach_type(),
             flags: place.flags(),
             ..LinkCreate::default()
         };
         let link = bpf_fd(BPF_LINK_CREATE, &attributes)?;
-        let pin = pin_of(pins, ifindex, place);
         let path = path_of(&pin)?;
         let object = Object { path: path.as_ptr() as u64, fd: link.as_raw_fd() as u32, flags: 0 };
         // If this fails the link's only descriptor is closed, which detaches it.
         bpf(BPF_OBJ_PIN, &object)?;
         Ok(Self { link, pin })
+    }
+
+    /// Attaches `program` to this network namespace, at [`Place::Listen`], and pins the link.
+    ///
+    /// # Errors
+    /// The kernel's; then nothing is attached.
+    pub fn attach_to_namespace(program: BorrowedFd<'_>, pins: &Path) -> io::Result<Self> {
+        let namespace = std::fs::File::open("/proc/self/ns/net")?;
+        // The descriptor stands where other links have the interface.
+        Self::attach_to(program, namespace.as_raw_fd() as u32, pin_of(pins, 0, Place::Listen), Place::Listen)
     }
 
     /// The pinned link of an interface, if there is one.
@@ -156,7 +177,12 @@ impl Hook {
             info: (&raw mut info) as u64,
         };
         bpf(BPF_OBJ_GET_INFO_BY_FD, &attributes)?;
-        Ok(LinkFacts { ifindex: info.ifindex, program_id: info.program_id })
+        let namespace = info.kind == BPF_LINK_TYPE_NETNS;
+        Ok(LinkFacts {
+            ifindex: if namespace { 0 } else { info.target },
+            namespace: namespace && info.target != 0,
+            program_id: info.program_id,
+        })
     }
 
     /// Puts `program` in place of the attached one, at once for all packets: none sees both or neither.
@@ -212,7 +238,7 @@ const BPF_LINK_DETACH: libc::c_int = 34;
 #[derive(Default)]
 struct LinkCreate {
     program: u32,
-    ifindex: u32,
+    target: u32,
     attach_type: u32,
     flags: u32,
     relative: u32,
@@ -243,7 +269,8 @@ struct Info {
     info: u64,
 }
 
-/// `struct bpf_link_info` of a tcx or XDP link: its union begins at offset 16, with the interface.
+/// `struct bpf_link_info`: its union begins at offset 16, with the interface of a tcx or XDP link, or the inode of a network
+/// namespace.
 #[repr(C)]
 #[derive(Default)]
 struct LinkInfo {
@@ -251,9 +278,12 @@ struct LinkInfo {
     id: u32,
     program_id: u32,
     padding: u32,
-    ifindex: u32,
+    target: u32,
     attach_type: u32,
 }
+
+/// From `enum bpf_link_type`.
+const BPF_LINK_TYPE_NETNS: u32 = 5;
 
 fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<libc::c_int> {
     // SAFETY: each caller passes the part of bpf_attr that belongs to the command, with its true size; pointers in it are

@@ -37,7 +37,7 @@ use crate::table;
 use crate::xdp::Without;
 
 pub use error::InstallError;
-use links::{drop_others, hook_all, link};
+use links::{drop_others, hook_all, link, link_namespace};
 use load::{Loaded, load_called, load_maps, load_program};
 pub use maps::Maps;
 
@@ -91,6 +91,9 @@ pub struct Installed {
     maps: Maps,
     ingress: Loaded,
     egress: Loaded,
+    listen: Loaded,
+    /// At the namespace, once that is attached.
+    listens: Option<Hook>,
     /// Programs for the agent to run.
     called: BTreeMap<String, OwnedFd>,
     arrival: Result<Loaded, Without>,
@@ -146,18 +149,30 @@ impl Installed {
             let mut ebpf = load_maps(&pins, shapes, &layout, service.object, &service.map_entries)?;
             let ingress = load_program(&mut ebpf, program::INGRESS)?;
             let egress = load_program(&mut ebpf, program::EGRESS)?;
+            let listen = load_program(&mut ebpf, program::LISTEN)?;
             let called = load_called(&mut ebpf, &[program::INGRESS, program::EGRESS])?;
             let arrival = arrival::load(&mut ebpf, service.xdp);
             let maps = Maps::of(&ebpf)?;
             let control = Control::new(maps.mapping(map::CONTROL)?);
             let state = State::new(maps.mapping(map::STATE)?);
             let devices = BTreeMap::new();
-            Ok((ingress, egress, called, arrival, devices, control, state, maps))
+            Ok((ingress, egress, listen, called, arrival, devices, control, state, maps))
         })();
         match parts {
-            Ok((ingress, egress, called, arrival, devices, control, state, maps)) => {
-                Ok(Self { pins, maps, ingress, egress, called, arrival, devices, control, state, taken_over })
-            }
+            Ok((ingress, egress, listen, called, arrival, devices, control, state, maps)) => Ok(Self {
+                pins,
+                maps,
+                ingress,
+                egress,
+                listen,
+                listens: None,
+                called,
+                arrival,
+                devices,
+                control,
+                state,
+                taken_over,
+            }),
             Err(error) => {
                 if !taken_over {
                     pins.clear();
@@ -186,6 +201,9 @@ impl Installed {
             reply_bytes_max: service.reply_bytes_max,
         });
         table::fill_predicates(&self.map(map::PORTS)?, self.map(map::PREDICATES)?, &service.predicates)?;
+        // First: without it a connection that the ingress program gives to the server would be the user path's.
+        let attach = |source| InstallError::Attach { device: "the network namespace".into(), source };
+        self.listens = Some(link_namespace(&self.listen.fd, self.pins.directory()).map_err(attach)?);
         hook_all(self, plan)?;
         drop_others(self.pins.directory(), &self.maps, plan)
     }
@@ -311,7 +329,7 @@ impl Installed {
     }
 
     fn programs(&self) -> impl Iterator<Item = &Loaded> {
-        [&self.ingress, &self.egress].into_iter().chain(&self.arrival)
+        [&self.ingress, &self.egress, &self.listen].into_iter().chain(&self.arrival)
     }
 
     /// Memory that each map takes now, in bytes.
@@ -338,6 +356,9 @@ impl Installed {
             if let Err(source) = arrival.and(ingress.remove()) {
                 result = result.and(Err(InstallError::Attach { device: name, source }));
             }
+        }
+        if let Some(hook) = self.listens.take() {
+            egress.push(("the network namespace".into(), hook));
         }
         for (device, hook) in egress {
             if let Err(source) = hook.remove() {

@@ -81,6 +81,21 @@ pub struct Socket {
     id: [u8; ID_BYTES],
 }
 
+/// All TCP sockets of this namespace whose own port is one of these, of IPv4 and IPv6 and in all states.
+///
+/// # Errors
+/// As [`of_port`].
+pub fn of_ports(ports: &[u16]) -> io::Result<Vec<Socket>> {
+    let mut ports = ports.to_vec();
+    ports.sort_unstable();
+    ports.dedup();
+    let mut sockets = Vec::new();
+    for port in ports {
+        sockets.extend(of_port(port)?);
+    }
+    Ok(sockets)
+}
+
 /// All TCP sockets of this namespace whose own port is `port`, of IPv4 and IPv6 and in all states.
 ///
 /// # Errors

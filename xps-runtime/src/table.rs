@@ -40,12 +40,12 @@ fn index_of_ports(predicates: &[Predicate]) -> Result<Vec<u8>, InstallError> {
     let mut index = vec![0u8; PORTS];
     for (i, predicate) in predicates.iter().enumerate() {
         let ports = [predicate.plain_port, predicate.accelerated_port];
-        if predicate.plain_port == 0 || predicate.plain_port == predicate.accelerated_port {
-            return Err(InstallError::Object(format!(
-                "ports {ports:?} of a predicate: the plain port must not be 0, and the accelerated one another"
-            )));
+        if predicate.plain_port == 0 {
+            return Err(InstallError::Object(format!("ports {ports:?} of a predicate: the plain port is 0")));
         }
-        for port in ports.into_iter().filter(|&port| port != 0) {
+        // In place both are one.
+        let distinct = if predicate.in_place() { 1 } else { 2 };
+        for port in ports.into_iter().take(distinct).filter(|&port| port != 0) {
             if std::mem::replace(&mut index[usize::from(port)], i as u8 + 1) != 0 {
                 return Err(InstallError::Object(format!("port {port} belongs to two predicates")));
             }
@@ -95,6 +95,7 @@ pub(crate) const fn data_of(map: &Map) -> Option<&MapData> {
         | Map::PerCpuHashMap(data)
         | Map::PerCpuLruHashMap(data)
         | Map::LpmTrie(data)
+        | Map::SockHash(data)
         | Map::RingBuf(data) => Some(data),
         _ => None,
     }

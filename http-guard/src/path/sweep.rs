@@ -49,7 +49,8 @@ pub async fn run(kernel: Arc<Kernel>, config: Arc<Current>, mut stop: watch::Rec
         let config = config.read();
         let cost = tokio::task::block_in_place(|| {
             let before = thread_cpu_ns();
-            if let Err(error) = sweep.look(&kernel, &config.connections, config.nginx.port()) {
+            let ports = [config.accelerated_port, config.nginx.port()];
+            if let Err(error) = sweep.look(&kernel, &config.connections, &ports) {
                 tracing::debug!(%error, "connections cannot be looked at now");
             }
             Duration::from_nanos(thread_cpu_ns().saturating_sub(before))
@@ -107,7 +108,7 @@ struct Sweep {
 }
 
 impl Sweep {
-    fn look(&mut self, kernel: &Kernel, limits: &Connections, plain_port: u16) -> Result<(), SweepError> {
+    fn look(&mut self, kernel: &Kernel, limits: &Connections, ports: &[u16]) -> Result<(), SweepError> {
         let now_ns = monotonic_ns();
         kernel.counts.blocked.store(kernel.maps.sweep_blocks(now_ns)?, Ordering::Relaxed);
         // The flows first: one that is opened in between has a socket when these are listed.
@@ -130,8 +131,8 @@ impl Sweep {
         self.seen = seen;
         kernel.proxied.for_each(|client, open| *counted.entry(client).or_default() += u64::from(open));
         kernel.maps.compare_connections(&counted)?;
-        close(kernel, &slow, plain_port).map_err(SweepError::Sockets)?;
-        let gone = self.ended.look(&keys, plain_port).map_err(SweepError::Sockets)?;
+        close(kernel, &slow, ports).map_err(SweepError::Sockets)?;
+        let gone = self.ended.look(&keys, ports).map_err(SweepError::Sockets)?;
         for key in gone {
             let stays = self
                 .seen
@@ -207,13 +208,13 @@ fn waiting(flow: &Flow<HandlerState>) -> Option<Waiting> {
 }
 
 /// Closes the server's sockets of flows: both sides see a reset.
-fn close(kernel: &Kernel, slow: &[(FlowKey, Waiting)], plain_port: u16) -> std::io::Result<()> {
+fn close(kernel: &Kernel, slow: &[(FlowKey, Waiting)], ports: &[u16]) -> std::io::Result<()> {
     if slow.is_empty() {
         return Ok(());
     }
     let slow: HashMap<_, _> = slow.iter().copied().collect();
     let open = |socket: &&Socket| !matches!(socket.state, SocketState::Listen | SocketState::TimeWait);
-    for socket in sockets::of_port(plain_port)?.iter().filter(open) {
+    for socket in sockets::of_ports(ports)?.iter().filter(open) {
         let Some(waiting) = slow.get(&flow_key(socket.local, socket.remote)) else { continue };
         if sockets::destroy(socket)? {
             let counter = match waiting {

@@ -71,8 +71,9 @@ pub async fn flows(kernel: Arc<Kernel>, mut stop: watch::Receiver<bool>) {
             continue;
         }
         let mut cost = Duration::ZERO;
-        if let Err(error) = collect(&kernel, &kernel.shared.config.read().redis, &mut ended, &mut cost).await
-        {
+        let config = kernel.shared.config.read();
+        let ports = [config.accelerated_port, config.redis.address.port()];
+        if let Err(error) = collect(&kernel, &config.redis, &ports, &mut ended, &mut cost).await {
             tracing::debug!(%error, "flows that have ended cannot be told now");
         }
         due = start + cost * SHARE;
@@ -94,6 +95,7 @@ enum SweepError {
 async fn collect(
     kernel: &Kernel,
     redis: &Server,
+    ports: &[u16],
     ended: &mut Ended,
     cost: &mut Duration,
 ) -> Result<(), SweepError> {
@@ -101,7 +103,7 @@ async fn collect(
         let before = thread_cpu_ns();
         // The flows first: one that is opened in between has a socket when these are listed.
         let flows = lock(&kernel.flows).keys()?;
-        let gone = ended.look(&flows, redis.address.port()).map_err(SweepError::Sockets);
+        let gone = ended.look(&flows, ports).map_err(SweepError::Sockets);
         *cost = Duration::from_nanos(thread_cpu_ns().saturating_sub(before));
         gone
     })?;

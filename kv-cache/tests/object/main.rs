@@ -115,7 +115,7 @@ fn layouts() -> Vec<(&'static str, (usize, Fields))> {
         ("State", layout!(State: flows, foreign)),
         ("Device", layout!(Device: redirect, mtu)),
         ("Predicate", layout!(Predicate: address, prefix_bits, accelerated_port, plain_port)),
-        ("FlowKey", layout!(FlowKey: client, server, client_port, plain_port, padding)),
+        ("FlowKey", layout!(FlowKey: client, server, client_port, server_port, padding)),
         ("Flow", layout!(ServiceFlow: lock, padding, splice, handler, reply)),
         (
             "Splice",

@@ -3,7 +3,7 @@
 use crate::predicate::Predicate;
 
 /// Version of everything in this module and of [`crate::flow`]. A pinned map of another version is not taken over.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Names of the maps in a service's object file.
 pub mod map {
@@ -27,6 +27,8 @@ pub mod map {
     pub const SCRATCH: &str = "SCRATCH";
     /// One [`super::State`].
     pub const STATE: &str = "STATE";
+    /// The server's listening sockets by [`crate::path::listen::ListenerKey`].
+    pub const LISTENERS: &str = "LISTENERS";
 }
 
 /// Names of the programs in a service's object file.
@@ -35,10 +37,15 @@ pub mod program {
     pub const INGRESS: &str = "xps_ingress";
     /// tcx egress of the same.
     pub const EGRESS: &str = "xps_egress";
+    /// Socket lookup in the network namespace.
+    pub const LISTEN: &str = "xps_listen";
 }
 
 /// Interfaces that can be hooked at once.
 pub const DEVICES_MAX: u32 = 256;
+
+/// Addresses at which servers can be found listening at once.
+pub const LISTENERS_MAX: u32 = 1024;
 
 /// Bytes of the event ring.
 pub const EVENTS_BYTES: u32 = 1 << 20;
@@ -128,6 +135,7 @@ const _: () = {
     assert!(size_of::<Predicate>() == 24);
     assert!(size_of::<crate::flow::FlowKey>() == 40);
     assert!(size_of::<crate::handshake::Mark>() == 40);
+    assert!(size_of::<crate::path::listen::ListenerKey>() == 24);
     assert!(size_of::<crate::splice::Splice>() == 96);
     assert!(size_of::<crate::handler::Reply>() == 1464);
     assert!(size_of::<crate::handler::Window>() == 272);

@@ -7,8 +7,7 @@ use crate::splice::Splice;
 /// which is what the kernel allocates for anything longer than 1,024.
 pub const HANDLER_STATE_MAX: usize = 400;
 
-/// A connection as the server's own socket knows it. The accelerated and the plain port lead to the same key: at the
-/// server's socket there can be only one such connection.
+/// A connection: its addresses and ports, as its packets and the server's socket have them.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FlowKey {
@@ -18,8 +17,8 @@ pub struct FlowKey {
     pub server: [u8; 16],
     /// The client's port.
     pub client_port: u16,
-    /// The server's plain port.
-    pub plain_port: u16,
+    /// The server's port.
+    pub server_port: u16,
     /// Zero.
     pub padding: u32,
 }
@@ -34,7 +33,7 @@ impl FlowKey {
             half(&self.client, 8),
             half(&self.server, 0),
             half(&self.server, 8),
-            u64::from(self.client_port) | u64::from(self.plain_port) << 16,
+            u64::from(self.client_port) | u64::from(self.server_port) << 16,
         ]
     }
 }

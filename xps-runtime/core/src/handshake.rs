@@ -78,8 +78,10 @@ pub const TIMESTAMPS: u32 = 4;
 pub const CLIENT_TIMESTAMPS: u32 = 8;
 /// The client offered a window shift.
 pub const CLIENT_SHIFT: u32 = 16;
+/// The connection is left to the user path.
+pub const RELAYED: u32 = 32;
 /// What a SYN alone decides.
-pub const OF_CLIENT: u32 = ACCELERATED | CLIENT_TIMESTAMPS | CLIENT_SHIFT;
+pub const OF_CLIENT: u32 = ACCELERATED | CLIENT_TIMESTAMPS | CLIENT_SHIFT | RELAYED;
 
 /// The tuple's tag, of which the low bits are its place in the table.
 #[inline(always)]

@@ -10,6 +10,7 @@
 //! - [`ingress`]: the client's packets: predicate, flow, splice, handler, reply or pass.
 //! - [`egress`]: the server's packets on their way back.
 //! - [`connect`]: SYN, SYN-ACK and the first ACK.
+//! - [`listen`]: who gets a connection to the accelerated port.
 //! - [`headers`]: headers that the stack writes itself.
 
 pub mod arrival;
@@ -17,6 +18,7 @@ pub mod connect;
 pub mod egress;
 pub mod headers;
 pub mod ingress;
+pub mod listen;
 
 use crate::abi::Control;
 use crate::bound::keep_in_memory;
@@ -25,7 +27,7 @@ use crate::handler::{Handler, Reply, Scan, Window};
 use crate::handshake::Mark;
 use crate::packet::{Found, Layout, Options, Skb, Tcp};
 use crate::predicate::Predicate;
-use crate::splice::Translated;
+use crate::splice::{Segment, Translated};
 use crate::verdict::Reason;
 
 /// What a program ends with.
@@ -161,6 +163,8 @@ pub trait Stack<H: Handler>: Skb {
     fn mark(&self, slot: u32) -> Option<*mut Mark>;
     /// State of the server's socket for the key.
     fn socket(&self, key: &FlowKey, v6: bool) -> Socket;
+    /// Whether the server listens at the key's address on this port; then it will be found there by [`listen`].
+    fn listens(&self, key: &FlowKey, v6: bool, plain_port: u16) -> bool;
     /// Takes the flow's lock.
     fn lock(&self, flow: *mut Flow<H::State>);
     /// Gives the flow's lock back.
@@ -180,8 +184,8 @@ pub trait Stack<H: Handler>: Skb {
     /// Copies `len` bytes (1 to 40) at `offset` to the scratch's options and walks over them: [`Options::walk`], which the
     /// kernel verifies as a function of its own.
     fn read_options(&self, offset: u32, len: u32, scratch: *mut Scratch<H::Scratch>) -> bool;
-    /// Replaces ports, sequence and acknowledgement number, given in network order, and keeps the checksum right.
-    fn replace_start(&self, layout: &Layout, old: &[u32; 3], new: &[u32; 3]) -> bool;
+    /// Replaces sequence and acknowledgement number, given in network order, and keeps the checksum right.
+    fn replace_numbers(&self, layout: &Layout, old: &[u32; 2], new: &[u32; 2]) -> bool;
     /// Replaces two bytes of the TCP header at an even `offset` from it, and keeps the checksum right.
     fn replace_half(&self, layout: &Layout, offset: u32, old: u16, new: u16) -> bool;
     /// Writes `scratch.outgoing` and the reply: [`headers::write`], which the kernel verifies as a function of its own.
@@ -194,12 +198,12 @@ pub trait Stack<H: Handler>: Skb {
     fn store_reply(&self, offset: u32, reply: *const Reply) -> bool;
     /// Sum of the reply's bytes as big-endian words.
     fn sum_reply(&self, reply: *const Reply) -> u64;
-    /// Sends the packet.
-    fn redirect(&self, target: Target) -> Action;
+    /// Sends the packet, marked as the programs' own where they will see it again.
+    fn redirect(&self, target: Target, mark: u32) -> Action;
     /// Sends a copy of the packet, marked as the programs' own.
     fn send_copy(&self, target: Target, mark: u32) -> bool;
-    /// Sets the packet's mark.
-    fn set_packet_mark(&self, mark: u32);
+    /// Takes the packet's mark away.
+    fn clear_packet_mark(&self);
 }
 
 /// Puts what was read of a packet's headers into the working memory, where [`write`] needs it, and gives it from there.
@@ -231,29 +235,17 @@ pub(crate) fn write<H: Handler, K: Stack<H>>(
     stack.write(scratch, reply)
 }
 
-/// Ports as they are to be in a translated packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ports {
-    pub(crate) source: u16,
-    pub(crate) destination: u16,
-}
-
-/// Puts translated numbers and ports into the TCP header.
+/// Puts translated numbers into the TCP header.
 #[inline(always)]
 pub(crate) fn translate<H: Handler, K: Stack<H>>(
     stack: &K,
     layout: &Layout,
-    ports: Ports,
+    segment: &Segment,
     to: Translated,
 ) -> bool {
-    // One after the other: read together, the verifier sees a use of what might not have been read.
-    let Some(ports_old) = stack.word(layout.tcp) else { return false };
-    let Some(seq_old) = stack.word(layout.tcp + 4) else { return false };
-    let Some(ack_old) = stack.word(layout.tcp + 8) else { return false };
-    let ports_new = u32::from(ports.source) << 16 | u32::from(ports.destination);
-    let old = [ports_old.to_be(), seq_old.to_be(), ack_old.to_be()];
-    let new = [ports_new.to_be(), to.seq.to_be(), to.ack.to_be()];
-    stack.replace_start(layout, &old, &new)
+    let old = [segment.seq.to_be(), segment.ack.to_be()];
+    let new = [to.seq.to_be(), to.ack.to_be()];
+    old == new || stack.replace_numbers(layout, &old, &new)
 }
 
 /// Replaces SACK blocks by padding (S7): their numbers are of the other numbering, and a sender without them only

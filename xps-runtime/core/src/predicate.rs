@@ -14,7 +14,8 @@ pub enum Role {
     Plain,
 }
 
-/// One accelerated port and the plain port behind it.
+/// One accelerated port and the server's own behind it: the plain port. Where both are the same, the server's own port is
+/// accelerated in place.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Predicate {
@@ -22,7 +23,7 @@ pub struct Predicate {
     pub address: [u8; 16],
     /// How many leading bits of `address` must match; 0 is any address.
     pub prefix_bits: u32,
-    /// The accelerated port, 0 if connections are only observed.
+    /// The accelerated port; 0 if connections are only observed.
     pub accelerated_port: u16,
     /// The plain port.
     pub plain_port: u16,
@@ -36,13 +37,20 @@ impl Predicate {
         if self.prefix_bits != 0 && !self.covers(server) {
             return None;
         }
-        if port == self.plain_port {
-            Some(Role::Plain)
-        } else if port == self.accelerated_port {
+        if port == self.accelerated_port {
             Some(Role::Accelerated)
+        } else if port == self.plain_port {
+            Some(Role::Plain)
         } else {
             None
         }
+    }
+
+    /// Whether the accelerated port is the server's own.
+    #[inline(always)]
+    #[must_use]
+    pub const fn in_place(&self) -> bool {
+        self.accelerated_port == self.plain_port
     }
 
     #[inline(always)]

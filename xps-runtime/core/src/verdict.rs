@@ -80,7 +80,7 @@ reasons! {
     NotAccepting = "not_accepting",
     /// A new connection left to the user path because the server does not listen on the address that it is for.
     NoListener = "no_listener",
-    /// A new connection left to the user path because the same tuple is in use on the plain port.
+    /// A SYN of a connection that the kernel has, and the stack has no flow for: the kernel answers it.
     TupleInUse = "tuple_in_use",
     /// Dropped: beyond the next expected byte (S2).
     OutOfOrder = "out_of_order",
@@ -92,8 +92,6 @@ reasons! {
     StaleServerSegment = "stale_server_segment",
     /// Dropped: an IP fragment for a port of ours.
     Fragment = "fragment",
-    /// Dropped: on the plain port, from a tuple whose connection goes through the accelerated port.
-    PortClash = "port_clash",
     /// Dropped: the packet could not be written; TCP sends it again.
     WriteFailed = "write_failed",
     /// Dropped: the TCP checksum is wrong (T1).

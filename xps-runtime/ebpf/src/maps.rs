@@ -32,6 +32,12 @@ pub trait Maps<H: Handler> {
     fn remove_flow(key: &FlowKey) -> bool;
     /// A mark.
     fn mark(slot: u32) -> Option<*mut Mark>;
+    /// [`crate::packet::socket_state`]: a verified function of its own.
+    fn socket_state(ctx: *mut __sk_buff, v6: u32) -> u32;
+    /// [`crate::packet::listens`], likewise: not 0 if it does.
+    fn listens(ctx: *mut __sk_buff, v6: u32, plain_port: u32) -> u32;
+    /// The map of listening sockets, for helpers.
+    fn listeners() -> *mut core::ffi::c_void;
     /// Shows the rest of the payload to the handler: a verified function of its own. Whether it was understood.
     fn scan_request(ctx: *mut __sk_buff, state: *mut H::State, scratch: *mut Scratch<H::Scratch>) -> bool;
     /// Likewise for the server's bytes.

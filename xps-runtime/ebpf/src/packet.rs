@@ -1,9 +1,10 @@
 //! A `__sk_buff` as [`Stack`].
 
+use core::ffi::c_void;
 use core::marker::PhantomData;
 
 use aya_ebpf::bindings::{
-    __sk_buff, BPF_CSUM_LEVEL_QUERY, BPF_F_CURRENT_NETNS, BPF_F_INGRESS, BPF_F_RECOMPUTE_CSUM,
+    __sk_buff, BPF_CSUM_LEVEL_QUERY, BPF_F_CURRENT_NETNS, BPF_F_INGRESS, BPF_F_RECOMPUTE_CSUM, bpf_sock,
     bpf_sock_tuple, bpf_spin_lock as kernel_lock,
 };
 use aya_ebpf::helpers::generated as helper;
@@ -15,6 +16,7 @@ use xps_core::flow::{Flow, FlowKey};
 use xps_core::handler::{Handler, REPLY_MAX, REPLY_SLACK, Reply, Scan, WINDOW};
 use xps_core::handshake::Mark;
 use xps_core::packet::{Layout, Skb, Tcp};
+use xps_core::path::listen::ListenerKey;
 use xps_core::path::{Action, Direction, Scratch, Socket, Stack, Target, headers};
 use xps_core::predicate::Predicate;
 use xps_core::verdict::Reason;
@@ -37,6 +39,9 @@ pub struct Packet<'a, M> {
     ctx: &'a TcContext,
     maps: PhantomData<M>,
 }
+
+/// No socket: no state has this number.
+const ABSENT: u32 = u32::MAX;
 
 /// State numbers of the kernel's sockets (include/net/tcp_states.h).
 const TCP_TIME_WAIT: u32 = 6;
@@ -62,6 +67,12 @@ impl<'a, M> Packet<'a, M> {
 }
 
 impl<M> Packet<'_, M> {
+    #[inline(always)]
+    fn set_mark(&self, mark: u32) {
+        // SAFETY: a writable field of the program's own context.
+        unsafe { core::ptr::write_volatile(&raw mut (*self.skb()).mark, mark) }
+    }
+
     /// The place of `N` bytes at `offset` in the packet's linear part.
     #[inline(always)]
     fn within<const N: usize>(&self, offset: u32) -> Option<*const u8> {
@@ -143,9 +154,8 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
-    fn set_packet_mark(&self, mark: u32) {
-        // SAFETY: a writable field of the program's own context.
-        unsafe { core::ptr::write_volatile(&raw mut (*self.skb()).mark, mark) }
+    fn clear_packet_mark(&self) {
+        self.set_mark(0);
     }
 
     #[inline(always)]
@@ -227,41 +237,18 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
-    fn socket(&self, key: &FlowKey, v6: bool) -> Socket {
-        // SAFETY: plain data, all zero is valid.
-        let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
-        let size = {
-            let tuple = &mut tuple.__bindgen_anon_1;
-            if v6 {
-                tuple.ipv6.saddr = words(&key.client);
-                tuple.ipv6.daddr = words(&key.server);
-                tuple.ipv6.sport = key.client_port.to_be();
-                tuple.ipv6.dport = key.plain_port.to_be();
-                36
-            } else {
-                tuple.ipv4.saddr = words(&key.client)[3];
-                tuple.ipv4.daddr = words(&key.server)[3];
-                tuple.ipv4.sport = key.client_port.to_be();
-                tuple.ipv4.dport = key.plain_port.to_be();
-                12
-            }
-        };
-        // SAFETY: the tuple is initialised; a socket that is found is released below.
-        let socket = unsafe {
-            helper::bpf_skc_lookup_tcp(self.skb().cast(), &raw mut tuple, size, BPF_F_CURRENT_NETNS as u64, 0)
-        };
-        if socket.is_null() {
-            return Socket::Absent;
-        }
-        // SAFETY: the socket is ours until released.
-        let state = unsafe { core::ptr::read_volatile(&raw const (*socket).state) };
-        // SAFETY: as above; not used afterwards.
-        unsafe { helper::bpf_sk_release(socket.cast()) };
-        match state {
+    fn socket(&self, _: &FlowKey, v6: bool) -> Socket {
+        match M::socket_state(self.skb(), u32::from(v6)) {
+            ABSENT => Socket::Absent,
             TCP_LISTEN | TCP_TIME_WAIT | TCP_CLOSE => Socket::Free,
             TCP_NEW_SYN_RECV => Socket::Opening,
             _ => Socket::Live,
         }
+    }
+
+    #[inline(always)]
+    fn listens(&self, _: &FlowKey, v6: bool, plain_port: u16) -> bool {
+        M::listens(self.skb(), u32::from(v6), u32::from(plain_port)) != 0
     }
 
     #[inline(always)]
@@ -321,19 +308,18 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
-    fn replace_start(&self, layout: &Layout, old: &[u32; 3], new: &[u32; 3]) -> bool {
+    fn replace_numbers(&self, layout: &Layout, old: &[u32; 2], new: &[u32; 2]) -> bool {
         // What `bpf_csum_diff` computes, without a call.
         let mut difference = 0;
-        for i in 0..3 {
+        for i in 0..2 {
             difference += u64::from(!old[i]) + u64::from(new[i]);
         }
         difference = (difference & 0xffff_ffff) + (difference >> 32);
         difference = (difference & 0xffff_ffff) + (difference >> 32);
-        // SAFETY: twelve bytes, which the helper only reads.
+        // SAFETY: eight bytes, which the helper only reads.
         unsafe {
             helper::bpf_l4_csum_replace(self.skb(), layout.tcp + 16, 0, difference, 0) == 0
-                && helper::bpf_skb_store_bytes(self.skb(), layout.tcp, new.as_ptr().cast_mut().cast(), 12, 0)
-                    == 0
+                && helper::bpf_skb_store_bytes(self.skb(), layout.tcp + 4, new.as_ptr().cast(), 8, 0) == 0
         }
     }
 
@@ -422,9 +408,13 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
-    fn redirect(&self, target: Target) -> Action {
+    fn redirect(&self, target: Target, mark: u32) -> Action {
         let ifindex = field!(self.skb(), ifindex);
-        Action::Redirected(redirect(ifindex, target, way::<H, M>(ifindex)))
+        let way = way::<H, M>(ifindex);
+        if target == Target::Server || way != Redirect::Peer as u32 {
+            self.set_mark(mark);
+        }
+        Action::Redirected(redirect(ifindex, target, way))
     }
 
     #[inline(always)]
@@ -432,11 +422,85 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
         let ifindex = field!(self.skb(), ifindex);
         let flags = direction(target, way::<H, M>(ifindex));
         let before = field!(self.skb(), mark);
-        <Self as Stack<H>>::set_packet_mark(self, mark);
+        self.set_mark(mark);
         // SAFETY: the helper copies the packet.
         let sent = unsafe { helper::bpf_clone_redirect(self.skb(), ifindex, flags) == 0 };
-        <Self as Stack<H>>::set_packet_mark(self, before);
+        self.set_mark(before);
         sent
+    }
+}
+
+/// State of the server's socket for the key in the working memory; [`ABSENT`] if there is none.
+#[inline(always)]
+pub fn socket_state<S>(skb: *mut __sk_buff, scratch: *const Scratch<S>, v6: bool) -> u32 {
+    // SAFETY: this CPU's working memory.
+    let key = unsafe { &(*scratch).key };
+    let socket = lookup(skb, key, v6, key.client_port, key.server_port);
+    if socket.is_null() { ABSENT } else { release(socket) }
+}
+
+/// Whether the server listens on this port at the address of the key in the working memory; then it is in `listeners`.
+#[inline(always)]
+pub fn listens<S>(
+    skb: *mut __sk_buff,
+    scratch: *const Scratch<S>,
+    listeners: *mut c_void,
+    v6: bool,
+    plain_port: u16,
+) -> bool {
+    // SAFETY: this CPU's working memory.
+    let key = unsafe { &(*scratch).key };
+    let listener = ListenerKey { address: key.server, port: plain_port, padding: [0; 3] };
+    let listener = (&raw const listener).cast();
+    // SAFETY: the key is initialised; a socket that is found is released. The map forgets sockets that are closed.
+    let known = unsafe { helper::bpf_map_lookup_elem(listeners, listener) };
+    if !known.is_null() {
+        release(known.cast());
+        return true;
+    }
+    // No client has the port 0, so only a listener is found.
+    let socket = lookup(skb, key, v6, 0, plain_port);
+    if socket.is_null() {
+        return false;
+    }
+    // SAFETY: the socket is ours until released.
+    let kept = unsafe { helper::bpf_map_update_elem(listeners, listener, socket.cast(), 0) };
+    release(socket) == TCP_LISTEN && kept == 0
+}
+
+/// The server's socket for a client's port and one of its own: a reference to be [released](release), or null.
+#[inline(always)]
+fn lookup(skb: *mut __sk_buff, key: &FlowKey, v6: bool, client_port: u16, server_port: u16) -> *mut bpf_sock {
+    // SAFETY: plain data, all zero is valid.
+    let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
+    let size = {
+        let tuple = &mut tuple.__bindgen_anon_1;
+        if v6 {
+            tuple.ipv6.saddr = words(&key.client);
+            tuple.ipv6.daddr = words(&key.server);
+            tuple.ipv6.sport = client_port.to_be();
+            tuple.ipv6.dport = server_port.to_be();
+            36
+        } else {
+            tuple.ipv4.saddr = words(&key.client)[3];
+            tuple.ipv4.daddr = words(&key.server)[3];
+            tuple.ipv4.sport = client_port.to_be();
+            tuple.ipv4.dport = server_port.to_be();
+            12
+        }
+    };
+    // SAFETY: the tuple is initialised.
+    unsafe { helper::bpf_skc_lookup_tcp(skb.cast(), &raw mut tuple, size, BPF_F_CURRENT_NETNS as u64, 0) }
+}
+
+/// Gives a socket back that is not null. The state that it was in.
+#[inline(always)]
+fn release(socket: *mut bpf_sock) -> u32 {
+    // SAFETY: the caller has a reference, and does not use it afterwards.
+    unsafe {
+        let state = core::ptr::read_volatile(&raw const (*socket).state);
+        helper::bpf_sk_release(socket.cast());
+        state
     }
 }
 

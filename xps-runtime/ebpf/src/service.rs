@@ -11,7 +11,7 @@ pub const fn return_code(action: xps_core::path::Action) -> i32 {
     }
 }
 
-/// Defines a service's maps and its two programs.
+/// Defines a service's maps and its programs.
 ///
 /// ```ignore
 /// xps_ebpf::service! {
@@ -29,16 +29,17 @@ macro_rules! service {
         mod xps_service {
             use super::*;
             use $crate::aya_ebpf::bindings::__sk_buff;
-            use $crate::aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
-            use $crate::aya_ebpf::macros::{btf_map, classifier};
-            use $crate::aya_ebpf::programs::TcContext;
+            use $crate::aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf, SockHash};
+            use $crate::aya_ebpf::macros::{btf_map, classifier, sk_lookup};
+            use $crate::aya_ebpf::programs::{SkLookupContext, TcContext};
             use $crate::maps::Maps;
-            use $crate::packet::{Packet, advance, refill, sum, walk_options};
+            use $crate::packet::{Packet, advance, listens, refill, socket_state, sum, walk_options};
             use $crate::service::return_code;
-            use $crate::xps_core::abi::{Control, DEVICES_MAX, Device, EVENTS_BYTES, State};
+            use $crate::xps_core::abi::{Control, DEVICES_MAX, Device, EVENTS_BYTES, LISTENERS_MAX, State};
             use $crate::xps_core::flow::{Flow, FlowKey};
             use $crate::xps_core::handler::{Handler, Reply, Scan};
             use $crate::xps_core::handshake::{MARKS as MARKS_LEN, Mark};
+            use $crate::xps_core::path::listen::ListenerKey;
             use $crate::xps_core::path::{Scratch as Work, egress, headers, ingress};
             use $crate::xps_core::predicate::{PREDICATES_MAX, Predicate};
             use $crate::xps_core::verdict::Reason;
@@ -66,6 +67,8 @@ macro_rules! service {
             static BLANK: Array<[u8; size_of::<Flow<S>>()], 1> = Array::new();
             #[btf_map]
             static MARKS: Array<Mark, { MARKS_LEN as usize }> = Array::new();
+            #[btf_map]
+            static LISTENERS: SockHash<ListenerKey, { LISTENERS_MAX as usize }> = SockHash::new();
             #[btf_map]
             static STATS: PerCpuArray<u64, { Reason::COUNT }> = PerCpuArray::new();
             #[btf_map]
@@ -126,6 +129,18 @@ macro_rules! service {
                     MARKS.get_ptr_mut(slot)
                 }
                 #[inline(always)]
+                fn socket_state(ctx: *mut __sk_buff, v6: u32) -> u32 {
+                    xps_socket_state(ctx, v6)
+                }
+                #[inline(always)]
+                fn listens(ctx: *mut __sk_buff, v6: u32, plain_port: u32) -> u32 {
+                    xps_listens(ctx, v6, plain_port)
+                }
+                #[inline(always)]
+                fn listeners() -> *mut core::ffi::c_void {
+                    (&raw const LISTENERS).cast_mut().cast()
+                }
+                #[inline(always)]
                 fn scan_request(ctx: *mut __sk_buff, state: *mut S, scratch: *mut W) -> bool {
                     xps_scan_request(ctx, state, scratch) != 0
                 }
@@ -176,6 +191,22 @@ macro_rules! service {
                     return 0;
                 }
                 u32::from(walk_options(ctx, scratch, offset, len))
+            }
+
+            /// State of the server's socket for the key in the working memory.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_socket_state(ctx: *mut __sk_buff, v6: u32) -> u32 {
+                let Some(scratch) = SCRATCH.get_ptr(0) else { return u32::MAX };
+                socket_state(ctx, scratch, v6 != 0)
+            }
+
+            /// Whether the server listens at the address of the key in the working memory.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_listens(ctx: *mut __sk_buff, v6: u32, plain_port: u32) -> u32 {
+                let Some(scratch) = SCRATCH.get_ptr(0) else { return 0 };
+                u32::from(listens(ctx, scratch, ServiceMaps::listeners(), v6 != 0, plain_port as u16))
             }
 
             /// Sum of a packet's bytes.
@@ -283,6 +314,14 @@ macro_rules! service {
             fn xps_egress(ctx: TcContext) -> i32 {
                 let handler: H = $make;
                 return_code(egress::run(&Packet::<ServiceMaps>::new(&ctx), &handler))
+            }
+
+            #[sk_lookup]
+            #[inline(always)]
+            fn xps_listen(ctx: SkLookupContext) -> u32 {
+                const SK_PASS: u32 = 1;
+                $crate::listen::run::<H, ServiceMaps>(ctx.lookup);
+                SK_PASS
             }
 
             macro_rules! make {

@@ -35,8 +35,8 @@ pub(crate) fn hook_all(installation: &mut impl Follows, plan: &Plan) -> Result<(
 pub(crate) fn drop_others(pins: &Path, maps: &Maps, plan: &Plan) -> Result<(), InstallError> {
     let system = |source| InstallError::System { what: "cannot list pinned links", source };
     for hook in Hook::all(pins).map_err(system)? {
-        let ifindex = hook.facts().map_or(0, |facts| facts.ifindex);
-        if !plan.devices.iter().any(|device| device.ifindex == ifindex) {
+        let (ifindex, namespace) = hook.facts().map_or((0, false), |facts| (facts.ifindex, facts.namespace));
+        if !namespace && !plan.devices.iter().any(|device| device.ifindex == ifindex) {
             hook.remove().map_err(|source| InstallError::System { what: "cannot remove a link", source })?;
         }
     }
@@ -55,6 +55,18 @@ pub(crate) fn link(program: &OwnedFd, ifindex: u32, place: Place, pins: &Path) -
         }
     }
     Ok((Hook::attach(program.as_fd(), ifindex, place, pins)?, true))
+}
+
+/// The pinned link to this network namespace with the new program in it, or a new link.
+pub(crate) fn link_namespace(program: &OwnedFd, pins: &Path) -> io::Result<Hook> {
+    if let Some(hook) = Hook::pinned(0, Place::Listen, pins)? {
+        match hook.replace(program.as_fd()) {
+            Ok(()) => return Ok(hook),
+            Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => hook.remove()?,
+            Err(error) => return Err(error),
+        }
+    }
+    Hook::attach_to_namespace(program.as_fd(), pins)
 }
 
 /// Removes the links that an agent before has left at these places of an interface. Whether there were any.

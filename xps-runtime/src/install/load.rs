@@ -73,6 +73,7 @@ fn load(program: &mut Program, name: &str) -> Result<(OwnedFd, u32), InstallErro
     match program {
         Program::SchedClassifier(program) => program.load(),
         Program::Xdp(program) => program.load(),
+        Program::SkLookup(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
     .map_err(refused)?;

@@ -65,10 +65,10 @@ pub fn client(seq: u32, ack: u32, payload: &[u8]) -> Text {
     }
 }
 
-/// A server's segment from the plain port.
+/// A server's segment from the accelerated port.
 #[must_use]
 pub fn server(seq: u32, ack: u32, payload: &[u8]) -> Text {
-    Text { from_server: true, port: PLAIN_PORT, window: 500, ..client(seq, ack, payload) }
+    Text { from_server: true, window: 500, ..client(seq, ack, payload) }
 }
 
 impl Text {
@@ -122,7 +122,7 @@ impl Text {
             client: address(1),
             server: address(2),
             client_port: CLIENT_PORT,
-            plain_port: PLAIN_PORT,
+            server_port: self.port,
             padding: 0,
         }
     }

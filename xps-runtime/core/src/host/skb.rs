@@ -202,6 +202,11 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         self.machine.sockets.borrow().get(key).copied().unwrap_or(Socket::Free)
     }
 
+    fn listens(&self, key: &FlowKey, _: bool, _: u16) -> bool {
+        // A server that is not there has no socket for the key either.
+        self.machine.sockets.borrow().get(key) != Some(&Socket::Absent)
+    }
+
     fn lock(&self, flow: *mut Flow<H::State>) {
         self.machine.yield_now();
         assert!(!self.machine.locked.replace(true), "two locks are held");
@@ -303,9 +308,9 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         true
     }
 
-    fn replace_start(&self, layout: &Layout, old: &[u32; 3], new: &[u32; 3]) -> bool {
-        let bytes = |words: &[u32; 3]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<u8>>();
-        self.replace(layout, 0, &bytes(old), &bytes(new))
+    fn replace_numbers(&self, layout: &Layout, old: &[u32; 2], new: &[u32; 2]) -> bool {
+        let bytes = |words: &[u32; 2]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<u8>>();
+        self.replace(layout, 4, &bytes(old), &bytes(new))
     }
 
     fn replace_half(&self, layout: &Layout, offset: u32, old: u16, new: u16) -> bool {
@@ -360,7 +365,8 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         of_bytes(&bytes[..whole])
     }
 
-    fn redirect(&self, target: Target) -> Action {
+    fn redirect(&self, target: Target, mark: u32) -> Action {
+        self.frame.borrow_mut().mark = mark;
         self.target.set(Some(target));
         Action::Redirected(7)
     }
@@ -372,7 +378,7 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         true
     }
 
-    fn set_packet_mark(&self, mark: u32) {
-        self.frame.borrow_mut().mark = mark;
+    fn clear_packet_mark(&self) {
+        self.frame.borrow_mut().mark = 0;
     }
 }

@@ -3,14 +3,12 @@
 use super::headers::Outgoing;
 use super::ingress::mark_opaque;
 use super::{
-    Action, Direction, Ports, Reading, Scratch, Stack, Target, blank_sack, connect, remember, translate,
-    write,
+    Action, Direction, Reading, Scratch, Stack, Target, blank_sack, connect, remember, translate, write,
 };
 use crate::abi::Control;
 use crate::flow::Flow;
 use crate::handler::Handler;
 use crate::packet::{self, Layout, Tcp};
-use crate::predicate::{Predicate, Role};
 use crate::splice::{ServerStep, Translated, flag, tcp_flag};
 use crate::verdict::Reason;
 
@@ -34,22 +32,24 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     let predicate = unsafe { &*stack.predicate(index)? };
     // SAFETY: likewise.
     let control = unsafe { &*stack.control()? };
+    if stack.packet_mark() == control.internal_mark && control.internal_mark != 0 {
+        // A reply of the stack's own, in the client's numbers already. This program then runs within the other one, whose
+        // working memory is in use.
+        stack.clear_packet_mark();
+        return None;
+    }
     let scratch = stack.scratch()?;
     // SAFETY: this CPU's own while the program runs.
     let key = unsafe { &mut (*scratch).key };
     packet::addresses(stack, layout.v6, &mut key.server, &mut key.client)?;
-    if predicate.role(&key.server, server_port)? != Role::Plain {
-        return None;
-    }
-    connect::write_key(key, client_port, predicate.plain_port);
+    predicate.role(&key.server, server_port)?;
+    connect::write_key(key, client_port, server_port);
     let tcp = packet::tcp(stack, &layout)?;
-    let opening = tcp.segment.flags & tcp_flag::SYN != 0;
-    // SAFETY: as above.
-    let key = unsafe { &(*scratch).key };
-    let flow = if opening { None } else { stack.flow(key) };
-    let Some(flow) = flow else {
+    if tcp.segment.flags & tcp_flag::SYN != 0 {
         return Some(connect::answered(stack, &layout, &tcp, predicate, control, scratch));
-    };
+    }
+    // SAFETY: as above.
+    let flow = stack.flow(unsafe { &(*scratch).key })?;
     let segment = &tcp.segment;
     stack.lock(flow);
     // SAFETY: under the flow's lock.
@@ -60,7 +60,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
             let offset = splice.has_offset();
             let finished = splice.finished_by_server();
             stack.unlock(flow);
-            let action = forward(stack, &layout, &tcp, predicate, client_port, scratch, flow, to, offset);
+            let action = forward(stack, &layout, &tcp, scratch, to, offset);
             if finished && action == Action::Next {
                 // SAFETY: as above.
                 connect::forget(stack, handler, unsafe { &(*scratch).key }, flow);
@@ -79,7 +79,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
             let bare = Outgoing {
                 back: true,
                 source_port: client_port,
-                destination_port: predicate.plain_port,
+                destination_port: server_port,
                 seq: to.seq,
                 ack: to.ack,
                 flags: tcp_flag::ACK,
@@ -95,7 +95,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
             let reset = Outgoing {
                 back: true,
                 source_port: client_port,
-                destination_port: predicate.plain_port,
+                destination_port: server_port,
                 seq: to.seq,
                 ack: to.ack,
                 flags: tcp_flag::RST | tcp_flag::ACK,
@@ -115,7 +115,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
             }
             // SAFETY: the address of a field of a flow.
             stack.release(unsafe { &raw mut (*flow).splice.server_claim });
-            forward(stack, &layout, &tcp, predicate, client_port, scratch, flow, translated, offset)
+            forward(stack, &layout, &tcp, scratch, translated, offset)
         }
     })
 }
@@ -133,9 +133,8 @@ fn tell_server<H: Handler, K: Stack<H>>(
 ) -> Action {
     remember(scratch, layout, tcp);
     if write(stack, scratch, outgoing, None) {
-        stack.set_packet_mark(control.internal_mark);
         stack.count(reason, 1);
-        stack.redirect(Target::Server)
+        stack.redirect(Target::Server, control.internal_mark)
     } else {
         Action::Drop
     }
@@ -171,29 +170,20 @@ fn read<H: Handler, K: Stack<H>>(
 }
 
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "a struct of them would take room on the program's stack")]
 fn forward<H: Handler, K: Stack<H>>(
     stack: &K,
     layout: &Layout,
     tcp: &Tcp,
-    predicate: &Predicate,
-    client_port: u16,
     scratch: *mut Scratch<H::Scratch>,
-    flow: *mut Flow<H::State>,
     to: Translated,
     offset: bool,
 ) -> Action {
-    // SAFETY: one word whose low bits stay from the flow's first packet on.
-    if unsafe { (*flow).splice.flags } & flag::ACCELERATED == 0 {
+    if !offset
+        || (!tcp.more_options || blank_sack(stack, layout, tcp, scratch))
+            && translate(stack, layout, &tcp.segment, to)
+    {
         return Action::Next;
     }
-    let ports = Ports { source: predicate.accelerated_port, destination: client_port };
-    let written = (!offset || !tcp.more_options || blank_sack(stack, layout, tcp, scratch))
-        && translate(stack, layout, ports, to);
-    if written {
-        Action::Next
-    } else {
-        stack.count(Reason::WriteFailed, 1);
-        Action::Drop
-    }
+    stack.count(Reason::WriteFailed, 1);
+    Action::Drop
 }

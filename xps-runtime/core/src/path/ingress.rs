@@ -6,17 +6,18 @@ mod closing;
 
 use closing::{close, reset_open_server, tell_client};
 
+use super::connect::First;
 use super::headers::Outgoing;
 use super::{
-    Action, Direction, Ports, Reading, Scratch, Socket, Stack, Target, blank_sack, connect, options,
-    remember, translate, write,
+    Action, Direction, Reading, Scratch, Socket, Stack, Target, blank_sack, connect, options, remember,
+    translate, write,
 };
 use crate::abi::Control;
 use crate::bound::keep_in_memory;
-use crate::flow::Flow;
+use crate::flow::{Flow, FlowKey};
 use crate::handler::Handler;
 use crate::packet::{self, Layout, Tcp, Unusual};
-use crate::predicate::{Predicate, Role};
+use crate::predicate::Role;
 use crate::splice::accept::check;
 use crate::splice::{ClientStep, Injection, Translated, flag, tcp_flag};
 use crate::verdict::{Reason, Verdict};
@@ -25,9 +26,9 @@ use crate::verdict::{Reason, Verdict};
 struct Packet<'a, S> {
     layout: &'a Layout,
     tcp: &'a Tcp,
-    predicate: &'a Predicate,
     control: &'a Control,
     client_port: u16,
+    server_port: u16,
     scratch: *mut Scratch<S>,
 }
 
@@ -59,7 +60,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     if stack.packet_mark() == control.internal_mark && control.internal_mark != 0 {
         return None;
     }
-    connect::write_key(key, client_port, predicate.plain_port);
+    connect::write_key(key, client_port, server_port);
     let (layout, tcp) = match headers::<H, K>(stack, layout, scratch) {
         Ok(found) => found,
         Err(reason) => {
@@ -67,53 +68,47 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
             return Some(Action::Drop);
         }
     };
+    let opening = connect::Opening { layout, tcp, predicate, control, role, scratch };
     if tcp.segment.flags & (tcp_flag::SYN | tcp_flag::ACK | tcp_flag::RST) == tcp_flag::SYN {
-        return Some(connect::syn(stack, handler, layout, tcp, predicate, role, control, scratch));
+        return Some(connect::syn(stack, handler, &opening));
     }
     // SAFETY: as above.
     let key = unsafe { &(*scratch).key };
     let flow = match stack.flow(key) {
         Some(flow) => flow,
         None if role == Role::Plain && !H::OBSERVES => return None,
-        None if H::READS_ALL && role == Role::Accelerated && connect::early(stack, tcp, control, scratch) => {
-            stack.count(Reason::OutOfOrder, 1);
-            return Some(Action::Drop);
-        }
-        None => match connect::first_ack(stack, handler, tcp, layout.v6, role, control, scratch) {
-            Some(flow) => flow,
-            None => {
-                if role == Role::Accelerated
-                    && (connect::refused(stack, tcp, control, scratch)
-                        || connect::late(stack, tcp, control, scratch))
-                {
-                    return Some(connect::rewrite(stack, layout, tcp, predicate));
-                }
+        None => match connect::first_ack(stack, handler, &opening) {
+            First::Opens(flow) => flow,
+            First::Dropped(reason) => {
+                stack.count(reason, 1);
+                return Some(Action::Drop);
+            }
+            First::Passes => {
                 if role == Role::Plain && tcp.segment.payload != 0 {
-                    stack.foreign();
-                    stack.count(Reason::Foreign, 1);
+                    unread(stack, key, layout.v6);
                 }
                 return None;
             }
         },
     };
     // SAFETY: one word, which is set before the flow's first packet goes on and whose low bits then stay.
-    let flags = unsafe { (*flow).splice.flags };
-    if flags == 0 {
+    if unsafe { (*flow).splice.flags } == 0 {
         // Another CPU is just making it.
         stack.count(Reason::Contended, 1);
         return Some(Action::Drop);
     }
-    match (role, flags & flag::ACCELERATED != 0) {
-        (Role::Plain, true) => {
-            stack.count(Reason::PortClash, 1);
-            return Some(Action::Drop);
-        }
-        // The sidecar's own listener has this tuple.
-        (Role::Accelerated, false) => return None,
-        _ => {}
-    }
-    let packet = Packet { layout, tcp, predicate, control, client_port, scratch };
+    let packet = Packet { layout, tcp, control, client_port, server_port, scratch };
     Some(known(stack, handler, &packet, flow))
+}
+
+/// Payload of a connection that is not in the table passes. If the server has no such connection, its TCP refuses it (T10).
+#[inline(always)]
+fn unread<H: Handler, K: Stack<H>>(stack: &K, key: &FlowKey, v6: bool) {
+    let socket = stack.socket(key, v6);
+    if socket == Socket::Live || socket == Socket::Opening {
+        stack.foreign();
+        stack.count(Reason::Foreign, 1);
+    }
 }
 
 /// The packet's headers, if the server's IP and TCP would take them (T1); else why not. They are read from the working memory
@@ -194,7 +189,7 @@ fn known<H: Handler, K: Stack<H>>(
                 (_, false) => Reason::HandshakeUnseen,
             };
             stack.count(reason, 1);
-            let action = forward(stack, packet, flow, to, offset);
+            let action = forward(stack, packet, to, offset);
             // A last acknowledgement that could not be written comes again, and must still be translated.
             if finished && action == Action::Next {
                 // SAFETY: the scratch value is this CPU's own while the program runs.
@@ -250,7 +245,7 @@ fn probe<H: Handler, K: Stack<H>>(
     let bare = Outgoing {
         back: false,
         source_port: packet.client_port,
-        destination_port: packet.predicate.plain_port,
+        destination_port: packet.server_port,
         seq: to.seq,
         ack: to.ack,
         flags: tcp_flag::ACK,
@@ -373,7 +368,7 @@ fn read<H: Handler, K: Stack<H>>(
     let to = splice.pass_claimed(segment);
     let offset = splice.has_offset();
     stack.unlock(flow);
-    forward(stack, packet, flow, to, offset)
+    forward(stack, packet, to, offset)
 }
 
 /// Whether the server's socket has left the handshake. Asked of the socket once, if the server has not spoken before.
@@ -418,24 +413,18 @@ pub(super) fn mark_opaque<H: Handler, K: Stack<H>>(stack: &K, handler: &H, flow:
 fn forward<H: Handler, K: Stack<H>>(
     stack: &K,
     packet: &Packet<'_, H::Scratch>,
-    flow: *mut Flow<H::State>,
     to: Translated,
     offset: bool,
 ) -> Action {
-    // SAFETY: one word, as in `decide`.
-    if unsafe { (*flow).splice.flags } & flag::ACCELERATED == 0 {
+    let Packet { layout, tcp, scratch, .. } = *packet;
+    if !offset
+        || (!tcp.more_options || blank_sack(stack, layout, tcp, scratch))
+            && translate(stack, layout, &tcp.segment, to)
+    {
         return Action::Next;
     }
-    let ports = Ports { source: packet.client_port, destination: packet.predicate.plain_port };
-    let written =
-        (!offset || !packet.tcp.more_options || blank_sack(stack, packet.layout, packet.tcp, packet.scratch))
-            && translate(stack, packet.layout, ports, to);
-    if written {
-        Action::Next
-    } else {
-        stack.count(Reason::WriteFailed, 1);
-        Action::Drop
-    }
+    stack.count(Reason::WriteFailed, 1);
+    Action::Drop
 }
 
 /// The packet becomes the reply.
@@ -452,7 +441,7 @@ fn reply<H: Handler, K: Stack<H>>(
         let bare = Outgoing {
             back: false,
             source_port: packet.client_port,
-            destination_port: packet.predicate.plain_port,
+            destination_port: packet.server_port,
             seq: injection.owed.seq,
             ack: injection.owed.ack,
             flags: if injection.last { tcp_flag::RST | tcp_flag::ACK } else { tcp_flag::ACK },
@@ -470,7 +459,7 @@ fn reply<H: Handler, K: Stack<H>>(
     }
     let outgoing = Outgoing {
         back: true,
-        source_port: packet.predicate.accelerated_port,
+        source_port: packet.server_port,
         destination_port: packet.client_port,
         seq: injection.seq,
         ack: injection.ack,
@@ -490,7 +479,7 @@ fn reply<H: Handler, K: Stack<H>>(
         let current = unsafe { (*flow).splice.still_outstanding(injection.seq) };
         stack.unlock(flow);
         if current {
-            return stack.redirect(Target::Client);
+            return stack.redirect(Target::Client, packet.control.internal_mark);
         }
         stack.count(Reason::Raced, 1);
         Action::Drop
@@ -514,7 +503,7 @@ fn acknowledge_client<H: Handler, K: Stack<H>>(
     }
     let back = Outgoing {
         back: true,
-        source_port: packet.predicate.accelerated_port,
+        source_port: packet.server_port,
         destination_port: packet.client_port,
         seq: ack.seq,
         ack: ack.ack,
@@ -529,13 +518,13 @@ fn acknowledge_client<H: Handler, K: Stack<H>>(
     if !write(stack, scratch, &back, None) {
         return false;
     }
-    if stack.send_copy(Target::Client, 0) {
+    if stack.send_copy(Target::Client, packet.control.internal_mark) {
         stack.count(Reason::ClientAcknowledged, 1);
     }
     let again = Outgoing {
         back: true,
         source_port: packet.client_port,
-        destination_port: packet.predicate.accelerated_port,
+        destination_port: packet.server_port,
         seq: segment.seq,
         ack: segment.ack,
         flags: segment.flags,

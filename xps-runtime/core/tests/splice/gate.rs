@@ -13,7 +13,7 @@ use crate::handler::{Service, Values};
 use crate::random::Random;
 
 pub const ACCELERATED: u16 = 6380;
-pub const PLAIN: u16 = 6379;
+const PLAIN: u16 = 6379;
 
 /// One of the two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,7 +150,16 @@ impl<const GUARDS: bool> Gate<GUARDS> {
 
     fn send(&self, target: Target, frame: Frame) {
         match target {
-            Target::Client => self.leave(Side::Client, frame),
+            // Egress of the same device sees it.
+            Target::Client => {
+                let outcome = self.machine.egress(frame);
+                assert_eq!(
+                    (outcome.action, outcome.frame.mark),
+                    (Action::Next, 0),
+                    "a reply of the stack's own"
+                );
+                self.leave(Side::Client, outcome.frame);
+            }
             // Ingress of the same device sees it again.
             Target::Server => {
                 assert_eq!(frame.mark, INTERNAL_MARK);
@@ -172,7 +181,7 @@ impl<const GUARDS: bool> Gate<GUARDS> {
 }
 
 /// Whether `XPS_ALONE` asks for the ends without the programs.
-pub fn alone() -> bool {
+fn alone() -> bool {
     std::env::var_os("XPS_ALONE").is_some()
 }
 

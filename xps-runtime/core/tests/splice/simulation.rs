@@ -16,7 +16,7 @@ use xps_core::verdict::Reason;
 
 use crate::client::Client;
 use crate::end::{End, Manners, set_clock};
-use crate::gate::{ACCELERATED, Gate, PLAIN, Side, alone};
+use crate::gate::{ACCELERATED, Gate, Side};
 use crate::handler::Values;
 use crate::protocol::KEYS;
 use crate::random::Random;
@@ -218,7 +218,7 @@ fn run_as<const GUARDS: bool>(seed: u64, trace: bool) -> Result<Totals, String> 
             client: raw(address(1)),
             server: raw(address(2)),
             client_port: 40_000,
-            plain_port: PLAIN,
+            server_port: ACCELERATED,
             padding: 0,
         },
         random,
@@ -285,10 +285,7 @@ impl<const GUARDS: bool> Simulation<GUARDS> {
     fn connection(&mut self, values: &Rc<Values>, ending: Ending, to: IpAddress) -> Result<u64, String> {
         self.client.renew();
         self.server.renew();
-        self.server
-            .socket()
-            .listen(if alone() { ACCELERATED } else { PLAIN })
-            .map_err(|error| format!("{error:?}"))?;
+        self.server.socket().listen(ACCELERATED).map_err(|error| format!("{error:?}"))?;
         let mut client = Client::new(&self.random, values, ending);
         let mut server = Server::new(values, client.refused());
         let handle = self.client.handle;

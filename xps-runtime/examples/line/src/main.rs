@@ -77,7 +77,7 @@ struct Kernel {
     flows: FlowTable<Connection>,
     stats: Stats,
     ended: Ended,
-    plain_port: u16,
+    ports: [u16; 2],
     printed: [u64; Reason::COUNT],
 }
 
@@ -113,13 +113,20 @@ impl Kernel {
         installed.set_accept(true);
         println!("path: kernel");
         let ended = Ended::default();
-        Ok(Some(Self { installed, flows, stats, ended, plain_port, printed: [0; Reason::COUNT] }))
+        Ok(Some(Self {
+            installed,
+            flows,
+            stats,
+            ended,
+            ports: [accelerated_port, plain_port],
+            printed: [0; Reason::COUNT],
+        }))
     }
 
     /// What is due four times in a lease.
     fn tend(&mut self) -> Result<()> {
         self.installed.renew_lease(LEASE);
-        for key in self.ended.look(&self.flows.keys()?, self.plain_port)? {
+        for key in self.ended.look(&self.flows.keys()?, &self.ports)? {
             if !self.ended.waits(&key) {
                 self.flows.remove(&key)?;
             }

@@ -1,7 +1,7 @@
 //! Connections that the stack ends.
 
 use super::{Becomes, Case, Step, after, c, case, opened, packet, passed, s};
-use crate::host::segment::{ACCELERATED_PORT, PLAIN_PORT, Text, client, server};
+use crate::host::segment::{Text, client, server};
 use crate::path::Socket;
 use crate::splice::tcp_flag::{ACK, FIN, PSH, RST};
 use crate::verdict::Reason;
@@ -16,7 +16,7 @@ const AFTER: [(Reason, u64); 1] = [(Reason::AfterClose, 1)];
 
 /// A segment of the stack to the client, behind all that the server has sent in [`opened`].
 fn told(seq: u32, ack: u32, payload: &[u8], flags: u8, window: u16) -> Text {
-    Text { flags, window, ..server(seq, ack, payload).port(ACCELERATED_PORT) }
+    Text { flags, window, ..server(seq, ack, payload) }
 }
 
 /// `BYE` with a FIN, which acknowledges up to `ack`.
@@ -26,7 +26,7 @@ fn words(ack: u32) -> Text {
 
 /// The server's reset.
 fn reset(seq: u32, ack: u32, window: u16) -> Text {
-    Text { window, ..client(seq, ack, b"").port(PLAIN_PORT).flags(RST | ACK) }
+    Text { window, ..client(seq, ack, b"").flags(RST | ACK) }
 }
 
 fn ended(request: &Text, client: &Text, server: &Text, counts: &[(Reason, u64)]) -> Step {

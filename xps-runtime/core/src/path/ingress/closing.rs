@@ -86,7 +86,7 @@ fn server_reset<S>(packet: &Packet<'_, S>, to: Translated) -> Outgoing {
     Outgoing {
         back: false,
         source_port: packet.client_port,
-        destination_port: packet.predicate.plain_port,
+        destination_port: packet.server_port,
         seq: to.seq,
         ack: to.ack,
         flags: tcp_flag::RST | tcp_flag::ACK,
@@ -128,7 +128,7 @@ pub(super) fn tell_client<H: Handler, K: Stack<H>>(
     let Packet { tcp, scratch, .. } = *packet;
     let outgoing = Outgoing {
         back: true,
-        source_port: packet.predicate.accelerated_port,
+        source_port: packet.server_port,
         destination_port: packet.client_port,
         seq: told.seq,
         ack: told.ack,
@@ -139,7 +139,7 @@ pub(super) fn tell_client<H: Handler, K: Stack<H>>(
         tsecr: tcp.segment.tsval,
     };
     if write(stack, scratch, &outgoing, None) {
-        return stack.redirect(Target::Client);
+        return stack.redirect(Target::Client, packet.control.internal_mark);
     }
     stack.count(Reason::WriteFailed, 1);
     Action::Drop
