@@ -450,10 +450,11 @@ fn reply<H: Handler, K: Stack<H>>(
             tsval: segment.tsval,
             tsecr: injection.tsval,
         };
-        if write(stack, scratch, &bare, None)
-            && stack.send_copy(Target::Server, packet.control.internal_mark)
-            && !injection.last
-        {
+        let sent = write(stack, scratch, &bare, None)
+            && stack.send_copy(Target::Server, packet.control.internal_mark);
+        if !sent {
+            stack.count(Reason::WriteFailed, 1);
+        } else if !injection.last {
             stack.count(Reason::ServerAcknowledged, 1);
         }
     }
