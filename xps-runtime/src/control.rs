@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use xps_core::abi;
+use xps_core::flow::FlowKey;
 
 use crate::mapping::Mapping;
 
@@ -95,10 +96,21 @@ impl State {
     /// What the programs have counted.
     #[must_use]
     pub fn read(&self) -> abi::State {
-        abi::State {
-            flows: self.memory.u64(std::mem::offset_of!(abi::State, flows)).load(Ordering::Acquire),
-            foreign: self.memory.u64(std::mem::offset_of!(abi::State, foreign)).load(Ordering::Acquire),
+        let word = |at| self.memory.u64(at).load(Ordering::Acquire);
+        let mut state = abi::State {
+            flows: word(std::mem::offset_of!(abi::State, flows)),
+            foreign: word(std::mem::offset_of!(abi::State, foreign)),
+            unseen: word(std::mem::offset_of!(abi::State, unseen)),
+            ..abi::State::default()
+        };
+        let mut key = [0; size_of::<FlowKey>()];
+        for (nth, bytes) in key.chunks_exact_mut(8).enumerate() {
+            bytes
+                .copy_from_slice(&word(std::mem::offset_of!(abi::State, unseen_key) + nth * 8).to_ne_bytes());
         }
+        // SAFETY: a key is plain data of this size.
+        state.unseen_key = unsafe { key.as_ptr().cast::<FlowKey>().read_unaligned() };
+        state
     }
 
     /// One flow less: whoever deletes an entry of the table counts it off.

@@ -14,10 +14,11 @@ use btf::{Btf, Member};
 use kv_fastpath::abi::{self as kv, EntryHead, Location, Settings};
 use kv_fastpath::command::{Info, Name};
 use kv_fastpath::handler::State as HandlerState;
-use xps_core::abi::{Control, DEVICES_MAX, Device, EVENTS_BYTES, State, map, program};
+use xps_core::abi::{Control, DEVICES_MAX, Device, EVENTS_BYTES, LISTENERS_MAX, State, map, program};
 use xps_core::flow::{Flow, FlowKey};
 use xps_core::handler::{Reply, Window};
 use xps_core::handshake::{MARKS, Mark};
+use xps_core::path::listen::ListenerKey;
 use xps_core::path::{Reading, Scratch};
 use xps_core::predicate::{PREDICATES_MAX, Predicate};
 use xps_core::splice::Splice;
@@ -52,6 +53,7 @@ fn expected() -> BTreeMap<&'static str, Shape> {
         (map::DEVICES, hash(4, size_of::<Device>(), DEVICES_MAX, 0)),
         (map::FLOWS, hash(size_of::<FlowKey>(), size_of::<ServiceFlow>(), 16_384, NO_PREALLOC)),
         ("BLANK", array(size_of::<ServiceFlow>(), 1, 0)),
+        (map::LISTENERS, of(BPF_MAP_TYPE_SOCKHASH, size_of::<ListenerKey>(), 4, LISTENERS_MAX, 0)),
         (map::MARKS, array(size_of::<Mark>(), MARKS, 0)),
         (map::STATS, per_cpu(8, Reason::COUNT as u32)),
         (map::SCRATCH, per_cpu(size_of::<ServiceScratch>(), 1)),
@@ -82,13 +84,17 @@ fn the_maps_are_those_of_the_abi() {
 }
 
 #[test]
-fn the_programs_are_two_and_of_their_kind() {
+fn the_programs_are_of_their_kinds() {
     let object = object();
     let mut names: Vec<_> = object.programs.keys().map(String::as_str).collect();
     names.sort_unstable();
-    assert_eq!(names, [program::EGRESS, program::INGRESS]);
+    assert_eq!(names, [program::EGRESS, program::INGRESS, program::LISTEN]);
     for (name, program) in &object.programs {
-        assert!(matches!(program.section, ProgramSection::SchedClassifier), "{name}: {:?}", program.section);
+        let right = match name.as_str() {
+            program::LISTEN => matches!(program.section, ProgramSection::SkLookup),
+            _ => matches!(program.section, ProgramSection::SchedClassifier),
+        };
+        assert!(right, "{name}: {:?}", program.section);
     }
     // Several helpers are refused to programs of another licence.
     assert_eq!(object.license.to_bytes(), b"GPL");
@@ -112,16 +118,17 @@ fn layouts() -> Vec<(&'static str, (usize, Fields))> {
             layout!(Control: version, accept, answer, flows_max, lease_deadline_ns, secret, internal_mark,
             reply_bytes_max),
         ),
-        ("State", layout!(State: flows, foreign)),
+        ("State", layout!(State: flows, foreign, unseen, unseen_key)),
         ("Device", layout!(Device: redirect, mtu)),
         ("Predicate", layout!(Predicate: address, prefix_bits, accelerated_port, plain_port)),
         ("FlowKey", layout!(FlowKey: client, server, client_port, server_port, padding)),
-        ("Flow", layout!(ServiceFlow: lock, padding, splice, handler, reply)),
+        ("Flow", layout!(ServiceFlow: lock, padding, splice, outlet, handler, reply)),
         (
             "Splice",
             layout!(Splice: server_claim, flags, client_next, client_ack, server_next, server_ack, server_una, consumed, injected,
             injection_start, injection_len, request_start, request_len, server_tsval, client_skip, server_skip,
-            server_window, mss, client_shift, server_shift, client_window, client_tsval),
+            server_window, mss, client_shift, server_shift, client_window, client_tsval, server_edge, server_start,
+            client_window_max),
         ),
         ("State", layout!(HandlerState: request, response, connection)),
         ("Reply", layout!(Reply: bytes, len, padding)),
@@ -134,7 +141,8 @@ fn layouts() -> Vec<(&'static str, (usize, Fields))> {
         (
             "Mark",
             layout!(Mark: tag, client_isn, server_isn, mss, client_shift, server_shift, flags, server_tsval,
-            server_window, born),
+            client_tsval, server_window, born, ifindex, link_first, link_last,
+            service, padding),
         ),
         (
             "Settings",

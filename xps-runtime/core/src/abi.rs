@@ -90,6 +90,10 @@ pub struct State {
     /// Counts segments with payload of connections that are not in the table (C8). The agent remembers the count at
     /// which it last found all connections understood.
     pub foreign: u64,
+    /// Counts packets of the server that show a way around the programs (T3); `foreign` counts them, too.
+    pub unseen: u64,
+    /// The last one's connection. Fields may be of several, where several CPUs write.
+    pub unseen_key: crate::flow::FlowKey,
 }
 
 /// How a reply leaves through an interface.
@@ -129,14 +133,15 @@ pub const EVENT_SERVICE: u32 = 16;
 
 const _: () = {
     assert!(size_of::<Control>() == 48);
-    assert!(size_of::<State>() == 16);
+    assert!(size_of::<State>() == 64);
+    assert!(size_of::<crate::outlet::Outlet>() == 24);
     assert!(size_of::<Device>() == 8);
     assert!(size_of::<Event>() == 8);
     assert!(size_of::<Predicate>() == 24);
     assert!(size_of::<crate::flow::FlowKey>() == 40);
-    assert!(size_of::<crate::handshake::Mark>() == 40);
+    assert!(size_of::<crate::handshake::Mark>() == 48);
     assert!(size_of::<crate::path::listen::ListenerKey>() == 24);
     assert!(size_of::<crate::splice::Splice>() == 96);
-    assert!(size_of::<crate::handler::Reply>() == 1464);
+    assert!(size_of::<crate::handler::Reply>() == 1448);
     assert!(size_of::<crate::handler::Window>() == 272);
 };

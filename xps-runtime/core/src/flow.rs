@@ -1,6 +1,7 @@
 //! One TCP connection of a server that XPS stands in front of.
 
 use crate::handler::Reply;
+use crate::outlet::Outlet;
 use crate::splice::Splice;
 
 /// Largest handler state, in bytes: with it, an element of the flow table (its own head, key and value) is 2,048 bytes long,
@@ -57,12 +58,14 @@ pub struct bpf_spin_lock {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Flow<S> {
-    /// Guards `splice` (S14). The handler's states are guarded by the claims in it.
+    /// Guards `splice` (S14) and `outlet`. The handler's states are guarded by the claims in it.
     pub lock: bpf_spin_lock,
     /// Zero.
     pub padding: u32,
     /// Sequence numbers and their translation.
     pub splice: Splice,
+    /// How the server's packets leave.
+    pub outlet: Outlet,
     /// The handler's state of this connection.
     pub handler: S,
     /// The last reply, kept until the client has acknowledged it (S3).

@@ -11,8 +11,9 @@ use crate::word::{load_u64, store_u32, store_u64};
 /// Bytes that are read at once. A power of two: positions are masked, which the verifier can follow.
 pub const WINDOW: usize = 256;
 
-/// Longest reply that the stack sends, in bytes: one Ethernet segment's payload.
-pub const REPLY_MAX: usize = 1448;
+/// Longest reply that the stack sends, in bytes: what one Ethernet segment holds, but for 16 bytes, which a flow has better use
+/// for.
+pub const REPLY_MAX: usize = 1432;
 
 /// Bytes behind [`REPLY_MAX`] into which whole words may be written.
 pub const REPLY_SLACK: usize = 8;

@@ -36,8 +36,16 @@ pub struct Mark {
     pub server_window: u16,
     /// When its SYN came: `CLOCK_MONOTONIC` in units of 2^[`BORN_SHIFT`] ns, about a minute before it wraps.
     pub born: u16,
+    /// The interface that the SYN-ACK left by.
+    pub ifindex: u32,
+    /// First four bytes of the link address that it went to, as a number.
+    pub link_first: u32,
+    /// Its last two.
+    pub link_last: u16,
+    /// Its IPv4 TOS or IPv6 traffic class.
+    pub service: u8,
     /// Zero.
-    pub padding: u32,
+    pub padding: u8,
 }
 
 /// Units of [`Mark::born`] in nanoseconds, as a power of two.
@@ -57,6 +65,10 @@ impl Mark {
         client_tsval: 0,
         server_window: 0,
         born: 0,
+        ifindex: 0,
+        link_first: 0,
+        link_last: 0,
+        service: 0,
         padding: 0,
     };
 
@@ -80,8 +92,14 @@ pub const CLIENT_TIMESTAMPS: u32 = 8;
 pub const CLIENT_SHIFT: u32 = 16;
 /// The connection is left to the user path.
 pub const RELAYED: u32 = 32;
+/// The client offered ECN (RFC 3168 §6.1.1).
+pub const CLIENT_ECN: u32 = 64;
+/// Both sides use it.
+pub const ECN: u32 = 128;
+/// Both sides use accurate ECN (RFC 9768 §3.1.1).
+pub const ACCURATE_ECN: u32 = 256;
 /// What a SYN alone decides.
-pub const OF_CLIENT: u32 = ACCELERATED | CLIENT_TIMESTAMPS | CLIENT_SHIFT | RELAYED;
+pub const OF_CLIENT: u32 = ACCELERATED | CLIENT_TIMESTAMPS | CLIENT_SHIFT | RELAYED | CLIENT_ECN;
 
 /// The tuple's tag, of which the low bits are its place in the table.
 #[inline(always)]

@@ -28,6 +28,7 @@ use crate::abi::{Control, VERSION};
 use crate::flow::{Flow, FlowKey, bpf_spin_lock};
 use crate::handler::{Handler, REPLY_MAX, Reply, Window};
 use crate::handshake::{MARKS, Mark};
+use crate::outlet::Outlet;
 use crate::packet::{Layout, Options, Tcp, Unusual};
 use crate::path::{Action, Reading, Scratch, Socket, Target, egress, headers, ingress};
 use crate::predicate::Predicate;
@@ -49,6 +50,8 @@ pub struct Outcome {
     pub frame: Frame,
     /// Where it was sent, with [`Action::Redirected`].
     pub target: Option<Target>,
+    /// The interface by which the kernel is to find its next hop, or 0.
+    pub via: u32,
     /// Copies that were sent, in order.
     pub copies: Vec<(Target, Frame)>,
 }
@@ -75,6 +78,8 @@ pub struct Machine<H: Handler> {
     locked: Cell<bool>,
     linear: Cell<u32>,
     writes_until_failure: Cell<u32>,
+    ifindex: Cell<u32>,
+    mss: Cell<u16>,
     preempt: RefCell<Option<Rc<dyn Fn()>>>,
     blank: H::State,
 }
@@ -123,6 +128,8 @@ impl<H: Handler> Machine<H> {
             locked: Cell::new(false),
             linear: Cell::new(0),
             writes_until_failure: Cell::new(0),
+            ifindex: Cell::new(2),
+            mss: Cell::new(u16::MAX),
             preempt: RefCell::new(None),
             // SAFETY: a handler's state starts as zeros, says the trait.
             blank: unsafe { zeroed() },
@@ -191,6 +198,16 @@ impl<H: Handler> Machine<H> {
         self.sockets.borrow_mut().insert(key, socket);
     }
 
+    /// Sets the interface at which packets are from now on.
+    pub fn set_ifindex(&self, ifindex: u32) {
+        self.ifindex.set(ifindex);
+    }
+
+    /// Sets how many bytes of payload the server's socket sends at once.
+    pub fn set_mss(&self, bytes: u16) {
+        self.mss.set(bytes);
+    }
+
     /// Sets what is called wherever another CPU could run on the same flow.
     pub fn set_preempt(&self, hook: Option<Rc<dyn Fn()>>) {
         *self.preempt.borrow_mut() = hook;
@@ -244,6 +261,7 @@ impl<H: Handler> Machine<H> {
             lock: bpf_spin_lock::default(),
             padding: 0,
             splice: Splice::default(),
+            outlet: Outlet::default(),
             handler: self.blank,
             reply: Reply::EMPTY,
         }

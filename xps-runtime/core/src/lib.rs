@@ -10,6 +10,7 @@
 //! - [`predicate`]: which packets a service may look at.
 //! - [`handshake`]: what is remembered between a SYN and the connection's first ACK.
 //! - [`flow`]: one connection: key, splice, the handler's state, the reply that is kept.
+//! - [`outlet`]: how the server's packets of a connection leave.
 //! - [`splice`]: sequence numbers of a connection in which the stack answers for the server.
 //! - [`handler`]: the trait of a service's code, and the windows of bytes that it reads.
 //! - [`verdict`]: what becomes of a segment, each reason named.
@@ -31,6 +32,7 @@ pub mod handler;
 pub mod handshake;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
+pub mod outlet;
 pub mod packet;
 pub mod path;
 pub mod predicate;

@@ -166,6 +166,13 @@ fn end<S: Skb>(skb: &S, from: u32, len: u32) -> u32 {
     skb.uncut_len()
 }
 
+/// IPv4's TOS or IPv6's traffic class: DSCP and ECN codepoint.
+#[inline(always)]
+pub fn service<S: Skb>(skb: &S, v6: bool) -> Option<u8> {
+    let first = skb.half(ETHERNET)?;
+    Some(if v6 { (first >> 4) as u8 } else { first as u8 })
+}
+
 /// Whether the IPv4 header's checksum is right; the header has no options. IPv6 has none.
 #[inline(always)]
 pub fn ip_checksum<S: Skb>(skb: &S, v6: bool) -> Option<bool> {
@@ -227,6 +234,8 @@ pub struct Tcp {
     pub checksum: u16,
     /// Whether there are options beside timestamps: SACK blocks, or those of a SYN.
     pub more_options: bool,
+    /// The bit that accurate ECN uses beside ECE and CWR (RFC 9768 §3.1).
+    pub accurate: bool,
 }
 
 /// Reads the TCP header at `layout.tcp`.
@@ -255,7 +264,13 @@ pub fn tcp<S: Skb>(skb: &S, layout: &Layout) -> Option<Tcp> {
         segment.tsval = skb.word(layout.tcp + 24)?;
         more_options = header > 32;
     }
-    Some(Tcp { segment, header, checksum: skb.half(layout.tcp + 16)?, more_options })
+    Some(Tcp {
+        segment,
+        header,
+        checksum: skb.half(layout.tcp + 16)?,
+        more_options,
+        accurate: fourth >> 24 & 1 != 0,
+    })
 }
 
 /// Walks over the options of a TCP header (RFC 9293 §3.1), and what it found there.

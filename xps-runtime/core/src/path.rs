@@ -135,6 +135,10 @@ pub trait Stack<H: Handler>: Skb {
     fn len(&self) -> u32;
     /// Whether the packet carries a VLAN tag: then it is for another device of this host.
     fn tagged(&self) -> bool;
+    /// Index of the interface that the packet is at.
+    fn ifindex(&self) -> u32;
+    /// Port of the socket of this host that has sent the packet, at egress; 0 if there is none.
+    fn sender_port(&self) -> u16;
     /// The packet's mark.
     fn packet_mark(&self) -> u32;
     /// Index of the predicate that looks at a port, 0 for none.
@@ -151,6 +155,8 @@ pub trait Stack<H: Handler>: Skb {
     fn flows(&self, n: i64) -> u64;
     /// Counts a segment of a connection that is not in the table.
     fn foreign(&self);
+    /// Likewise, of one that has come to the server by a way that the stack does not see, and remembers which (T3).
+    fn unseen(&self, key: &FlowKey);
     /// This CPU's working memory.
     fn scratch(&self) -> Option<*mut Scratch<H::Scratch>>;
     /// The flow of a key.
@@ -198,8 +204,11 @@ pub trait Stack<H: Handler>: Skb {
     fn store_reply(&self, offset: u32, reply: *const Reply) -> bool;
     /// Sum of the reply's bytes as big-endian words.
     fn sum_reply(&self, reply: *const Reply) -> u64;
-    /// Sends the packet, marked as the programs' own where they will see it again.
-    fn redirect(&self, target: Target, mark: u32) -> Action;
+    /// Most bytes of payload that the server's socket for the key sends at once; 0 if there is none.
+    fn socket_mss(&self, key: &FlowKey, v6: bool) -> u16;
+    /// Sends the packet, marked as the programs' own where they will see it again. `via` is 0, or the interface by which the
+    /// kernel finds the next hop.
+    fn redirect(&self, target: Target, mark: u32, via: u32) -> Action;
     /// Sends a copy of the packet, marked as the programs' own.
     fn send_copy(&self, target: Target, mark: u32) -> bool;
     /// Takes the packet's mark away.

@@ -58,6 +58,14 @@ pub mod flag {
     pub const FIN_SENT: u32 = 1 << 14;
     /// The client is told nothing.
     pub const SILENT: u32 = 1 << 15;
+    /// Both sides use ECN (RFC 3168).
+    pub const ECN: u32 = 1 << 16;
+    /// Both sides use accurate ECN (RFC 9768), whose counters only the server has.
+    pub const ACCURATE_ECN: u32 = 1 << 17;
+    /// Congestion that an answered request has met is echoed until the client has reduced its window.
+    pub const ECHO_DUE: u32 = 1 << 18;
+    /// The server has taken bytes that were not read.
+    pub const UNREAD: u32 = 1 << 19;
 }
 
 /// One connection's numbers. Client's numbering unless it says otherwise.
@@ -123,7 +131,14 @@ impl Splice {
     pub fn open(&mut self, mark: &Mark) {
         let accelerated = if mark.flags & handshake::ACCELERATED != 0 { flag::ACCELERATED } else { 0 };
         let timestamps = if mark.flags & handshake::TIMESTAMPS != 0 { flag::TIMESTAMPS } else { 0 };
-        self.flags = flag::COMPLETE | accelerated | timestamps;
+        let ecn = if mark.flags & handshake::ACCURATE_ECN != 0 {
+            flag::ACCURATE_ECN
+        } else if mark.flags & handshake::ECN != 0 {
+            flag::ECN
+        } else {
+            0
+        };
+        self.flags = flag::COMPLETE | accelerated | timestamps | ecn;
         self.client_next = mark.client_isn.wrapping_add(1);
         self.client_ack = mark.server_isn.wrapping_add(1);
         self.server_next = self.client_ack;
@@ -323,6 +338,9 @@ impl Splice {
         if segment.timestamps != self.has(flag::TIMESTAMPS) {
             return Some(Reason::Unusual);
         }
+        if self.has(flag::ACCURATE_ECN) {
+            return Some(Reason::Ecn);
+        }
         if segment.has(tcp_flag::FIN)
             || self.flags & refusal != 0
             || segment.seq != self.client_next
@@ -381,6 +399,7 @@ impl Splice {
             tsval: self.server_tsval,
             owes,
             owed,
+            expected: Translated { seq: self.client_next.wrapping_sub(self.consumed), ack: self.server_una },
             last,
         }
     }
@@ -416,6 +435,9 @@ impl Splice {
             return ServerStep::Pass(Translated { seq: segment.seq.wrapping_add(self.injected), ack });
         }
         if segment.has(tcp_flag::ACK) {
+            if after(segment.ack, self.client_next.wrapping_sub(self.consumed)) {
+                return ServerStep::Unread(self.for_client(segment));
+            }
             self.server_ack = latest(self.server_ack, segment.ack);
             self.flags |= flag::ESTABLISHED;
         }
@@ -491,6 +513,7 @@ impl Splice {
             tsval: self.server_tsval,
             owes: false,
             owed: Translated { seq: 0, ack: 0 },
+            expected: Translated { seq: 0, ack: 0 },
             last: false,
         }
     }

@@ -58,6 +58,16 @@ reasons! {
     NotPermitted = "not_permitted",
     /// The answer does not fit the segment size or the client's window.
     TooLarge = "too_large",
+    /// The connection uses accurate ECN: passed, never answered (T7).
+    Ecn = "ecn",
+    /// The server's last packet is too long ago to vouch for the way to it and back (T5, T9).
+    Unconfirmed = "unconfirmed",
+    /// The server has taken bytes of a client that were not read: they came by another way (T3).
+    Unread = "unread",
+    /// A connection to the server was answered whose SYN was not seen: it came by another way (T3).
+    Unseen = "unseen",
+    /// A reply left by another way than its request came (T5).
+    Asymmetric = "asymmetric",
     /// The agent's lease has lapsed or answers are switched off (S12).
     NoLease = "no_lease",
     /// The handshake was not seen, so options are not known.

@@ -98,6 +98,7 @@ impl Model {
             }
             ServerStep::Drop(_) => return,
             ServerStep::Reset(_) => panic!("nobody ends the connection here"),
+            ServerStep::Unread(_) => panic!("the server has only what was read"),
         };
         for i in 0..payload {
             let byte = Byte::Server(seq.wrapping_sub(self.server_start).wrapping_add(i));

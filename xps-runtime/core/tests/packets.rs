@@ -159,7 +159,7 @@ fn run(checksum: Checksum, linear: u32) {
                 Step::Packet { from_server, frame, becomes, mut counts } => {
                     machine.reset_counters();
                     let frame = form(frame);
-                    let Outcome { action, frame, target, copies } =
+                    let Outcome { action, frame, target, copies, .. } =
                         if from_server { machine.egress(frame) } else { machine.ingress(frame) };
                     let (frame, expected) = match (becomes, action, target) {
                         (Becomes::Dropped, Action::Drop, _) => (None, None),

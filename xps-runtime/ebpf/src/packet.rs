@@ -41,7 +41,7 @@ pub struct Packet<'a, M> {
 }
 
 /// No socket: no state has this number.
-const ABSENT: u32 = u32::MAX;
+pub const ABSENT: u32 = 0xff;
 
 /// State numbers of the kernel's sockets (include/net/tcp_states.h).
 const TCP_TIME_WAIT: u32 = 6;
@@ -149,6 +149,20 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        field!(self.skb(), ifindex)
+    }
+
+    #[inline(always)]
+    fn sender_port(&self) -> u16 {
+        // SAFETY: a field of the program's own context, and of a socket that stays while the packet does.
+        unsafe {
+            let socket = core::ptr::read_volatile(&raw const (*self.skb()).__bindgen_anon_2.sk);
+            if socket.is_null() { 0 } else { core::ptr::read_volatile(&raw const (*socket).src_port) as u16 }
+        }
+    }
+
+    #[inline(always)]
     fn packet_mark(&self) -> u32 {
         field!(self.skb(), mark)
     }
@@ -212,6 +226,18 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
+    fn unseen(&self, key: &FlowKey) {
+        if let Some(state) = M::state() {
+            // SAFETY: words of the map's value, aligned; the key is for people to read.
+            unsafe {
+                (*state).unseen_key = *key;
+                atomic::add(&raw mut (*state).unseen, 1);
+                atomic::add(&raw mut (*state).foreign, 1);
+            }
+        }
+    }
+
+    #[inline(always)]
     fn scratch(&self) -> Option<*mut Scratch<H::Scratch>> {
         M::scratch()
     }
@@ -238,12 +264,17 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
 
     #[inline(always)]
     fn socket(&self, _: &FlowKey, v6: bool) -> Socket {
-        match M::socket_state(self.skb(), u32::from(v6)) {
+        match M::socket_state(self.skb(), u32::from(v6)) & 0xff {
             ABSENT => Socket::Absent,
             TCP_LISTEN | TCP_TIME_WAIT | TCP_CLOSE => Socket::Free,
             TCP_NEW_SYN_RECV => Socket::Opening,
             _ => Socket::Live,
         }
+    }
+
+    #[inline(always)]
+    fn socket_mss(&self, _: &FlowKey, v6: bool) -> u16 {
+        (M::socket_state(self.skb(), u32::from(v6)) >> 16) as u16
     }
 
     #[inline(always)]
@@ -408,7 +439,14 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
-    fn redirect(&self, target: Target, mark: u32) -> Action {
+    fn redirect(&self, target: Target, mark: u32, via: u32) -> Action {
+        if via != 0 {
+            self.set_mark(mark);
+            // SAFETY: no parameters: the kernel looks the next hop up.
+            return Action::Redirected(
+                unsafe { helper::bpf_redirect_neigh(via, core::ptr::null_mut(), 0, 0) } as i32,
+            );
+        }
         let ifindex = field!(self.skb(), ifindex);
         let way = way::<H, M>(ifindex);
         if target == Target::Server || way != Redirect::Peer as u32 {
@@ -430,13 +468,23 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 }
 
-/// State of the server's socket for the key in the working memory; [`ABSENT`] if there is none.
+/// State of the server's socket for the key in the working memory, [`ABSENT`] if there is none; and from bit 16 on how many bytes
+/// it sends at once, if it is a connection.
 #[inline(always)]
 pub fn socket_state<S>(skb: *mut __sk_buff, scratch: *const Scratch<S>, v6: bool) -> u32 {
     // SAFETY: this CPU's working memory.
     let key = unsafe { &(*scratch).key };
     let socket = lookup(skb, key, v6, key.client_port, key.server_port);
-    if socket.is_null() { ABSENT } else { release(socket) }
+    if socket.is_null() {
+        return ABSENT;
+    }
+    // SAFETY: the socket is ours until released; null unless it is a whole TCP socket.
+    let mss = unsafe {
+        let tcp = helper::bpf_tcp_sock(socket);
+        if tcp.is_null() { 0 } else { core::ptr::read_volatile(&raw const (*tcp).mss_cache) }
+    };
+    let mss = if mss > 0xffff { 0xffff } else { mss };
+    release(socket) | mss << 16
 }
 
 /// Whether the server listens on this port at the address of the key in the working memory; then it is in `listeners`.

@@ -33,7 +33,7 @@ macro_rules! service {
             use $crate::aya_ebpf::macros::{btf_map, classifier, sk_lookup};
             use $crate::aya_ebpf::programs::{SkLookupContext, TcContext};
             use $crate::maps::Maps;
-            use $crate::packet::{Packet, advance, listens, refill, socket_state, sum, walk_options};
+            use $crate::packet::{ABSENT, Packet, advance, listens, refill, socket_state, sum, walk_options};
             use $crate::service::return_code;
             use $crate::xps_core::abi::{Control, DEVICES_MAX, Device, EVENTS_BYTES, LISTENERS_MAX, State};
             use $crate::xps_core::flow::{Flow, FlowKey};
@@ -197,7 +197,7 @@ macro_rules! service {
             #[unsafe(no_mangle)]
             #[inline(never)]
             pub extern "C" fn xps_socket_state(ctx: *mut __sk_buff, v6: u32) -> u32 {
-                let Some(scratch) = SCRATCH.get_ptr(0) else { return u32::MAX };
+                let Some(scratch) = SCRATCH.get_ptr(0) else { return ABSENT };
                 socket_state(ctx, scratch, v6 != 0)
             }
 

@@ -25,6 +25,8 @@ pub struct Frame {
     pub mark: u32,
     /// Whether it carries a VLAN tag.
     pub tagged: bool,
+    /// Port of the socket that has sent it, 0 if there is none.
+    pub sender_port: u16,
 }
 
 /// Where the parts of a packet are that has no extension headers.
@@ -45,7 +47,7 @@ impl Frame {
         bytes.extend_from_slice(&source);
         bytes.extend_from_slice(&kind);
         bytes.extend_from_slice(packet);
-        let mut frame = Self { bytes, checksum: Checksum::Complete, mark: 0, tagged: false };
+        let mut frame = Self { bytes, checksum: Checksum::Complete, mark: 0, tagged: false, sender_port: 0 };
         if checksum == Checksum::Partial {
             frame.make_partial();
         }

@@ -23,6 +23,7 @@ pub(super) struct Packet<'a, H: Handler> {
     linear: Cell<u32>,
     scratch: Box<UnsafeCell<Scratch<H::Scratch>>>,
     target: Cell<Option<Target>>,
+    via: Cell<u32>,
     copies: RefCell<Vec<(Target, Frame)>>,
 }
 
@@ -41,13 +42,20 @@ impl<'a, H: Handler> Packet<'a, H> {
             linear: Cell::new(linear),
             scratch,
             target: Cell::new(None),
+            via: Cell::new(0),
             copies: RefCell::default(),
         }
     }
 
     pub(super) fn outcome(self, action: Action) -> Outcome {
         let copies = self.copies.into_inner();
-        Outcome { action, frame: self.frame.into_inner(), target: self.target.get(), copies }
+        Outcome {
+            action,
+            frame: self.frame.into_inner(),
+            target: self.target.get(),
+            via: self.via.get(),
+            copies,
+        }
     }
 
     fn size(&self) -> u32 {
@@ -133,6 +141,14 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         self.frame.borrow().tagged
     }
 
+    fn ifindex(&self) -> u32 {
+        self.machine.ifindex.get()
+    }
+
+    fn sender_port(&self) -> u16 {
+        self.frame.borrow().sender_port
+    }
+
     fn packet_mark(&self) -> u32 {
         self.frame.borrow().mark
     }
@@ -164,6 +180,10 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
     }
 
     fn foreign(&self) {
+        self.machine.foreign.set(self.machine.foreign.get() + 1);
+    }
+
+    fn unseen(&self, _: &FlowKey) {
         self.machine.foreign.set(self.machine.foreign.get() + 1);
     }
 
@@ -365,7 +385,12 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         of_bytes(&bytes[..whole])
     }
 
-    fn redirect(&self, target: Target, mark: u32) -> Action {
+    fn socket_mss(&self, _: &FlowKey, _: bool) -> u16 {
+        self.machine.mss.get()
+    }
+
+    fn redirect(&self, target: Target, mark: u32, via: u32) -> Action {
+        self.via.set(via);
         self.frame.borrow_mut().mark = mark;
         self.target.set(Some(target));
         Action::Redirected(7)

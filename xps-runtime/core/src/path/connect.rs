@@ -5,7 +5,8 @@ use crate::abi::Control;
 use crate::flow::{Flow, FlowKey};
 use crate::handler::Handler;
 use crate::handshake::{self, Mark};
-use crate::packet::{Layout, Tcp};
+use crate::outlet::{self, Outlet};
+use crate::packet::{self, Layout, Tcp};
 use crate::predicate::{Predicate, Role};
 use crate::seq::after;
 use crate::splice::tcp_flag;
@@ -27,6 +28,8 @@ pub(crate) enum First<S> {
     Opens(*mut Flow<S>),
     /// It goes on as it is.
     Passes,
+    /// It goes on, and is one of a connection that is not understood.
+    Unread,
     /// It must not go on.
     Dropped(Reason),
 }
@@ -119,6 +122,10 @@ pub(crate) fn syn<H: Handler, K: Stack<H>>(
     if options.shifts {
         flags |= handshake::CLIENT_SHIFT;
     }
+    const OFFER: u8 = tcp_flag::ECE | tcp_flag::CWR;
+    if tcp.segment.flags & OFFER == OFFER {
+        flags |= handshake::CLIENT_ECN;
+    }
     // SAFETY: a mark is plain data that any CPU may overwrite; the first ACK is checked against all of it.
     let mark = unsafe { &mut *mark };
     // The same SYN again keeps what its SYN-ACK told: the first ACK may be closer than the next SYN-ACK.
@@ -139,16 +146,12 @@ pub(crate) fn syn<H: Handler, K: Stack<H>>(
         *mark = Mark {
             tag,
             client_isn: tcp.segment.seq,
-            server_isn: 0,
             mss: options.mss,
             client_shift: if options.shifts { options.shift } else { 0 },
-            server_shift: 0,
             flags,
-            server_tsval: 0,
             client_tsval: options.tsval,
-            server_window: 0,
             born,
-            padding: 0,
+            ..Mark::NONE
         };
     }
     Action::Next
@@ -183,13 +186,19 @@ pub(crate) fn answered<H: Handler, K: Stack<H>>(
     // SAFETY: the scratch value is this CPU's own while the program runs.
     let key = unsafe { &(*scratch).key };
     let tag = handshake::tag(control.secret, key);
-    let Some(mark) = listen::find(&Table(stack, core::marker::PhantomData), tag) else { return Action::Next };
+    let Some(mark) = listen::find(&Table(stack, core::marker::PhantomData), tag) else {
+        if predicate.plain_port == key.server_port && H::OBSERVES {
+            stack.unseen(key);
+            stack.count(Reason::Unseen, 1);
+        }
+        return Action::Next;
+    };
     // SAFETY: plain data; what is read is checked at the first ACK.
     let mark = unsafe { &mut *mark };
     if mark.flags & handshake::RELAYED != 0 {
         return Action::Next;
     }
-    mark.flags &= !handshake::TIMESTAMPS;
+    mark.flags &= !(handshake::TIMESTAMPS | handshake::ECN | handshake::ACCURATE_ECN);
     let found = options(stack, layout, tcp, scratch);
     if predicate.in_place() && (found.foreign || tcp.segment.ack != mark.client_isn.wrapping_add(1)) {
         // Both sides want what cannot be spliced: MPTCP, a signature, data on the SYN.
@@ -207,6 +216,20 @@ pub(crate) fn answered<H: Handler, K: Stack<H>>(
         mark.client_shift = 0;
         mark.server_shift = 0;
     }
+    // The SYN-ACK of RFC 3168 has ECE alone; with accurate ECN its three bits tell what the SYN had met.
+    if mark.flags & handshake::CLIENT_ECN != 0 {
+        mark.flags |= match (tcp.accurate, tcp.segment.flags & (tcp_flag::ECE | tcp_flag::CWR)) {
+            (false, 0) => 0,
+            (false, tcp_flag::ECE) => handshake::ECN,
+            _ => handshake::ACCURATE_ECN,
+        };
+    }
+    let Some(first) = stack.word(0) else { return Action::Drop };
+    let Some(last) = stack.half(4) else { return Action::Drop };
+    let Some(service) = packet::service(stack, layout.v6) else { return Action::Drop };
+    (mark.link_first, mark.link_last) = (first, last);
+    mark.service = service;
+    mark.ifindex = stack.ifindex();
     mark.server_window = tcp.segment.window;
     mark.server_tsval = found.tsval;
     mark.server_isn = tcp.segment.seq;
@@ -246,6 +269,10 @@ pub(crate) fn first_ack<H: Handler, K: Stack<H>>(
             return First::Dropped(Reason::OutOfOrder);
         }
     }
+    if mark.tag == tag && mark.flags & (handshake::ANSWERED | handshake::RELAYED) == 0 && !H::READS_ALL {
+        // Its SYN-ACK has left by another way.
+        return First::Unread;
+    }
     if role == Role::Plain || mark.tag == tag && mark.flags & handshake::RELAYED != 0 {
         return First::Passes;
     }
@@ -271,9 +298,20 @@ fn open<H: Handler, K: Stack<H>>(stack: &K, handler: &H, key: &FlowKey, mark: &M
     let Some(flow) = stack.flow(key) else { return First::Passes };
     // SAFETY: as long as its flags are zero, nobody else looks at a flow.
     handler.opened(key, unsafe { &mut (*flow).handler });
+    let now = outlet::units(stack.now_ns());
     stack.lock(flow);
     // SAFETY: under the flow's lock.
-    unsafe { (*flow).splice.open(mark) };
+    unsafe {
+        (*flow).outlet = Outlet {
+            link_first: mark.link_first,
+            link_last: mark.link_last,
+            ifindex: mark.ifindex,
+            service: mark.service,
+            heard: now,
+            ..Outlet::default()
+        };
+        (*flow).splice.open(mark);
+    }
     stack.unlock(flow);
     First::Opens(flow)
 }

@@ -25,7 +25,11 @@ pub fn run<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Action {
 fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     let (layout, server_port, client_port) = packet::locate(stack)?;
     let index = stack.port(server_port);
-    if index == 0 || stack.tagged() {
+    if index == 0 {
+        around(stack, &layout, server_port, client_port);
+        return None;
+    }
+    if stack.tagged() {
         return None;
     }
     // SAFETY: maps' values stay while the program runs; the agent writes predicates before it sets their ports.
@@ -51,9 +55,16 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     // SAFETY: as above.
     let flow = stack.flow(unsafe { &(*scratch).key })?;
     let segment = &tcp.segment;
+    let first = stack.word(0)?;
+    let last = stack.half(4)?;
+    let service = packet::service(stack, layout.v6)?;
+    let (ifindex, now_ns) = (stack.ifindex(), stack.now_ns());
     stack.lock(flow);
     // SAFETY: under the flow's lock.
-    let splice = unsafe { &mut (*flow).splice };
+    let splice = unsafe {
+        (*flow).outlet.take((first, last), ifindex, service, now_ns);
+        &mut (*flow).splice
+    };
     // Each arm gives the lock back, as in `ingress`.
     Some(match splice.server(segment) {
         ServerStep::Pass(to) => {
@@ -78,6 +89,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
             stack.count(Reason::StaleServerSegment, 1);
             let bare = Outgoing {
                 back: true,
+                service: 0,
                 source_port: client_port,
                 destination_port: server_port,
                 seq: to.seq,
@@ -94,6 +106,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
             stack.unlock(flow);
             let reset = Outgoing {
                 back: true,
+                service: 0,
                 source_port: client_port,
                 destination_port: server_port,
                 seq: to.seq,
@@ -105,6 +118,23 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
                 tsecr: 0,
             };
             tell_server(stack, layout, tcp, control, scratch, &reset, Reason::AfterClose)
+        }
+        ServerStep::Unread(to) => {
+            let offset = splice.has_offset();
+            let first = !splice.has(flag::UNREAD);
+            splice.flags |= flag::UNREAD;
+            stack.unlock(flow);
+            if first {
+                // SAFETY: as above.
+                stack.unseen(unsafe { &(*scratch).key });
+                stack.count(Reason::Unread, 1);
+            }
+            mark_opaque(stack, handler, flow);
+            if H::READS_ALL {
+                // What was not read may have been anything; so may be what it answers.
+                return Some(Action::Drop);
+            }
+            forward(stack, &layout, &tcp, scratch, to, offset)
         }
         ServerStep::Read { translated, skip } => {
             let opaque = splice.has(flag::SERVER_OPAQUE);
@@ -118,6 +148,33 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
             forward(stack, &layout, &tcp, scratch, translated, offset)
         }
     })
+}
+
+/// A packet of the server's own port that has another one in its header: netfilter has changed it, and so the request's. What
+/// comes that way is not read (T3).
+#[inline(always)]
+fn around<H: Handler, K: Stack<H>>(stack: &K, layout: &Layout, server_port: u16, client_port: u16) {
+    let port = stack.sender_port();
+    if port == server_port || !H::OBSERVES {
+        return;
+    }
+    let index = stack.port(port);
+    if index == 0 {
+        return;
+    }
+    // SAFETY: maps' values stay while the program runs.
+    let Some(predicate) = stack.predicate(index).map(|predicate| unsafe { &*predicate }) else { return };
+    let Some(scratch) = stack.scratch() else { return };
+    // SAFETY: this CPU's own while the program runs: no packet of the programs' own comes here.
+    let key = unsafe { &mut (*scratch).key };
+    if predicate.plain_port != port
+        || packet::addresses(stack, layout.v6, &mut key.server, &mut key.client).is_none()
+    {
+        return;
+    }
+    connect::write_key(key, client_port, server_port);
+    stack.unseen(key);
+    stack.count(Reason::Unseen, 1);
 }
 
 /// The packet turns back to the server as one of the programs' own.
@@ -134,7 +191,7 @@ fn tell_server<H: Handler, K: Stack<H>>(
     remember(scratch, layout, tcp);
     if write(stack, scratch, outgoing, None) {
         stack.count(reason, 1);
-        stack.redirect(Target::Server, control.internal_mark)
+        stack.redirect(Target::Server, control.internal_mark, 0)
     } else {
         Action::Drop
     }

@@ -3,7 +3,8 @@
 use super::{Scratch, Stack};
 use crate::checksum::fold;
 use crate::handler::{Handler, Reply};
-use crate::packet::{ETHERNET, Layout, Skb, TCP, Tcp, Unusual};
+use crate::outlet::ECN_MASK;
+use crate::packet::{self, ETHERNET, Layout, Skb, TCP, Tcp, Unusual};
 use crate::word::{store_u16, store_u32};
 
 /// Most bytes of Ethernet, IPv6 and TCP with timestamps, rounded up.
@@ -14,6 +15,8 @@ pub const MAX: usize = 96;
 pub struct Outgoing {
     /// Whether the packet turns back: addresses are swapped.
     pub back: bool,
+    /// IPv4 TOS or IPv6 traffic class of one that turns back; others keep theirs, but for congestion that they have met.
+    pub service: u8,
     /// Source port.
     pub source_port: u16,
     /// Destination port.
@@ -152,7 +155,9 @@ fn compose<H: Handler, K: Stack<H>>(
     to.raw_two(10, stack.half(second + 4)?);
     to.raw_two(12, stack.half(12)?);
     if layout.v6 {
-        to.copy(stack, 14, ETHERNET)?;
+        let service = u32::from(service(stack, true, outgoing)?);
+        let label = if outgoing.back { 0 } else { stack.word(ETHERNET)? & 0xf_ffff };
+        to.four(14, 6 << 28 | service << 20 | label);
         to.two(18, (tcp_len + payload) as u16);
         let hops = if outgoing.back { 64 } else { stack.half(ETHERNET + 6)? & 0xff };
         to.two(20, u16::from(TCP) << 8 | hops);
@@ -167,9 +172,8 @@ fn compose<H: Handler, K: Stack<H>>(
         transport::<H, K, 54>(stack, &mut to, tcp_len, payload, partial, outgoing, reply);
         Some(54 + tcp_len)
     } else {
-        let service = (stack.half(ETHERNET)?) & 0xff;
         to.restart();
-        to.two(14, 0x4500 | service);
+        to.two(14, 0x4500 | u16::from(service(stack, false, outgoing)?));
         to.two(16, (20 + tcp_len + payload) as u16);
         to.copy(stack, 18, ETHERNET + 4)?;
         let hops = if outgoing.back { 64 } else { stack.half(ETHERNET + 8)? >> 8 };
@@ -183,6 +187,11 @@ fn compose<H: Handler, K: Stack<H>>(
         transport::<H, K, 34>(stack, &mut to, tcp_len, payload, partial, outgoing, reply);
         Some(34 + tcp_len)
     }
+}
+
+#[inline(always)]
+fn service<K: Skb>(stack: &K, v6: bool, outgoing: &Outgoing) -> Option<u8> {
+    if outgoing.back { Some(outgoing.service) } else { Some(packet::service(stack, v6)? & !ECN_MASK) }
 }
 
 /// The TCP header at `AT`; the writer's sum is that of the addresses.

@@ -1,8 +1,10 @@
 //! The client's packets: predicate, flow, splice, handler, and then a reply or the way to the server.
 //!
 //! - `closing`: ends that the stack makes.
+//! - `way`: where replies go, and how long they may be.
 
 mod closing;
+mod way;
 
 use closing::{close, reset_open_server, tell_client};
 
@@ -16,6 +18,7 @@ use crate::abi::Control;
 use crate::bound::keep_in_memory;
 use crate::flow::{Flow, FlowKey};
 use crate::handler::Handler;
+use crate::outlet::{CE, ECN_MASK, ECT_0};
 use crate::packet::{self, Layout, Tcp, Unusual};
 use crate::predicate::Role;
 use crate::splice::accept::check;
@@ -82,6 +85,11 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
             First::Dropped(reason) => {
                 stack.count(reason, 1);
                 return Some(Action::Drop);
+            }
+            First::Unread => {
+                stack.foreign();
+                stack.count(Reason::Foreign, 1);
+                return None;
             }
             First::Passes => {
                 if role == Role::Plain && tcp.segment.payload != 0 {
@@ -179,7 +187,7 @@ fn known<H: Handler, K: Stack<H>>(
             let complete = splice.has(flag::COMPLETE);
             let acknowledgement = splice.acknowledgement();
             stack.unlock(flow);
-            if held && !acknowledge_client(stack, packet, &acknowledgement) {
+            if held && !acknowledge_client(stack, packet, flow, &acknowledgement) {
                 stack.count(Reason::WriteFailed, 1);
                 return Action::Drop;
             }
@@ -212,7 +220,7 @@ fn known<H: Handler, K: Stack<H>>(
                 // SAFETY: the scratch value is this CPU's own while the program runs.
                 connect::forget(stack, handler, unsafe { &(*packet.scratch).key }, flow);
             }
-            if flags == 0 { Action::Drop } else { tell_client(stack, packet, &told, flags) }
+            if flags == 0 { Action::Drop } else { tell_client(stack, packet, flow, &told, flags) }
         }
         ClientStep::Probe(to) => {
             let tsecr = splice.server_tsval;
@@ -223,7 +231,7 @@ fn known<H: Handler, K: Stack<H>>(
         ClientStep::Resend(injection) => {
             stack.unlock(flow);
             stack.count(Reason::Resent, 1);
-            reply(stack, packet, flow, &injection)
+            reply(stack, packet, flow, &injection, true)
         }
         ClientStep::Read { skip, refused } => {
             let opaque = splice.has(flag::CLIENT_OPAQUE);
@@ -244,6 +252,7 @@ fn probe<H: Handler, K: Stack<H>>(
     let segment = &packet.tcp.segment;
     let bare = Outgoing {
         back: false,
+        service: 0,
         source_port: packet.client_port,
         destination_port: packet.server_port,
         seq: to.seq,
@@ -312,13 +321,20 @@ fn read<H: Handler, K: Stack<H>>(
     if reason.is_none() && !established(stack, packet, flow) {
         reason = Some(Reason::NotIdle);
     }
+    if reason.is_none() && !H::READS_ALL && way::is_unconfirmed(stack, flow) {
+        reason = Some(Reason::Unconfirmed);
+    }
     // SAFETY: one word, as in `decide`.
-    let accelerated = unsafe { (*flow).splice.flags } & flag::ACCELERATED != 0;
+    let flags = unsafe { (*flow).splice.flags };
+    if flags & flag::ECN != 0 {
+        take_congestion(stack, packet, flow);
+    }
+    let accelerated = flags & flag::ACCELERATED != 0;
     // Its bytes were read, so what must not pass cannot be left to a retransmission: the connection ends.
     let mut ends = standing && accelerated && (H::READS_ALL && unread || handler.holds(of_handler));
     let mut silent = ends && handler.silences(of_handler);
     if reason.is_none() {
-        let room = room(packet, flow, false);
+        let room = room(stack, packet, flow, false);
         // SAFETY: the claim; and no reply is outstanding (S1), so the kept one is not needed any more.
         let (state, buffer) = unsafe { (&mut (*flow).handler, &mut (*flow).reply) };
         buffer.len = 0;
@@ -333,7 +349,7 @@ fn read<H: Handler, K: Stack<H>>(
                         stack.unlock(flow);
                         stack.count(Reason::Replied, 1);
                         stack.count(Reason::RequestsAnswered, u64::from(handler.requests(of_handler)));
-                        return reply(stack, packet, flow, &injection);
+                        return reply(stack, packet, flow, &injection, false);
                     }
                     Err(raced) => {
                         stack.unlock(flow);
@@ -369,6 +385,30 @@ fn read<H: Handler, K: Stack<H>>(
     let offset = splice.has_offset();
     stack.unlock(flow);
     forward(stack, packet, to, offset)
+}
+
+/// Remembers that a request has met congestion, until the client says that it has slowed down (T7). One that goes on to the
+/// server tells it as well.
+#[inline(always)]
+fn take_congestion<H: Handler, K: Stack<H>>(
+    stack: &K,
+    packet: &Packet<'_, H::Scratch>,
+    flow: *mut Flow<H::State>,
+) {
+    let met = packet::service(stack, packet.layout.v6).is_some_and(|service| service & ECN_MASK == CE);
+    let reduced = packet.tcp.segment.flags & tcp_flag::CWR != 0;
+    if met || reduced {
+        stack.lock(flow);
+        // SAFETY: under the flow's lock.
+        let splice = unsafe { &mut (*flow).splice };
+        if reduced {
+            splice.flags &= !flag::ECHO_DUE;
+        }
+        if met {
+            splice.flags |= flag::ECHO_DUE;
+        }
+        stack.unlock(flow);
+    }
 }
 
 /// Whether the server's socket has left the handshake. Asked of the socket once, if the server has not spoken before.
@@ -427,19 +467,21 @@ fn forward<H: Handler, K: Stack<H>>(
     Action::Drop
 }
 
-/// The packet becomes the reply.
+/// The packet becomes the reply. `again`: it was sent before.
 #[inline(always)]
 fn reply<H: Handler, K: Stack<H>>(
     stack: &K,
     packet: &Packet<'_, H::Scratch>,
     flow: *mut Flow<H::State>,
     injection: &Injection,
+    again: bool,
 ) -> Action {
     let Packet { tcp, scratch, .. } = *packet;
     let segment = &tcp.segment;
     if injection.owes {
         let bare = Outgoing {
             back: false,
+            service: 0,
             source_port: packet.client_port,
             destination_port: packet.server_port,
             seq: injection.owed.seq,
@@ -458,18 +500,31 @@ fn reply<H: Handler, K: Stack<H>>(
             stack.count(Reason::ServerAcknowledged, 1);
         }
     }
+    if H::READS_ALL && !injection.last && !way::confirm(stack, packet, flow, injection) {
+        stack.count(Reason::Unconfirmed, 1);
+        return Action::Drop;
+    }
+    // SAFETY: one word, of which only flags are read that this CPU's claim has set.
+    let flags = unsafe { (*flow).splice.flags };
+    // A repetition is not sent as ECN-capable (RFC 3168 §6.1.5).
+    let ecn = if flags & flag::ECN != 0 && !again { ECT_0 } else { 0 };
+    let echo = if flags & flag::ECHO_DUE != 0 { tcp_flag::ECE } else { 0 };
+    // SAFETY: a byte that may be read while another CPU writes it.
+    let service = unsafe { (*flow).outlet.service };
     let outgoing = Outgoing {
         back: true,
+        service: service & !ECN_MASK | ecn,
         source_port: packet.server_port,
         destination_port: packet.client_port,
         seq: injection.seq,
         ack: injection.ack,
-        flags: tcp_flag::ACK | tcp_flag::PSH | if injection.last { tcp_flag::FIN } else { 0 },
+        flags: tcp_flag::ACK | tcp_flag::PSH | echo | if injection.last { tcp_flag::FIN } else { 0 },
         window: injection.window,
         timestamps: segment.timestamps,
         tsval: injection.tsval,
         tsecr: segment.tsval,
     };
+    let via = way::back(stack, flow);
     // SAFETY: the flow's memory stays while the program runs.
     let kept = unsafe { &raw const (*flow).reply };
     if write(stack, scratch, &outgoing, Some(kept)) {
@@ -480,7 +535,7 @@ fn reply<H: Handler, K: Stack<H>>(
         let current = unsafe { (*flow).splice.still_outstanding(injection.seq) };
         stack.unlock(flow);
         if current {
-            return stack.redirect(Target::Client, packet.control.internal_mark);
+            return stack.redirect(Target::Client, packet.control.internal_mark, via);
         }
         stack.count(Reason::Raced, 1);
         Action::Drop
@@ -495,15 +550,20 @@ fn reply<H: Handler, K: Stack<H>>(
 fn acknowledge_client<H: Handler, K: Stack<H>>(
     stack: &K,
     packet: &Packet<'_, H::Scratch>,
+    flow: *mut Flow<H::State>,
     ack: &Injection,
 ) -> bool {
     let Packet { layout, tcp, scratch, .. } = *packet;
     let segment = &tcp.segment;
-    if tcp.more_options || layout.unusual != Unusual::No {
+    // By another way than that of its request it would have to be sent alone; the next segment of the server brings it.
+    if tcp.more_options || layout.unusual != Unusual::No || way::back(stack, flow) != 0 {
         return true;
     }
+    // SAFETY: a byte that may be read while another CPU writes it.
+    let service = unsafe { (*flow).outlet.service } & !ECN_MASK;
     let back = Outgoing {
         back: true,
+        service,
         source_port: packet.server_port,
         destination_port: packet.client_port,
         seq: ack.seq,
@@ -524,6 +584,7 @@ fn acknowledge_client<H: Handler, K: Stack<H>>(
     }
     let again = Outgoing {
         back: true,
+        service: 0,
         source_port: packet.client_port,
         destination_port: packet.server_port,
         seq: segment.seq,
@@ -539,8 +600,17 @@ fn acknowledge_client<H: Handler, K: Stack<H>>(
 
 /// Most bytes that a reply may have.
 #[inline(always)]
-fn room<S, T>(packet: &Packet<'_, S>, flow: *mut Flow<T>, last: bool) -> u32 {
+fn room<H: Handler, K: Stack<H>>(
+    stack: &K,
+    packet: &Packet<'_, H::Scratch>,
+    flow: *mut Flow<H::State>,
+    last: bool,
+) -> u32 {
     // SAFETY: read-only numbers that only this CPU's claim changes.
-    let room = unsafe { (*flow).splice.room(&packet.tcp.segment, last) };
+    let mut room = unsafe { (*flow).splice.room(&packet.tcp.segment, last) };
+    let path = way::segment_max(stack, packet, flow);
+    if room > path {
+        room = path;
+    }
     if room > packet.control.reply_bytes_max { packet.control.reply_bytes_max } else { room }
 }

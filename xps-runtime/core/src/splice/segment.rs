@@ -16,6 +16,10 @@ pub mod tcp_flag {
     pub const ACK: u8 = 16;
     /// The urgent pointer counts.
     pub const URG: u8 = 32;
+    /// Congestion is echoed (RFC 3168 §6.1); in a SYN: ECN is offered.
+    pub const ECE: u8 = 64;
+    /// The congestion window was reduced.
+    pub const CWR: u8 = 128;
 }
 
 /// What the splice needs to know of a segment, in the sender's numbering.
@@ -114,6 +118,8 @@ pub enum ServerStep {
     Reset(Translated),
     /// Not to be passed; TCP sends it again.
     Drop(Reason),
+    /// The server has taken bytes of the client that nobody has read (T3).
+    Unread(Translated),
 }
 
 /// The header of a reply that the stack sends, in the client's numbering.
@@ -132,6 +138,8 @@ pub struct Injection {
     pub owes: bool,
     /// The acknowledgement that the server is owed, in its numbering.
     pub owed: Translated,
+    /// The server's next expected sequence number, and what it was acknowledged; in its numbering.
+    pub expected: Translated,
     /// Whether the connection ends: the reply has a FIN behind it, and what the server is owed is a reset.
     pub last: bool,
 }

@@ -108,7 +108,7 @@ impl<const GUARDS: bool> Gate<GUARDS> {
         }
         let own = frame.mark == INTERNAL_MARK;
         let ended = from == Side::Server && self.has_ended(&frame);
-        let Outcome { action, frame, target, copies } =
+        let Outcome { action, frame, target, copies, .. } =
             if from == Side::Client { self.machine.ingress(frame) } else { self.machine.egress(frame) };
         assert!(
             !own || action == Action::Next && copies.is_empty(),

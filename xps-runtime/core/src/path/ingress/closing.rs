@@ -1,8 +1,9 @@
 //! Ends that the stack makes (S16): what the client is told, and the reset that the server gets.
 
-use super::{Packet, reply, room};
+use super::{Packet, reply, room, way};
 use crate::flow::Flow;
 use crate::handler::Handler;
+use crate::outlet::ECN_MASK;
 use crate::path::headers::Outgoing;
 use crate::path::{Action, Socket, Stack, Target, write};
 use crate::splice::{Injection, Translated, tcp_flag};
@@ -25,7 +26,7 @@ pub(super) fn close<H: Handler, K: Stack<H>>(
     let may = !silent && unsafe { (*flow).splice.may_end(segment) };
     stack.unlock(flow);
     if may {
-        let room = room(packet, flow, true);
+        let room = room(stack, packet, flow, true);
         // SAFETY: the claim; and no reply is outstanding: the client has acknowledged all.
         let (state, buffer) = unsafe { (&mut (*flow).handler, &mut (*flow).reply) };
         // SAFETY: the scratch value is this CPU's own while the program runs.
@@ -41,7 +42,7 @@ pub(super) fn close<H: Handler, K: Stack<H>>(
                     stack.unlock(flow);
                     stack.count(Reason::Closed, 1);
                     stack.count(Reason::RequestsAnswered, u64::from(handler.requests(of_handler)));
-                    return reply(stack, packet, flow, &injection);
+                    return reply(stack, packet, flow, &injection, false);
                 }
                 Err(raced) => {
                     stack.unlock(flow);
@@ -75,9 +76,10 @@ pub(super) fn close<H: Handler, K: Stack<H>>(
         tsval: 0,
         owes: false,
         owed: to_server,
+        expected: to_server,
         last: false,
     };
-    tell_client(stack, packet, &told, tcp_flag::RST | tcp_flag::ACK)
+    tell_client(stack, packet, flow, &told, tcp_flag::RST | tcp_flag::ACK)
 }
 
 /// The reset that the server is given when the stack ends a connection.
@@ -85,6 +87,7 @@ pub(super) fn close<H: Handler, K: Stack<H>>(
 fn server_reset<S>(packet: &Packet<'_, S>, to: Translated) -> Outgoing {
     Outgoing {
         back: false,
+        service: 0,
         source_port: packet.client_port,
         destination_port: packet.server_port,
         seq: to.seq,
@@ -122,12 +125,17 @@ pub(super) fn reset_open_server<H: Handler, K: Stack<H>>(
 pub(super) fn tell_client<H: Handler, K: Stack<H>>(
     stack: &K,
     packet: &Packet<'_, H::Scratch>,
+    flow: *mut Flow<H::State>,
     told: &Injection,
     flags: u8,
 ) -> Action {
     let Packet { tcp, scratch, .. } = *packet;
+    // SAFETY: a byte that may be read while another CPU writes it.
+    let service = unsafe { (*flow).outlet.service } & !ECN_MASK;
+    let via = way::back(stack, flow);
     let outgoing = Outgoing {
         back: true,
+        service,
         source_port: packet.server_port,
         destination_port: packet.client_port,
         seq: told.seq,
@@ -139,7 +147,7 @@ pub(super) fn tell_client<H: Handler, K: Stack<H>>(
         tsecr: tcp.segment.tsval,
     };
     if write(stack, scratch, &outgoing, None) {
-        return stack.redirect(Target::Client, packet.control.internal_mark);
+        return stack.redirect(Target::Client, packet.control.internal_mark, via);
     }
     stack.count(Reason::WriteFailed, 1);
     Action::Drop

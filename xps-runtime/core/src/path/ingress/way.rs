@@ -1,0 +1,100 @@
+//! Where replies go, how long they may be, and whether both ways are still known (T5, T9): see [`crate::outlet`].
+
+use super::Packet;
+use crate::flow::Flow;
+use crate::handler::Handler;
+use crate::outlet::{CONFIRMED, units};
+use crate::path::headers::Outgoing;
+use crate::path::{Stack, Target, write};
+use crate::splice::{Injection, tcp_flag};
+use crate::verdict::Reason;
+
+/// How long the server may take for a sign of life, in units: it is on this host.
+const ANSWERS_WITHIN: u32 = 100;
+
+/// By which interface the kernel must find the next hop of a reply; 0 if it goes back as its request came.
+#[inline(always)]
+pub(super) fn back<H: Handler, K: Stack<H>>(stack: &K, flow: *mut Flow<H::State>) -> u32 {
+    // SAFETY: words that may be read while another CPU writes them; a change that is half seen costs no more than a detour.
+    let outlet = unsafe { &(*flow).outlet };
+    // The request's source is bytes 6 to 12 of its frame.
+    let Some(first) = stack.word(6) else { return outlet.ifindex };
+    let Some(last) = stack.half(10) else { return outlet.ifindex };
+    if first == outlet.link_first && last == outlet.link_last && outlet.ifindex == stack.ifindex() {
+        return 0;
+    }
+    stack.count(Reason::Asymmetric, 1);
+    outlet.ifindex
+}
+
+/// Whether the server's last packet is too long ago to vouch for both ways.
+#[inline(always)]
+pub(super) fn is_unconfirmed<H: Handler, K: Stack<H>>(stack: &K, flow: *mut Flow<H::State>) -> bool {
+    // SAFETY: a word that may be read while another CPU writes it.
+    unsafe { (*flow).outlet.age(stack.now_ns()) >= CONFIRMED }
+}
+
+/// Asks the server for a sign of life where its last one is some time ago: a segment before the next one that it expects, which
+/// it answers by an acknowledgement (RFC 9293 §3.10.7.4). Whether the reply may be sent: not while that is overdue.
+#[inline(always)]
+pub(super) fn confirm<H: Handler, K: Stack<H>>(
+    stack: &K,
+    packet: &Packet<'_, H::Scratch>,
+    flow: *mut Flow<H::State>,
+    injection: &Injection,
+) -> bool {
+    let now_ns = stack.now_ns();
+    // SAFETY: a copy of plain data, of which each word is whole.
+    let outlet = unsafe { (*flow).outlet };
+    let (age, asked_age) = (outlet.age(now_ns), outlet.asked_age(now_ns));
+    if age < CONFIRMED / 2 {
+        return true;
+    }
+    if age >= CONFIRMED && asked_age < age && asked_age >= ANSWERS_WITHIN && asked_age < CONFIRMED / 2 {
+        return false;
+    }
+    if asked_age < CONFIRMED / 2 {
+        return true;
+    }
+    let segment = &packet.tcp.segment;
+    let probe = Outgoing {
+        back: false,
+        service: 0,
+        source_port: packet.client_port,
+        destination_port: packet.server_port,
+        seq: injection.expected.seq.wrapping_sub(1),
+        ack: injection.expected.ack,
+        flags: tcp_flag::ACK,
+        window: segment.window,
+        timestamps: segment.timestamps,
+        tsval: segment.tsval,
+        tsecr: injection.tsval,
+    };
+    // SAFETY: a word that may be read while this CPU writes it.
+    unsafe { (*flow).outlet.asked = units(now_ns) };
+    if !write(stack, packet.scratch, &probe, None)
+        || !stack.send_copy(Target::Server, packet.control.internal_mark)
+    {
+        stack.count(Reason::WriteFailed, 1);
+    }
+    // One that was asked before and has not answered is not heard any more.
+    !(age >= CONFIRMED && asked_age < age)
+}
+
+/// Most bytes that a segment to the client may have, as the server's socket knows the path.
+#[inline(always)]
+pub(super) fn segment_max<H: Handler, K: Stack<H>>(
+    stack: &K,
+    packet: &Packet<'_, H::Scratch>,
+    flow: *mut Flow<H::State>,
+) -> u32 {
+    // SAFETY: a word that may be read while another CPU writes it.
+    let mut mss = unsafe { (*flow).outlet.mss };
+    if mss == 0 {
+        // SAFETY: the scratch value is this CPU's own while the program runs.
+        mss = stack.socket_mss(unsafe { &(*packet.scratch).key }, packet.layout.v6);
+        // SAFETY: as above.
+        unsafe { (*flow).outlet.mss = mss };
+    }
+    u32::from(mss)
+}
