@@ -4,6 +4,8 @@
 //! what frames the message. All state lies in [`Head`], so the stream may be cut anywhere. The same lines are read as
 //! trailers of a chunked body, which are shown to nobody.
 //!
+//! One loop looks up each byte in a [table](crate::table); what is to be done with it is a few straight lines each.
+//!
 //! # Where it is stricter than the standard, or than Nginx
 //!
 //! - Lines end with CR and LF. Nginx takes a lone LF as well (RFC 9112 section 2.2 allows it), other servers do not.
@@ -19,15 +21,15 @@
 //!   those in targets, and NUL.
 //! - Names of fields are tokens (section 5.6.2). Nginx ignores lines with other names, or an underscore.
 
-use xps_core::bound::keep_in_memory;
+use xps_core::bound::{keep_in_memory, masked};
 use xps_core::handler::Window;
 
-use crate::Step;
 use crate::authority::Authority;
 use crate::field::{Field, Fields, flag};
 use crate::path::{Path, Sink};
 use crate::refusal::Refusal;
 use crate::request_line::VERSION;
+use crate::table::{self, action};
 use crate::text::{self, Known};
 use crate::word::Word;
 
@@ -43,18 +45,22 @@ pub trait Visitor: Sink {
     fn host_byte(&mut self, byte: u8);
     /// The host's end. Told once for each head, for HTTP/1.0 without a host at its very end.
     fn host_end(&mut self);
-    /// A field's name, in lower case; [`Word::TOO_LONG`] if it is longer than is kept. The Host field is not told.
+    /// A field's name begins; it may be that of the Host field.
+    #[inline(always)]
+    fn name_begin(&mut self) {}
+    /// A byte of the name, in lower case.
+    #[inline(always)]
+    fn name_byte(&mut self, _byte: u8) {}
+    /// The whole name; [`Word::TOO_LONG`] if it is longer than is kept. The end of the Host field's name is not told.
     fn name_end(&mut self, name: &Word);
     /// Whether the value that was just begun is to be told; its end is told anyway.
     #[inline(always)]
     fn wants_value(&self) -> bool {
         true
     }
-    /// A byte of the value.
-    fn value_byte(&mut self, byte: u8);
-    /// White space, which belongs to the value only if a [`value_byte`](Self::value_byte) follows.
-    fn value_space(&mut self, byte: u8);
-    /// The value's end: that was at the last [`value_byte`](Self::value_byte).
+    /// A byte of the value. White space (`space`) belongs to it only if other bytes follow.
+    fn value_byte(&mut self, byte: u8, space: bool);
+    /// The value's end: that was at the last byte that is no white space.
     fn value_end(&mut self);
 }
 
@@ -114,6 +120,11 @@ pub(crate) mod phase {
     pub(crate) const VALUE_LF: u8 = 19;
     /// In the empty line at the end.
     pub(crate) const END_LF: u8 = 20;
+    /// In the value of the Host field.
+    pub(crate) const HOST: u8 = 21;
+    /// The last one.
+    #[cfg(test)]
+    pub(crate) const LAST: u8 = HOST;
 }
 
 /// What the parser met.
@@ -144,6 +155,9 @@ pub enum Method {
 
 /// Bytes read by one call.
 const STEPS: usize = 32;
+
+/// Phases, as bits, in which [`Head::leap`] may go over several bytes.
+const LEAPS: u32 = 1 << phase::REST | 1 << phase::VERSION | 1 << phase::LINE | 1 << phase::VALUE;
 
 /// State of the parser; all zero at a connection's start. Between two heads it tells of the last one.
 #[repr(C)]
@@ -234,40 +248,41 @@ impl Head {
 
     /// Refuses the request for what was found elsewhere.
     #[inline(always)]
-    pub fn refuse(&mut self, refusal: Refusal) -> Step {
+    pub fn refuse(&mut self, refusal: Refusal) {
         self.refusal = refusal as u8;
-        Step::Refused
     }
 
     /// Reads until the head, or the trailers, end.
+    ///
+    /// What an action finds out is written to memory, and looked at there: so what follows all of them is verified once.
     #[inline(always)]
     pub fn read<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) -> Event {
         for _ in 0..STEPS {
             keep_in_memory();
-            let skipped = self.skip(window, settings, visitor);
-            if skipped != 0 {
-                self.bytes += skipped;
-                continue;
-            }
-            let Some(byte) = window.next() else { return Event::None };
-            let in_line = self.phase <= phase::VERSION_LF;
-            let mut step = self.step(byte, settings, visitor);
-            if step as u32 == Step::Again as u32 {
-                window.at -= 1;
-                continue;
-            }
-            if step as u32 != Step::Refused as u32 {
-                self.bytes += 1;
-                if in_line && self.bytes > settings.line_bytes_max {
-                    step = self.refuse(Refusal::TargetTooLong);
-                } else if self.bytes > settings.head_bytes_max {
-                    step = self.refuse(Refusal::HeadTooLarge);
+            if LEAPS >> (self.phase & 31) & 1 != 0 {
+                let leapt = self.leap(window, settings, visitor);
+                if leapt != 0 {
+                    self.bytes += leapt;
+                    continue;
                 }
             }
-            if step as u32 == Step::Refused as u32 {
+            let Some(byte) = window.next() else { return Event::None };
+            let phase = self.phase;
+            self.step(byte, window, settings, visitor);
+            keep_in_memory();
+            if self.refusal != 0 {
                 return Event::Refused;
             }
-            if step as u32 == Step::End as u32 {
+            self.bytes = self.bytes.wrapping_add(1);
+            if phase <= phase::VERSION_LF && self.bytes > settings.line_bytes_max {
+                self.refuse(Refusal::TargetTooLong);
+                return Event::Refused;
+            }
+            if self.bytes > settings.head_bytes_max {
+                self.refuse(Refusal::HeadTooLarge);
+                return Event::Refused;
+            }
+            if phase == phase::END_LF {
                 self.phase = phase::START;
                 return Event::End;
             }
@@ -277,79 +292,116 @@ impl Head {
 
     /// Goes over bytes that nobody looks at, or that are known as a whole. How many. Limits are looked at with the next byte.
     #[inline(always)]
-    fn skip<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) -> u32 {
+    fn leap<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) -> u32 {
         const HOST: Known = Known::new("host: ");
+        let phase = self.phase;
+        if phase == phase::REST || phase == phase::VALUE {
+            return self.leap_text(window, settings, visitor);
+        }
         let word = window.word(window.at);
-        match self.phase {
-            phase::VERSION if self.fields.word.is_empty() && window.left() >= 10 => {
-                let end = window.word(window.at + 8) & 0xffff;
-                let fits =
-                    self.bytes + 10 <= settings.line_bytes_max && self.bytes + 10 <= settings.head_bytes_max;
-                if word != VERSION[0] || end != text::LINE_END || !fits {
-                    return 0;
-                }
-                self.phase = phase::LINE;
-                window.at += 10;
-                10
+        if phase == phase::VERSION {
+            let end = window.word(window.at.wrapping_add(8)) & 0xffff;
+            let fits =
+                self.bytes + 10 <= settings.line_bytes_max && self.bytes + 10 <= settings.head_bytes_max;
+            let known = word == VERSION && end == text::LINE_END;
+            if !known || !fits || window.left() < 10 || !self.fields.word.is_empty() {
+                return 0;
             }
-            // Where a line would be too long, its next byte is to say so.
-            phase::REST => text::skip(window, false, settings.line_bytes_max.saturating_sub(self.bytes)),
-            phase::LINE if self.trailers == 0 && window.left() >= 6 => {
-                let fits = self.bytes + 6 <= settings.head_bytes_max;
-                if !fits || !HOST.begins(word) || self.fields.begin_value(Field::Host).is_err() {
-                    return 0;
-                }
-                self.authority = Authority::start(settings.seed);
-                self.phase = phase::BEFORE_VALUE;
-                window.at += 6;
-                6
-            }
-            phase::VALUE if self.fields.is_free() => {
-                let told = self.trailers == 0;
-                if told && visitor.wants_value() {
-                    return 0;
-                }
-                let mut skipped = 0;
-                if text::skip_line(window, settings.head_bytes_max.saturating_sub(self.bytes), &mut skipped) {
-                    self.phase = phase::LINE;
-                    if told {
-                        visitor.value_end();
-                    }
-                }
-                skipped
-            }
-            _ => 0,
+            self.phase = phase::LINE;
+            window.at += 10;
+            return 10;
+        }
+        let fits = self.bytes + 6 <= settings.head_bytes_max && window.left() >= 6;
+        if !fits || !HOST.begins(word) || self.trailers != 0 || self.fields.has(flag::HOST) {
+            return 0;
+        }
+        let _ = self.fields.begin_value(Field::Host);
+        self.authority = Authority::start(settings.seed);
+        self.phase = phase::BEFORE_VALUE;
+        window.at += 6;
+        6
+    }
+
+    /// The same for a query, and for a value that nobody looks at.
+    #[inline(always)]
+    fn leap_text<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) -> u32 {
+        let rest = self.phase == phase::REST;
+        let told = self.trailers == 0;
+        if !rest && (!self.fields.is_free() || told && visitor.wants_value()) {
+            return 0;
+        }
+        // Where a line would be too long, its next byte is to say so.
+        let max = if rest { settings.line_bytes_max } else { settings.head_bytes_max };
+        let most = max.saturating_sub(self.bytes);
+        let text = text::skip(window, !rest, most);
+        if rest || !text::ends_line(window, text, most) {
+            return text;
+        }
+        self.phase = phase::LINE;
+        if told {
+            visitor.value_end();
+        }
+        text + 2
+    }
+
+    /// Does what the table says of a byte. What is refused is written to [`Self::refusal`]. A byte that is to be given again is
+    /// not counted.
+    #[inline(always)]
+    fn step<V: Visitor>(&mut self, byte: u8, window: &mut Window, settings: &Settings, visitor: &mut V) {
+        // SAFETY: masked to the length of the table.
+        let kind = unsafe { *table::KINDS.as_ptr().add(masked::<255>(byte.into())) };
+        let class = u32::from(kind) & (table::CLASSES as u32 - 1);
+        let at = u32::from(self.phase) * table::CLASSES as u32 | class;
+        // SAFETY: likewise.
+        let cell = unsafe { *table::CELL.as_ptr().add(masked::<{ table::CELLS as u32 - 1 }>(at)) };
+        let (action, argument) = (cell as u8, (cell >> 8) as u8);
+        match action {
+            action::GO => self.phase = argument,
+            action::LEAVE => self.leave_to(argument, window),
+            action::BEGIN => self.begin(argument, window),
+            action::EMPTY_LINE => self.empty_line(argument),
+            action::METHOD => self.method(byte, visitor),
+            action::METHOD_END => self.method_end(argument, visitor),
+            action::ASTERISK => self.asterisk(argument, visitor),
+            action::SCHEME => self.fields.word.push(byte | kind & table::SIZE_BIT),
+            action::SCHEME_END => self.scheme_end(argument),
+            action::SLASH => self.slash(argument, settings),
+            action::HOST => self.host(byte, window, visitor),
+            action::AUTHORITY_END => self.authority_end(argument, window, visitor),
+            action::PATH => self.path(byte, argument, window, settings, visitor),
+            action::PATH_END => self.path_end(argument, visitor),
+            action::VERSION => self.fields.word.push(byte),
+            action::VERSION_END => self.version_end(argument),
+            action::NAME => self.name(byte | kind & table::SIZE_BIT, argument, visitor),
+            action::NAME_END => self.name_end(argument, settings, visitor),
+            action::SPACE => self.space(byte),
+            action::VALUE_BEGIN => self.value_begin(argument, window),
+            action::VALUE => self.value(byte, visitor),
+            action::LINE_END => self.line_end(argument, visitor),
+            action::END => self.end(visitor),
+            _ => self.refusal = argument,
         }
     }
 
+    /// The byte belongs to another phase: it is given again.
     #[inline(always)]
-    fn step<V: Visitor>(&mut self, byte: u8, settings: &Settings, visitor: &mut V) -> Step {
-        match self.phase {
-            phase::START | phase::START_AGAIN => self.start(byte),
-            phase::METHOD => self.method(byte, visitor),
-            phase::TARGET..=phase::SLASH_AGAIN => self.target(byte, settings, visitor),
-            phase::AUTHORITY => self.target_authority(byte, visitor),
-            phase::ROOT | phase::PATH => self.path(byte, settings, visitor),
-            phase::REST | phase::ASTERISK => self.rest(byte),
-            phase::VERSION => self.version(byte),
-            phase::LINE => self.line(byte),
-            phase::NAME => self.name(byte, settings, visitor),
-            phase::BEFORE_VALUE => self.before_value(byte),
-            phase::VALUE => self.value(byte, visitor),
-            _ => self.line_feed(byte, visitor),
+    pub(crate) fn leave_to(&mut self, phase: u8, window: &mut Window) {
+        self.phase = phase;
+        self.give_again(window);
+    }
+
+    /// The byte is given again, and not counted this time.
+    #[inline(always)]
+    pub(crate) fn give_again(&mut self, window: &mut Window) {
+        window.at = window.at.wrapping_sub(1);
+        self.bytes = self.bytes.wrapping_sub(1);
+    }
+
+    /// Refuses the request if something was wrong.
+    #[inline(always)]
+    pub(crate) fn refuse_for(&mut self, result: Result<(), Refusal>) {
+        if let Err(refusal) = result {
+            self.refuse(refusal);
         }
-    }
-
-    #[inline(always)]
-    pub(crate) fn go_on(&mut self, phase: u8) -> Step {
-        self.phase = phase;
-        Step::Taken
-    }
-
-    /// The byte belongs to another phase.
-    #[inline(always)]
-    pub(crate) fn leave_to(&mut self, phase: u8) -> Step {
-        self.phase = phase;
-        Step::Again
     }
 }

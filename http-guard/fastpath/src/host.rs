@@ -136,15 +136,15 @@ impl Visitor for Recorder {
         self.seen.fields.push((name, vec![]));
     }
 
-    fn value_byte(&mut self, byte: u8) {
+    fn value_byte(&mut self, byte: u8, space: bool) {
         let value = self.value.as_mut().expect("a name came before");
+        if space {
+            assert!(!value.is_empty(), "white space at the start");
+            self.space.push(byte);
+            return;
+        }
         value.append(&mut self.space);
         value.push(byte);
-    }
-
-    fn value_space(&mut self, byte: u8) {
-        assert!(self.value.as_ref().is_some_and(|value| !value.is_empty()), "white space at the start");
-        self.space.push(byte);
     }
 
     fn value_end(&mut self) {

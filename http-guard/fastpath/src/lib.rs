@@ -13,6 +13,7 @@
 //! - [`path`]: a target's path, normalised as Nginx does it (G2).
 //! - [`body`]: bodies of a known length and chunked ones; strict.
 //! - [`response`]: framing of the server's responses: which request is answered when (S1).
+//! - `table`: what is done with each byte of a head.
 //! - [`refusal`]: why a request is refused, and with which status.
 //! - `text`: eight bytes at once, where only the end of a line matters.
 //! - [`word`]: a short word of the stream that is compared as a whole.
@@ -47,6 +48,7 @@ pub mod request;
 mod request_line;
 pub mod response;
 pub mod rules;
+mod table;
 mod text;
 pub mod word;
 pub mod words;

@@ -11,7 +11,7 @@ use crate::abi::{Matcher, SLOTS_MAX, subject};
 use crate::head::Visitor;
 use crate::matcher::{DEAD, Matched};
 use crate::path::{DEPTH_MAX, Sink};
-use crate::word::{WORD_BYTES, Word};
+use crate::word::Word;
 
 /// Bits of [`Matching::flags`].
 pub mod flag {
@@ -331,21 +331,19 @@ impl Visitor for Shown<'_> {
     }
 
     #[inline(always)]
+    fn name_begin(&mut self) {
+        self.start(subject::HEADER_NAME);
+    }
+
+    #[inline(always)]
+    fn name_byte(&mut self, byte: u8) {
+        self.step(byte);
+    }
+
+    #[inline(always)]
     fn name_end(&mut self, name: &Word) {
-        let mut state = self.matcher.start(subject::HEADER_NAME);
-        let letters = name.letters();
-        let mut i = 0;
-        while i < WORD_BYTES as u32 {
-            if i >= name.len() || state == DEAD {
-                break;
-            }
-            // SAFETY: masked to the number of words.
-            let word = unsafe { *letters.as_ptr().add(masked::<{ (WORD_BYTES / 8 - 1) as u32 }>(i >> 3)) };
-            state = self.matcher.step(state, (word >> ((i & 7) * 8)) as u8);
-            i += 1;
-        }
         let known = name.len() != Word::TOO_LONG;
-        let subject = if known { self.matcher.named(state) } else { subject::NONE };
+        let subject = if known { self.matcher.named(self.matching.state) } else { subject::NONE };
         self.start(subject);
         if subject != subject::NONE {
             self.begin_slot(self.matcher.slot(subject));
@@ -360,39 +358,29 @@ impl Visitor for Shown<'_> {
         u32::from(self.matching.subject) != subject::NONE
     }
 
+    /// Expressions may find something in white space also where the value turns out to have ended before it: who wants that can
+    /// send another byte behind it as well.
     #[inline(always)]
-    fn value_byte(&mut self, byte: u8) {
+    fn value_byte(&mut self, byte: u8, space: bool) {
         let subject = u32::from(self.matching.subject);
         if subject == subject::NONE {
             return;
         }
         self.step(byte);
-        self.matching.ended = self.matching.state;
         self.matcher.hit(self.matching.state, &mut self.matching.matched);
-        let slot = self.matcher.slot(subject);
-        if self.matching.has(flag::VALUE_SPACE) {
-            // However much there was of it.
-            self.matching.flags &= !flag::VALUE_SPACE;
-            self.hash(slot, b' ');
+        if space {
+            self.matching.flags |= flag::VALUE_SPACE;
+        } else {
+            self.matching.ended = self.matching.state;
+            let slot = self.matcher.slot(subject);
+            if self.matching.has(flag::VALUE_SPACE) {
+                // However much there was of it.
+                self.matching.flags &= !flag::VALUE_SPACE;
+                self.hash(slot, b' ');
+            }
+            self.hash(slot, byte);
         }
-        self.hash(slot, byte);
-        if self.is_cookie() {
-            self.cookie_byte(byte);
-        }
-    }
-
-    /// Expressions may find something in it, also where the value turns out to have ended before: who wants that can send
-    /// another byte behind it as well.
-    #[inline(always)]
-    fn value_space(&mut self, byte: u8) {
-        let subject = u32::from(self.matching.subject);
-        if subject == subject::NONE {
-            return;
-        }
-        self.step(byte);
-        self.matching.flags |= flag::VALUE_SPACE;
-        self.matcher.hit(self.matching.state, &mut self.matching.matched);
-        if self.is_cookie() && !self.matching.has(flag::COOKIE_SPACE) {
+        if self.is_cookie() && !(space && self.matching.has(flag::COOKIE_SPACE)) {
             self.cookie_byte(byte);
         }
     }

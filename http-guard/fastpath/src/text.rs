@@ -42,16 +42,16 @@ const WORDS: u32 = 6;
 #[inline(always)]
 pub(crate) fn skip(window: &mut Window, spaces: bool, most: u32) -> u32 {
     let limit = if spaces { 0x20 } else { 0x21 };
-    let mut plain = 0;
+    let mut marks = 0;
     let mut i = 0;
     while i < WORDS {
-        let marks = below(window.word(window.at + i * 8), limit);
-        plain = i * 8 + before(marks);
+        marks = below(window.word(window.at + i * 8), limit);
         if marks != 0 {
             break;
         }
         i += 1;
     }
+    let plain = if marks == 0 { WORDS * 8 } else { i * 8 + before(marks) };
     let left = window.left();
     let left = if left < most { left } else { most };
     // LLVM makes a selection of it, of which the verifier need not follow both sides.
@@ -64,10 +64,18 @@ pub(crate) fn skip(window: &mut Window, spaces: bool, most: u32) -> u32 {
 #[inline(always)]
 pub(crate) fn skip_line(window: &mut Window, most: u32, skipped: &mut u32) -> bool {
     let text = skip(window, true, most);
+    let ends = ends_line(window, text, most);
+    *skipped = text + if ends { 2 } else { 0 };
+    ends
+}
+
+/// Goes over a line's end behind a text of `text` bytes, if it comes now and both are within `most`. Whether it did.
+#[inline(always)]
+pub(crate) fn ends_line(window: &mut Window, text: u32, most: u32) -> bool {
     let ends = window.left() >= 2 && text + 2 <= most && window.word(window.at) & 0xffff == LINE_END;
-    let end = if ends { 2 } else { 0 };
-    window.at += end;
-    *skipped = text + end;
+    if ends {
+        window.at += 2;
+    }
     ends
 }
 

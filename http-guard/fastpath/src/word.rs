@@ -110,6 +110,13 @@ impl Word {
         self.len as usize <= WORD_BYTES && differ == 0
     }
 
+    /// Whether it is this constant, of one to eight bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_short(&self, other: u64) -> bool {
+        self.letters[0] == other && self.len <= 8
+    }
+
     /// Whether it is this constant.
     #[inline(always)]
     #[must_use]
