@@ -15,12 +15,14 @@ use http_fastpath::abi::{
     REFUSALS_MAX, RULES_MAX, Refused, Rules, Settings, TABLES, event,
 };
 use http_fastpath::guard::{HttpGuard, Scratch, State, Tables};
+use http_fastpath::head;
 use http_fastpath::judge::{self, Status};
 use http_fastpath::limit::{Charge, Rate, Set};
+use http_fastpath::matching::{self, Begun};
 use http_fastpath::recall::{self, Remembered};
 use http_fastpath::words::{self, Words};
 use xps_core::abi::Event;
-use xps_core::handler::Reply;
+use xps_core::handler::{Reply, Window};
 use xps_core::verdict::Reason;
 use xps_ebpf::maps::Maps;
 use xps_ebpf::{arrival, atomic};
@@ -213,6 +215,19 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn read_head(
+        &self,
+        window: &mut Window,
+        state: &mut State,
+        matcher: &Matcher,
+        settings: &Settings,
+        begun: Begun,
+    ) -> head::Event {
+        let begun = u64::from(begun.now) << 32 | u64::from(begun.tables);
+        head::Event::from_u32(http_read_head(window, state, matcher, settings, begun))
+    }
+
+    #[inline(always)]
     fn decides(&self, rule: u32, state: &mut State, scratch: &mut Scratch) -> bool {
         http_decides(rule, state, scratch) != 0
     }
@@ -250,6 +265,24 @@ fn http_block(ctx: XdpContext) -> u32 {
         &ctx,
         &HttpGuard { tables: KernelTables },
     )
+}
+
+/// Some bytes of a head, verified by themselves.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn http_read_head(
+    window: *mut Window,
+    state: *mut State,
+    matcher: *const Matcher,
+    settings: *const Settings,
+    begun: u64,
+) -> u32 {
+    if window.is_null() || state.is_null() || matcher.is_null() || settings.is_null() {
+        return head::Event::Refused as u32;
+    }
+    let begun = Begun { tables: begun as u32, now: (begun >> 32) as u32 };
+    // SAFETY: checked; all of them belong to the caller, or are values of maps, which stay while the program runs.
+    unsafe { matching::read_head(&mut *window, &mut *state, &*matcher, &*settings, begun, None) as u32 }
 }
 
 /// Whether a rule that holds decides, verified by itself.

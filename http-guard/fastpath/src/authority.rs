@@ -95,13 +95,32 @@ impl Authority {
             self.phase = phase::NAME;
             tell = true;
         }
-        let mixed = (self.hash ^ byte as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.hash = mixed ^ mixed >> 29;
+        self.mix(byte);
         if tell {
             self.told = 1;
             *told = byte;
         }
         Step::Taken
+    }
+
+    /// Whether what is read is a name or an IPv4 address, and more of it than a dot.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) const fn in_label(&self) -> bool {
+        self.phase == phase::NAME && self.held == 0
+    }
+
+    /// Reads a letter in lower case, a digit, `-` or `_` [there](Self::in_label); it is to be told.
+    #[inline(always)]
+    pub(crate) const fn label_byte(&mut self, byte: u8) {
+        self.mix(byte);
+        self.told = 1;
+    }
+
+    #[inline(always)]
+    const fn mix(&mut self, byte: u8) {
+        let mixed = (self.hash ^ byte as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.hash = mixed ^ mixed >> 29;
     }
 
     /// Whether what was read is a whole host.

@@ -25,12 +25,11 @@ use xps_core::bound::{keep_in_memory, masked};
 use xps_core::handler::Window;
 
 use crate::authority::Authority;
-use crate::field::{Field, Fields, flag};
+use crate::field::{Fields, flag};
+use crate::leap::LEAPS;
 use crate::path::{Path, Sink};
 use crate::refusal::Refusal;
-use crate::request_line::VERSION;
 use crate::table::{self, action};
-use crate::text::{self, Known};
 use crate::word::Word;
 
 /// Takes what a head consists of, in the order of the stream. What a refused head has told so far is void.
@@ -139,6 +138,19 @@ pub enum Event {
     Refused = 2,
 }
 
+impl Event {
+    /// The value that crossed a function's border as a number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_u32(value: u32) -> Self {
+        match value {
+            0 => Self::None,
+            1 => Self::End,
+            _ => Self::Refused,
+        }
+    }
+}
+
 /// Methods that matter for framing.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,10 +166,7 @@ pub enum Method {
 }
 
 /// Bytes read by one call.
-const STEPS: usize = 32;
-
-/// Phases, as bits, in which [`Head::leap`] may go over several bytes.
-const LEAPS: u32 = 1 << phase::REST | 1 << phase::VERSION | 1 << phase::LINE | 1 << phase::VALUE;
+const STEPS: usize = 8;
 
 /// State of the parser; all zero at a connection's start. Between two heads it tells of the last one.
 #[repr(C)]
@@ -260,11 +269,8 @@ impl Head {
         for _ in 0..STEPS {
             keep_in_memory();
             if LEAPS >> (self.phase & 31) & 1 != 0 {
-                let leapt = self.leap(window, settings, visitor);
-                if leapt != 0 {
-                    self.bytes += leapt;
-                    continue;
-                }
+                self.leap(window, settings, visitor);
+                keep_in_memory();
             }
             let Some(byte) = window.next() else { return Event::None };
             let phase = self.phase;
@@ -290,69 +296,14 @@ impl Head {
         Event::None
     }
 
-    /// Goes over bytes that nobody looks at, or that are known as a whole. How many. Limits are looked at with the next byte.
-    #[inline(always)]
-    fn leap<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) -> u32 {
-        const HOST: Known = Known::new("host: ");
-        let phase = self.phase;
-        if phase == phase::REST || phase == phase::VALUE {
-            return self.leap_text(window, settings, visitor);
-        }
-        let word = window.word(window.at);
-        if phase == phase::VERSION {
-            let end = window.word(window.at.wrapping_add(8)) & 0xffff;
-            let fits =
-                self.bytes + 10 <= settings.line_bytes_max && self.bytes + 10 <= settings.head_bytes_max;
-            let known = word == VERSION && end == text::LINE_END;
-            if !known || !fits || window.left() < 10 || !self.fields.word.is_empty() {
-                return 0;
-            }
-            self.phase = phase::LINE;
-            window.at += 10;
-            return 10;
-        }
-        let fits = self.bytes + 6 <= settings.head_bytes_max && window.left() >= 6;
-        if !fits || !HOST.begins(word) || self.trailers != 0 || self.fields.has(flag::HOST) {
-            return 0;
-        }
-        let _ = self.fields.begin_value(Field::Host);
-        self.authority = Authority::start(settings.seed);
-        self.phase = phase::BEFORE_VALUE;
-        window.at += 6;
-        6
-    }
-
-    /// The same for a query, and for a value that nobody looks at.
-    #[inline(always)]
-    fn leap_text<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) -> u32 {
-        let rest = self.phase == phase::REST;
-        let told = self.trailers == 0;
-        if !rest && (!self.fields.is_free() || told && visitor.wants_value()) {
-            return 0;
-        }
-        // Where a line would be too long, its next byte is to say so.
-        let max = if rest { settings.line_bytes_max } else { settings.head_bytes_max };
-        let most = max.saturating_sub(self.bytes);
-        let text = text::skip(window, !rest, most);
-        if rest || !text::ends_line(window, text, most) {
-            return text;
-        }
-        self.phase = phase::LINE;
-        if told {
-            visitor.value_end();
-        }
-        text + 2
-    }
-
     /// Does what the table says of a byte. What is refused is written to [`Self::refusal`]. A byte that is to be given again is
     /// not counted.
     #[inline(always)]
     fn step<V: Visitor>(&mut self, byte: u8, window: &mut Window, settings: &Settings, visitor: &mut V) {
-        // SAFETY: masked to the length of the table.
-        let kind = unsafe { *table::KINDS.as_ptr().add(masked::<255>(byte.into())) };
+        let kind = table::kind_of(byte);
         let class = u32::from(kind) & (table::CLASSES as u32 - 1);
         let at = u32::from(self.phase) * table::CLASSES as u32 | class;
-        // SAFETY: likewise.
+        // SAFETY: masked to the length of the table.
         let cell = unsafe { *table::CELL.as_ptr().add(masked::<{ table::CELLS as u32 - 1 }>(at)) };
         let (action, argument) = (cell as u8, (cell >> 8) as u8);
         match action {
@@ -360,7 +311,7 @@ impl Head {
             action::LEAVE => self.leave_to(argument, window),
             action::BEGIN => self.begin(argument, window),
             action::EMPTY_LINE => self.empty_line(argument),
-            action::METHOD => self.method(byte, visitor),
+            action::METHOD => self.method(byte, argument, visitor),
             action::METHOD_END => self.method_end(argument, visitor),
             action::ASTERISK => self.asterisk(argument, visitor),
             action::SCHEME => self.fields.word.push(byte | kind & table::SIZE_BIT),

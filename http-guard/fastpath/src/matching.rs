@@ -5,10 +5,12 @@
 
 use core::cell::Cell;
 
-use xps_core::bound::masked;
+use xps_core::bound::{masked, opaque};
+use xps_core::handler::Window;
 
-use crate::abi::{Matcher, SLOTS_MAX, subject};
-use crate::head::Visitor;
+use crate::abi::{Matcher, SLOTS_MAX, Settings, subject};
+use crate::guard::State;
+use crate::head::{self, Visitor};
 use crate::matcher::{DEAD, Matched};
 use crate::path::{DEPTH_MAX, Sink};
 use crate::word::Word;
@@ -168,39 +170,67 @@ impl PathHash {
     }
 }
 
-/// Shows a head to the matcher.
-pub(crate) struct Shown<'a> {
-    pub(crate) matching: &'a mut Matching,
-    pub(crate) matcher: &'a Matcher,
-    /// What hashes begin with.
-    pub(crate) secret: u64,
-    /// What a head that begins is read by.
-    pub(crate) tables: u32,
-    /// The time, for a head that begins.
-    pub(crate) now: u32,
-    /// Where the path is hashed.
-    pub(crate) path: Option<&'a PathHash>,
+/// By what a head is read that begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// A set of tables.
+    pub tables: u32,
+    /// When it begins: as [`Matching::begun`].
+    pub now: u32,
 }
 
-impl Shown<'_> {
+/// Reads some bytes of a head, or until it ends, and shows them to the matcher.
+#[inline(always)]
+pub fn read_head(
+    window: &mut Window,
+    state: &mut State,
+    matcher: &Matcher,
+    settings: &Settings,
+    begun: Begun,
+    path: Option<&PathHash>,
+) -> head::Event {
+    let State { request, matching, .. } = state;
+    let mut shown = Shown { matching, tables: matcher, secret: settings.secret[0], begun, path };
+    request.head.read(window, &settings.head, &mut shown)
+}
+
+/// Shows a head to the matcher.
+struct Shown<'a> {
+    matching: &'a mut Matching,
+    tables: &'a Matcher,
+    /// What hashes begin with.
+    secret: u64,
+    begun: Begun,
+    /// Where the path is hashed.
+    path: Option<&'a PathHash>,
+}
+
+impl<'a> Shown<'a> {
+    /// The tables, addressed anew each time: addresses that LLVM makes beforehand take the stack's place, and time.
+    #[inline(always)]
+    fn matcher(&self) -> &'a Matcher {
+        // SAFETY: it is what it was.
+        unsafe { &*opaque(self.tables) }
+    }
+
     #[inline(always)]
     fn step(&mut self, byte: u8) {
         // Three loads, one waiting for the other, are worth a branch.
         if self.matching.state != DEAD {
-            self.matching.state = self.matcher.step(self.matching.state, byte);
+            self.matching.state = self.matcher().step(self.matching.state, byte);
         }
     }
 
     #[inline(always)]
     fn start(&mut self, subject: u32) {
         self.matching.subject = subject as u8;
-        self.matching.state = self.matcher.start(subject);
+        self.matching.state = self.matcher().start(subject);
         self.matching.ended = self.matching.state;
     }
 
     #[inline(always)]
     fn end(&mut self) {
-        self.matcher.end(self.matching.state, &mut self.matching.matched);
+        self.matcher().end(self.matching.state, &mut self.matching.matched);
     }
 
     /// Adds a byte of the value that is being read to its slot, if it has one.
@@ -225,12 +255,12 @@ impl Shown<'_> {
     #[inline(always)]
     fn is_cookie(&self) -> bool {
         let subject = u32::from(self.matching.subject);
-        subject != subject::NONE && subject == self.matcher.cookie
+        subject != subject::NONE && subject == self.matcher().cookie
     }
 
     #[inline(always)]
     fn begin_cookie(&mut self) {
-        self.matching.cookie = self.matcher.start(subject::COOKIE_NAME);
+        self.matching.cookie = self.matcher().start(subject::COOKIE_NAME);
         self.matching.cookie_slot = 0;
         self.matching.flags &= !flag::COOKIE_VALUE;
         self.matching.flags |= flag::COOKIE_SPACE;
@@ -244,14 +274,14 @@ impl Shown<'_> {
         } else if self.matching.has(flag::COOKIE_VALUE) {
             self.hash(u32::from(self.matching.cookie_slot), byte);
         } else if byte == b'=' {
-            let subject = self.matcher.named(self.matching.cookie);
+            let subject = self.matcher().named(self.matching.cookie);
             self.matching.cookie_slot =
-                if subject == subject::NONE { 0 } else { self.matcher.slot(subject) as u8 };
+                if subject == subject::NONE { 0 } else { self.matcher().slot(subject) as u8 };
             self.begin_slot(u32::from(self.matching.cookie_slot));
             self.matching.flags |= flag::COOKIE_VALUE;
         } else {
             self.matching.flags &= !flag::COOKIE_SPACE;
-            self.matching.cookie = self.matcher.step(self.matching.cookie, byte);
+            self.matching.cookie = self.matcher().step(self.matching.cookie, byte);
         }
     }
 }
@@ -290,7 +320,7 @@ impl Visitor for Shown<'_> {
     #[inline(always)]
     fn method_byte(&mut self, byte: u8) {
         if !self.matching.has(flag::IN_HEAD) {
-            self.matching.begin(self.tables, self.matcher, self.now);
+            self.matching.begin(self.begun.tables, self.matcher(), self.begun.now);
             if let Some(path) = self.path {
                 path.hash.set(self.secret | 1);
             }
@@ -343,10 +373,10 @@ impl Visitor for Shown<'_> {
     #[inline(always)]
     fn name_end(&mut self, name: &Word) {
         let known = name.len() != Word::TOO_LONG;
-        let subject = if known { self.matcher.named(self.matching.state) } else { subject::NONE };
+        let subject = if known { self.matcher().named(self.matching.state) } else { subject::NONE };
         self.start(subject);
         if subject != subject::NONE {
-            self.begin_slot(self.matcher.slot(subject));
+            self.begin_slot(self.matcher().slot(subject));
             if self.is_cookie() {
                 self.begin_cookie();
             }
@@ -367,12 +397,12 @@ impl Visitor for Shown<'_> {
             return;
         }
         self.step(byte);
-        self.matcher.hit(self.matching.state, &mut self.matching.matched);
+        self.matcher().hit(self.matching.state, &mut self.matching.matched);
         if space {
             self.matching.flags |= flag::VALUE_SPACE;
         } else {
             self.matching.ended = self.matching.state;
-            let slot = self.matcher.slot(subject);
+            let slot = self.matcher().slot(subject);
             if self.matching.has(flag::VALUE_SPACE) {
                 // However much there was of it.
                 self.matching.flags &= !flag::VALUE_SPACE;
@@ -388,7 +418,7 @@ impl Visitor for Shown<'_> {
     #[inline(always)]
     fn value_end(&mut self) {
         if u32::from(self.matching.subject) != subject::NONE {
-            self.matcher.end(self.matching.ended, &mut self.matching.matched);
+            self.matcher().end(self.matching.ended, &mut self.matching.matched);
         }
         self.matching.flags &= !flag::VALUE_SPACE;
         self.start(subject::NONE);

@@ -68,6 +68,13 @@ impl Path {
         Step::Refused
     }
 
+    /// Whether a segment is being read, and of more than dots: ordinary bytes are only told.
+    #[inline(always)]
+    #[must_use]
+    pub const fn in_segment(&self) -> bool {
+        self.phase == phase::PLAIN && self.only_dots == 0 && self.held == 0
+    }
+
     /// Reads a byte of the path, whose first one is a slash. What ends it (`?`, `#`, a space) is not one of its bytes.
     #[inline(always)]
     pub fn feed<S: Sink>(&mut self, byte: u8, merge_slashes: bool, sink: &mut S) -> Step {

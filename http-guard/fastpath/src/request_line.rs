@@ -35,7 +35,11 @@ impl Head {
     }
 
     #[inline(always)]
-    pub(crate) fn method<V: Visitor>(&mut self, byte: u8, visitor: &mut V) {
+    pub(crate) fn method<V: Visitor>(&mut self, byte: u8, next: u8, visitor: &mut V) {
+        if self.phase != next {
+            *self = Self::default();
+            self.phase = next;
+        }
         self.fields.word.push(byte);
         visitor.method_byte(byte);
     }

@@ -4,6 +4,8 @@
 //! verified once for each thing that it can do. What is refused, and why, stands here and nowhere else, as far as one byte
 //! decides it.
 
+use xps_core::bound::masked;
+
 use crate::head::phase;
 use crate::refusal::{Refusal, is_control, is_token};
 
@@ -36,16 +38,39 @@ pub(crate) const CLASSES: usize = 16;
 /// Set in [`KINDS`] for capital letters: the bit by which they differ from small ones.
 pub(crate) const SIZE_BIT: u8 = 0x20;
 
-/// The class of each byte, and [`SIZE_BIT`].
-pub(crate) static KINDS: [u8; 256] = {
+/// Set in [`KINDS`] for the bytes of fields' names.
+pub(crate) const IN_NAME: u8 = 0x40;
+
+/// Set in [`KINDS`] for bytes that stand for themselves within a segment of a path.
+pub(crate) const IN_SEGMENT: u8 = 0x80;
+
+/// Set in [`KINDS`] for letters, digits, `-` and `_`.
+pub(crate) const IN_LABEL: u8 = 0x10;
+
+/// The class of each byte, and what is set for it.
+static KINDS: [u8; 256] = {
     let mut kinds = [0; 256];
     let mut byte = 0;
     while byte < 256 {
-        kinds[byte] = kind(byte as u8);
+        kinds[byte] = kind(byte as u8) | bits(byte as u8);
         byte += 1;
     }
     kinds
 };
+
+/// The class of a byte, and what is set for it.
+#[inline(always)]
+pub(crate) fn kind_of(byte: u8) -> u8 {
+    // SAFETY: masked to the length of the table.
+    unsafe { *KINDS.as_ptr().add(masked::<255>(byte.into())) }
+}
+
+const fn bits(byte: u8) -> u8 {
+    let name = if is_token(byte) { IN_NAME } else { 0 };
+    let segment = !is_control(byte) && !matches!(byte, b' ' | b'/' | b'%' | b'?' | b'#');
+    let label = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    name | if segment { IN_SEGMENT } else { 0 } | if label { IN_LABEL } else { 0 }
+}
 
 const fn kind(byte: u8) -> u8 {
     match byte {
@@ -76,7 +101,7 @@ pub(crate) mod action {
     pub(crate) const GO: u8 = 1;
     /// The byte belongs to the phase that follows.
     pub(crate) const LEAVE: u8 = 2;
-    /// A request begins, with the byte.
+    /// A request begins, with a byte of no method.
     pub(crate) const BEGIN: u8 = 3;
     /// An empty line where a request may begin.
     pub(crate) const EMPTY_LINE: u8 = 4;
@@ -162,10 +187,12 @@ const fn cell(phase: u8, class: u8) -> (u8, u8) {
     match phase {
         phase::START => match class {
             class::CR => (action::EMPTY_LINE, phase::START_LF),
+            class::CAPITAL | class::DASH => (action::METHOD, phase::METHOD),
             _ => (action::BEGIN, phase::METHOD),
         },
         phase::START_AGAIN => match class {
             class::CR => refuse(Refusal::EmptyLine),
+            class::CAPITAL | class::DASH => (action::METHOD, phase::METHOD),
             _ => (action::BEGIN, phase::METHOD),
         },
         phase::METHOD => match class {
@@ -174,7 +201,7 @@ const fn cell(phase: u8, class: u8) -> (u8, u8) {
             _ => control(class, Refusal::BadMethod),
         },
         phase::TARGET => match class {
-            class::SLASH => (action::LEAVE, phase::PATH),
+            class::SLASH => (action::PATH, phase::PATH),
             class::LETTER | class::CAPITAL => (action::LEAVE, phase::SCHEME),
             class::STAR => (action::ASTERISK, phase::ASTERISK),
             class::SPACE | class::CR => refuse(Refusal::BadRequestLine),
@@ -268,8 +295,13 @@ mod tests {
             let kind = KINDS[usize::from(byte)];
             assert_eq!(kind & SIZE_BIT != 0, byte.is_ascii_uppercase(), "{byte:#x}");
             assert_eq!(byte | kind & SIZE_BIT, byte.to_ascii_lowercase(), "{byte:#x}");
-            let class = kind & !SIZE_BIT;
-            assert!(usize::from(class) < CLASSES);
+            let class = kind & (CLASSES as u8 - 1);
+            assert_eq!(kind & IN_NAME != 0, is_token(byte), "{byte:#x}");
+            assert_eq!(
+                kind & IN_SEGMENT != 0,
+                byte > b' ' && byte != 0x7f && !b"/%?#".contains(&byte),
+                "{byte:#x}"
+            );
             assert_eq!(is_control_class(class), is_control(byte), "{byte:#x}");
             assert_eq!(is_token_class(class), is_token(byte), "{byte:#x}");
         }

@@ -1,7 +1,7 @@
 //! Eight bytes at once, and several times that, where nothing but the end of a line matters.
 
-use xps_core::bound::unknown;
-use xps_core::handler::Window;
+use xps_core::bound::{masked, unknown};
+use xps_core::handler::{WINDOW, Window};
 
 use crate::word::letters;
 
@@ -32,6 +32,13 @@ const fn before(marks: u64) -> u32 {
 #[inline(always)]
 pub(crate) const fn has_nul(word: u64) -> bool {
     word.wrapping_sub(LOW) & !word & HIGH != 0
+}
+
+/// The byte of the window at `at`, whatever lies there.
+#[inline(always)]
+pub(crate) fn byte(window: &Window, at: u32) -> u8 {
+    // SAFETY: masked to the length of the array.
+    unsafe { *window.bytes.as_ptr().add(masked::<{ WINDOW as u32 - 1 }>(at)) }
 }
 
 /// Words that are looked at by one call: most lines of heads are not longer.
