@@ -95,7 +95,8 @@ impl Authority {
             self.phase = phase::NAME;
             tell = true;
         }
-        self.mix(byte);
+        let mixed = (self.hash ^ byte as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.hash = mixed ^ mixed >> 29;
         if tell {
             self.told = 1;
             *told = byte;
@@ -103,24 +104,12 @@ impl Authority {
         Step::Taken
     }
 
-    /// Whether what is read is a name or an IPv4 address, and more of it than a dot.
+    /// Whether a name or an IPv4 address is read, of which some was told: letters and digits would be told, too, and change nothing
+    /// but the hash.
     #[inline(always)]
     #[must_use]
     pub(crate) const fn in_label(&self) -> bool {
-        self.phase == phase::NAME && self.held == 0
-    }
-
-    /// Reads a letter in lower case, a digit, `-` or `_` [there](Self::in_label); it is to be told.
-    #[inline(always)]
-    pub(crate) const fn label_byte(&mut self, byte: u8) {
-        self.mix(byte);
-        self.told = 1;
-    }
-
-    #[inline(always)]
-    const fn mix(&mut self, byte: u8) {
-        let mixed = (self.hash ^ byte as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.hash = mixed ^ mixed >> 29;
+        self.phase == phase::NAME && self.held == 0 && self.told != 0
     }
 
     /// Whether what was read is a whole host.

@@ -38,10 +38,20 @@ pub trait Visitor: Sink {
     fn method_byte(&mut self, byte: u8);
     /// The method's end.
     fn method_end(&mut self);
+    /// The first `bytes` of eight bytes of the path, none of which is a slash.
+    #[inline(always)]
+    fn path_bytes(&mut self, eight: u64, bytes: u32) {
+        each(eight, bytes, |byte| self.path_byte(byte));
+    }
     /// The path's end. A target's query is told to nobody.
     fn path_end(&mut self);
     /// A byte of the host, in lower case, without port: the target's if it has one, otherwise that of the Host field.
     fn host_byte(&mut self, byte: u8);
+    /// The first `bytes` of eight bytes of the host, likewise.
+    #[inline(always)]
+    fn host_bytes(&mut self, eight: u64, bytes: u32) {
+        each(eight, bytes, |byte| self.host_byte(byte));
+    }
     /// The host's end. Told once for each head, for HTTP/1.0 without a host at its very end.
     fn host_end(&mut self);
     /// A field's name begins; it may be that of the Host field.
@@ -50,6 +60,11 @@ pub trait Visitor: Sink {
     /// A byte of the name, in lower case.
     #[inline(always)]
     fn name_byte(&mut self, _byte: u8) {}
+    /// The first `bytes` of eight bytes of the name, likewise.
+    #[inline(always)]
+    fn name_bytes(&mut self, eight: u64, bytes: u32) {
+        each(eight, bytes, |byte| self.name_byte(byte));
+    }
     /// The whole name; [`Word::TOO_LONG`] if it is longer than is kept. The end of the Host field's name is not told.
     fn name_end(&mut self, name: &Word);
     /// Whether the value that was just begun is to be told; its end is told anyway.
@@ -61,6 +76,19 @@ pub trait Visitor: Sink {
     fn value_byte(&mut self, byte: u8, space: bool);
     /// The value's end: that was at the last byte that is no white space.
     fn value_end(&mut self);
+}
+
+/// Calls `tell` with the first `bytes` of eight bytes.
+#[inline(always)]
+pub(crate) fn each(eight: u64, bytes: u32, mut tell: impl FnMut(u8)) {
+    let mut i = 0;
+    while i < 8 {
+        if i >= bytes {
+            break;
+        }
+        tell((eight >> (i * 8)) as u8);
+        i += 1;
+    }
 }
 
 /// What a head may be, and how paths are read.

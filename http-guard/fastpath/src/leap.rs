@@ -10,12 +10,10 @@ use crate::authority::Authority;
 use crate::field::{Field, flag};
 use crate::head::{Head, Settings, Visitor, phase};
 use crate::request_line::VERSION;
-use crate::table;
 use crate::text::{self, Known};
 
 /// Phases, as bits, in which there may be something to leap over.
-pub(crate) const LEAPS: u32 = 1 << phase::AUTHORITY
-    | 1 << phase::PATH
+pub(crate) const LEAPS: u32 = 1 << phase::PATH
     | 1 << phase::REST
     | 1 << phase::VERSION
     | 1 << phase::LINE
@@ -24,16 +22,13 @@ pub(crate) const LEAPS: u32 = 1 << phase::AUTHORITY
     | 1 << phase::VALUE
     | 1 << phase::HOST;
 
-/// Bytes of a name, a host or a path that are read in one go.
-const RUN: u32 = 8;
-
 impl Head {
     #[inline(always)]
     pub(crate) fn leap<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) {
         match self.phase {
             phase::NAME => return self.leap_name(window, settings, visitor),
             phase::PATH => return self.leap_segment(window, settings, visitor),
-            phase::AUTHORITY | phase::HOST => return self.leap_label(window, settings, visitor),
+            phase::HOST => return self.leap_label(window, settings, visitor),
             phase::VERSION => self.leap_version(window, settings),
             phase::BEFORE_VALUE => self.leap_space(window, settings),
             _ => {}
@@ -65,68 +60,41 @@ impl Head {
     /// More of a field's name.
     #[inline(always)]
     fn leap_name<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) {
-        let most = self.most(window, settings.head_bytes_max);
-        let told = self.trailers == 0;
-        let mut i = 0;
-        while i < RUN {
-            let byte = text::byte(window, window.at + i);
-            let kind = table::kind_of(byte);
-            if i >= most || kind & table::IN_NAME == 0 {
-                break;
-            }
-            let byte = byte | kind & table::SIZE_BIT;
-            self.fields.word.push(byte);
-            if told {
-                visitor.name_byte(byte);
-            }
-            i += 1;
+        let (word, label) = text::label(window.word(window.at));
+        let bytes = least(label, self.most(window, settings.head_bytes_max));
+        if bytes == 0 || !self.fields.word.push_some(word, bytes) {
+            return;
         }
-        self.leapt(window, i);
+        if self.trailers == 0 {
+            visitor.name_bytes(word, bytes);
+        }
+        self.leapt(window, bytes);
     }
 
     /// More of a segment of the path.
     #[inline(always)]
     fn leap_segment<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) {
-        if !self.path.in_segment() {
-            return;
-        }
+        let word = window.word(window.at);
         let most = self.most(window, least(settings.line_bytes_max, settings.head_bytes_max));
-        let mut i = 0;
-        while i < RUN {
-            let byte = text::byte(window, window.at + i);
-            if i >= most || table::kind_of(byte) & table::IN_SEGMENT == 0 {
-                break;
-            }
-            visitor.path_byte(byte);
-            i += 1;
+        let bytes = least(text::segment(word), most);
+        if bytes != 0 && self.path.in_segment() {
+            visitor.path_bytes(word, bytes);
+            self.leapt(window, bytes);
         }
-        self.leapt(window, i);
     }
 
-    /// More of a host between two dots, the target's or that of the Host field.
+    /// More of the Host field's host, between two dots. Not where it is only compared: what is leapt over is not in the authority's hash.
     #[inline(always)]
     fn leap_label<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) {
-        if !self.authority.in_label() || self.fields.after_space() {
+        if self.absolute != 0 || !self.authority.in_label() || self.fields.after_space() {
             return;
         }
-        let (line, head) = (settings.line_bytes_max, settings.head_bytes_max);
-        let most = self.most(window, if self.phase == phase::HOST { head } else { least(line, head) });
-        let told = self.absolute == 0;
-        let mut i = 0;
-        while i < RUN {
-            let byte = text::byte(window, window.at + i);
-            let kind = table::kind_of(byte);
-            if i >= most || kind & table::IN_LABEL == 0 {
-                break;
-            }
-            let byte = byte | kind & table::SIZE_BIT;
-            self.authority.label_byte(byte);
-            if told {
-                visitor.host_byte(byte);
-            }
-            i += 1;
+        let (word, label) = text::label(window.word(window.at));
+        let bytes = least(label, self.most(window, settings.head_bytes_max));
+        if bytes != 0 {
+            visitor.host_bytes(word, bytes);
+            self.leapt(window, bytes);
         }
-        self.leapt(window, i);
     }
 
     /// The version, and the end of its line.

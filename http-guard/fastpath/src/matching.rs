@@ -10,7 +10,7 @@ use xps_core::handler::Window;
 
 use crate::abi::{Matcher, SLOTS_MAX, Settings, subject};
 use crate::guard::State;
-use crate::head::{self, Visitor};
+use crate::head::{self, Visitor, each};
 use crate::matcher::{DEAD, Matched};
 use crate::path::{DEPTH_MAX, Sink};
 use crate::word::Word;
@@ -222,10 +222,27 @@ impl<'a> Shown<'a> {
     }
 
     #[inline(always)]
+    fn steps(&mut self, eight: u64, bytes: u32) {
+        if self.matching.state != DEAD {
+            let (matcher, mut state) = (self.matcher(), self.matching.state);
+            each(eight, bytes, |byte| state = matcher.step(state, byte));
+            self.matching.state = state;
+        }
+    }
+
+    #[inline(always)]
     fn start(&mut self, subject: u32) {
         self.matching.subject = subject as u8;
         self.matching.state = self.matcher().start(subject);
         self.matching.ended = self.matching.state;
+    }
+
+    #[inline(always)]
+    fn begin_host(&mut self) {
+        if u32::from(self.matching.subject) != subject::HOST {
+            self.start(subject::HOST);
+            self.matching.host = self.secret | 1;
+        }
     }
 
     #[inline(always)]
@@ -335,6 +352,14 @@ impl Visitor for Shown<'_> {
     }
 
     #[inline(always)]
+    fn path_bytes(&mut self, eight: u64, bytes: u32) {
+        self.steps(eight, bytes);
+        if let Some(path) = self.path {
+            each(eight, bytes, |byte| path.hash.set(mixed(path.hash.get(), byte.into())));
+        }
+    }
+
+    #[inline(always)]
     fn path_end(&mut self) {
         self.end();
         self.start(subject::NONE);
@@ -342,12 +367,22 @@ impl Visitor for Shown<'_> {
 
     #[inline(always)]
     fn host_byte(&mut self, byte: u8) {
-        if u32::from(self.matching.subject) != subject::HOST {
-            self.start(subject::HOST);
-            self.matching.host = self.secret | 1;
-        }
+        self.begin_host();
         self.step(byte);
         self.matching.host = mixed(self.matching.host, byte.into());
+    }
+
+    #[inline(always)]
+    fn host_bytes(&mut self, eight: u64, bytes: u32) {
+        self.begin_host();
+        let (matcher, mut state, mut hash) = (self.matcher(), self.matching.state, self.matching.host);
+        // One loop: from where it ends the verifier knows how many bytes there were, and would go on with each number.
+        each(eight, bytes, |byte| {
+            state = matcher.step(state, byte);
+            hash = mixed(hash, byte.into());
+        });
+        self.matching.state = state;
+        self.matching.host = hash;
     }
 
     #[inline(always)]
@@ -368,6 +403,11 @@ impl Visitor for Shown<'_> {
     #[inline(always)]
     fn name_byte(&mut self, byte: u8) {
         self.step(byte);
+    }
+
+    #[inline(always)]
+    fn name_bytes(&mut self, eight: u64, bytes: u32) {
+        self.steps(eight, bytes);
     }
 
     #[inline(always)]

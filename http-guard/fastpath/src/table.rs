@@ -38,38 +38,22 @@ pub(crate) const CLASSES: usize = 16;
 /// Set in [`KINDS`] for capital letters: the bit by which they differ from small ones.
 pub(crate) const SIZE_BIT: u8 = 0x20;
 
-/// Set in [`KINDS`] for the bytes of fields' names.
-pub(crate) const IN_NAME: u8 = 0x40;
-
-/// Set in [`KINDS`] for bytes that stand for themselves within a segment of a path.
-pub(crate) const IN_SEGMENT: u8 = 0x80;
-
-/// Set in [`KINDS`] for letters, digits, `-` and `_`.
-pub(crate) const IN_LABEL: u8 = 0x10;
-
-/// The class of each byte, and what is set for it.
+/// The class of each byte, and [`SIZE_BIT`].
 static KINDS: [u8; 256] = {
     let mut kinds = [0; 256];
     let mut byte = 0;
     while byte < 256 {
-        kinds[byte] = kind(byte as u8) | bits(byte as u8);
+        kinds[byte] = kind(byte as u8);
         byte += 1;
     }
     kinds
 };
 
-/// The class of a byte, and what is set for it.
+/// The class of a byte, and [`SIZE_BIT`].
 #[inline(always)]
 pub(crate) fn kind_of(byte: u8) -> u8 {
     // SAFETY: masked to the length of the table.
     unsafe { *KINDS.as_ptr().add(masked::<255>(byte.into())) }
-}
-
-const fn bits(byte: u8) -> u8 {
-    let name = if is_token(byte) { IN_NAME } else { 0 };
-    let segment = !is_control(byte) && !matches!(byte, b' ' | b'/' | b'%' | b'?' | b'#');
-    let label = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    name | if segment { IN_SEGMENT } else { 0 } | if label { IN_LABEL } else { 0 }
 }
 
 const fn kind(byte: u8) -> u8 {
@@ -296,12 +280,6 @@ mod tests {
             assert_eq!(kind & SIZE_BIT != 0, byte.is_ascii_uppercase(), "{byte:#x}");
             assert_eq!(byte | kind & SIZE_BIT, byte.to_ascii_lowercase(), "{byte:#x}");
             let class = kind & (CLASSES as u8 - 1);
-            assert_eq!(kind & IN_NAME != 0, is_token(byte), "{byte:#x}");
-            assert_eq!(
-                kind & IN_SEGMENT != 0,
-                byte > b' ' && byte != 0x7f && !b"/%?#".contains(&byte),
-                "{byte:#x}"
-            );
             assert_eq!(is_control_class(class), is_control(byte), "{byte:#x}");
             assert_eq!(is_token_class(class), is_token(byte), "{byte:#x}");
         }

@@ -1,7 +1,7 @@
 //! Eight bytes at once, and several times that, where nothing but the end of a line matters.
 
-use xps_core::bound::{masked, unknown};
-use xps_core::handler::{WINDOW, Window};
+use xps_core::bound::unknown;
+use xps_core::handler::Window;
 
 use crate::word::letters;
 
@@ -15,6 +15,36 @@ const DELETE: u64 = LOW * 0x7f;
 const fn below(word: u64, limit: u64) -> u64 {
     let other = word ^ DELETE;
     (word.wrapping_sub(LOW * limit) & !word | other.wrapping_sub(LOW) & !other) & HIGH
+}
+
+/// The highest bit of the first byte that is `byte`; those behind it may have it set as well.
+#[inline(always)]
+const fn equal(word: u64, byte: u8) -> u64 {
+    let other = word ^ LOW * byte as u64;
+    other.wrapping_sub(LOW) & !other & HIGH
+}
+
+/// The highest bit of each byte from `first` to `last`, characters of ASCII.
+#[inline(always)]
+const fn between(word: u64, first: u8, last: u8) -> u64 {
+    let low = word & !HIGH;
+    let (reaches, exceeds) = (low + LOW * (0x80 - first as u64), low + LOW * (0x7f - last as u64));
+    reaches & !exceeds & !word & HIGH
+}
+
+/// Eight bytes with letters in lower case, and how many come before the first one that is no letter, no digit and no `-`.
+#[inline(always)]
+pub(crate) const fn label(word: u64) -> (u64, u32) {
+    let lower = word | between(word, b'A', b'Z') >> 2;
+    let known = between(lower, b'a', b'z') | between(lower, b'0', b'9') | between(lower, b'-', b'-');
+    (lower, before(known ^ HIGH))
+}
+
+/// How many of eight bytes come before the first one that does not stand for itself within a segment of a path.
+#[inline(always)]
+pub(crate) const fn segment(word: u64) -> u32 {
+    let escapes = equal(word, b'%') | equal(word, b'/') | equal(word, b'?') | equal(word, b'#');
+    before(below(word, 0x21) | escapes)
 }
 
 /// How many bytes come before the first one whose highest bit is set: 8 if there is none.
@@ -32,13 +62,6 @@ const fn before(marks: u64) -> u32 {
 #[inline(always)]
 pub(crate) const fn has_nul(word: u64) -> bool {
     word.wrapping_sub(LOW) & !word & HIGH != 0
-}
-
-/// The byte of the window at `at`, whatever lies there.
-#[inline(always)]
-pub(crate) fn byte(window: &Window, at: u32) -> u8 {
-    // SAFETY: masked to the length of the array.
-    unsafe { *window.bytes.as_ptr().add(masked::<{ WINDOW as u32 - 1 }>(at)) }
 }
 
 /// Words that are looked at by one call: most lines of heads are not longer.
@@ -139,6 +162,30 @@ mod tests {
                 assert_eq!(before(below(word, 0x20)), expected(is_control(byte)), "{byte:#x} at {at}");
                 let ends = is_control(byte) || byte == b' ';
                 assert_eq!(before(below(word, 0x21)), expected(ends), "{byte:#x} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn labels_and_segments_end_where_they_should() {
+        for at in 0..8 {
+            for byte in 0..=255u8 {
+                for rest in [*b"aZ09-azA", *b"%/?# \0\r\xff"] {
+                    let mut bytes = *b"aZ09-azA";
+                    bytes[at..].copy_from_slice(&rest[at..]);
+                    bytes[at] = byte;
+                    let count =
+                        |ends: &dyn Fn(u8) -> bool| bytes.iter().take_while(|byte| !ends(**byte)).count();
+                    let (lower, length) = label(u64::from_le_bytes(bytes));
+                    assert_eq!(lower.to_le_bytes(), bytes.map(|byte| byte.to_ascii_lowercase()), "{bytes:?}");
+                    assert_eq!(
+                        length as usize,
+                        count(&|byte| !byte.is_ascii_alphanumeric() && byte != b'-'),
+                        "{bytes:?}"
+                    );
+                    let ends = |byte: u8| byte <= b' ' || byte == 0x7f || b"%/?#".contains(&byte);
+                    assert_eq!(segment(u64::from_le_bytes(bytes)) as usize, count(&ends), "{bytes:?}");
+                }
             }
         }
     }
