@@ -104,12 +104,15 @@ impl Authority {
         Step::Taken
     }
 
-    /// Whether a name or an IPv4 address is read, of which some was told: letters and digits would be told, too, and change nothing
-    /// but the hash.
+    /// Whether letters in lower case, digits and `-` are only told: then they count as read, but are not in the hash.
     #[inline(always)]
-    #[must_use]
-    pub(crate) const fn in_label(&self) -> bool {
-        self.phase == phase::NAME && self.held == 0 && self.told != 0
+    pub(crate) const fn goes_on(&mut self) -> bool {
+        if self.held != 0 || self.phase > phase::NAME {
+            return false;
+        }
+        self.phase = phase::NAME;
+        self.told = 1;
+        true
     }
 
     /// Whether what was read is a whole host.

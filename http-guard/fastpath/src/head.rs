@@ -36,13 +36,11 @@ use crate::word::Word;
 pub trait Visitor: Sink {
     /// A byte of the method.
     fn method_byte(&mut self, byte: u8);
+    /// The first `bytes` of eight bytes of the method, of the path, or of a name, whichever is being read. None is a slash of the
+    /// path.
+    fn bytes(&mut self, path: bool, eight: u64, bytes: u32);
     /// The method's end.
     fn method_end(&mut self);
-    /// The first `bytes` of eight bytes of the path, none of which is a slash.
-    #[inline(always)]
-    fn path_bytes(&mut self, eight: u64, bytes: u32) {
-        each(eight, bytes, |byte| self.path_byte(byte));
-    }
     /// The path's end. A target's query is told to nobody.
     fn path_end(&mut self);
     /// A byte of the host, in lower case, without port: the target's if it has one, otherwise that of the Host field.
@@ -60,11 +58,6 @@ pub trait Visitor: Sink {
     /// A byte of the name, in lower case.
     #[inline(always)]
     fn name_byte(&mut self, _byte: u8) {}
-    /// The first `bytes` of eight bytes of the name, likewise.
-    #[inline(always)]
-    fn name_bytes(&mut self, eight: u64, bytes: u32) {
-        each(eight, bytes, |byte| self.name_byte(byte));
-    }
     /// The whole name; [`Word::TOO_LONG`] if it is longer than is kept. The end of the Host field's name is not told.
     fn name_end(&mut self, name: &Word);
     /// Whether the value that was just begun is to be told; its end is told anyway.

@@ -112,6 +112,16 @@ impl Visitor for Recorder {
         self.seen.method.push(byte);
     }
 
+    fn bytes(&mut self, path: bool, eight: u64, bytes: u32) {
+        let more = &eight.to_le_bytes()[..bytes as usize];
+        if path {
+            assert_eq!(self.ends[..2], [1, 0]);
+            self.seen.path.extend(more);
+        } else if self.ends[0] == 0 {
+            self.seen.method.extend(more);
+        }
+    }
+
     fn method_end(&mut self) {
         self.ends[0] += 1;
     }

@@ -13,7 +13,8 @@ use crate::request_line::VERSION;
 use crate::text::{self, Known};
 
 /// Phases, as bits, in which there may be something to leap over.
-pub(crate) const LEAPS: u32 = 1 << phase::PATH
+pub(crate) const LEAPS: u32 = 1 << phase::METHOD
+    | 1 << phase::PATH
     | 1 << phase::REST
     | 1 << phase::VERSION
     | 1 << phase::LINE
@@ -26,8 +27,7 @@ impl Head {
     #[inline(always)]
     pub(crate) fn leap<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) {
         match self.phase {
-            phase::NAME => return self.leap_name(window, settings, visitor),
-            phase::PATH => return self.leap_segment(window, settings, visitor),
+            phase::METHOD | phase::PATH | phase::NAME => return self.leap_part(window, settings, visitor),
             phase::HOST => return self.leap_label(window, settings, visitor),
             phase::VERSION => self.leap_version(window, settings),
             phase::BEFORE_VALUE => self.leap_space(window, settings),
@@ -57,28 +57,30 @@ impl Head {
         least(window.left(), max.saturating_sub(self.bytes))
     }
 
-    /// More of a field's name.
+    /// More of a method, of a segment of the path, or of a field's name.
     #[inline(always)]
-    fn leap_name<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) {
-        let (word, label) = text::label(window.word(window.at));
-        let bytes = least(label, self.most(window, settings.head_bytes_max));
-        if bytes == 0 || !self.fields.word.push_some(word, bytes) {
+    fn leap_part<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) {
+        let (phase, word) = (self.phase, window.word(window.at));
+        let (word, plain) = match phase {
+            phase::NAME => text::label(word),
+            phase::METHOD => (word, text::capitals(word)),
+            _ => (word, text::segment(word)),
+        };
+        let (line, head) = (settings.line_bytes_max, settings.head_bytes_max);
+        let bytes =
+            least(plain, self.most(window, if phase == phase::NAME { head } else { least(line, head) }));
+        if bytes == 0 {
             return;
         }
-        if self.trailers == 0 {
-            visitor.name_bytes(word, bytes);
-        }
-        self.leapt(window, bytes);
-    }
-
-    /// More of a segment of the path.
-    #[inline(always)]
-    fn leap_segment<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) {
-        let word = window.word(window.at);
-        let most = self.most(window, least(settings.line_bytes_max, settings.head_bytes_max));
-        let bytes = least(text::segment(word), most);
-        if bytes != 0 && self.path.in_segment() {
-            visitor.path_bytes(word, bytes);
+        let read = if phase == phase::PATH {
+            self.path.goes_on(word as u8)
+        } else {
+            self.fields.word.push_some(word, bytes)
+        };
+        if read {
+            if self.trailers == 0 {
+                visitor.bytes(phase == phase::PATH, word, bytes);
+            }
             self.leapt(window, bytes);
         }
     }
@@ -86,12 +88,12 @@ impl Head {
     /// More of the Host field's host, between two dots. Not where it is only compared: what is leapt over is not in the authority's hash.
     #[inline(always)]
     fn leap_label<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) {
-        if self.absolute != 0 || !self.authority.in_label() || self.fields.after_space() {
-            return;
-        }
         let (word, label) = text::label(window.word(window.at));
         let bytes = least(label, self.most(window, settings.head_bytes_max));
-        if bytes != 0 {
+        if bytes == 0 || self.absolute != 0 || self.fields.after_space() {
+            return;
+        }
+        if self.authority.goes_on() {
             visitor.host_bytes(word, bytes);
             self.leapt(window, bytes);
         }
@@ -121,7 +123,9 @@ impl Head {
         }
         let _ = self.fields.begin_value(Field::Host);
         self.authority = Authority::start(settings.seed);
-        self.phase = phase::BEFORE_VALUE;
+        let next = (window.word(window.at) >> 48) as u8;
+        let begins = window.left() > 6 && next != b' ' && next != b'\t';
+        self.phase = if begins { phase::HOST } else { phase::BEFORE_VALUE };
         self.leapt(window, 6);
     }
 

@@ -222,15 +222,6 @@ impl<'a> Shown<'a> {
     }
 
     #[inline(always)]
-    fn steps(&mut self, eight: u64, bytes: u32) {
-        if self.matching.state != DEAD {
-            let (matcher, mut state) = (self.matcher(), self.matching.state);
-            each(eight, bytes, |byte| state = matcher.step(state, byte));
-            self.matching.state = state;
-        }
-    }
-
-    #[inline(always)]
     fn start(&mut self, subject: u32) {
         self.matching.subject = subject as u8;
         self.matching.state = self.matcher().start(subject);
@@ -346,17 +337,21 @@ impl Visitor for Shown<'_> {
     }
 
     #[inline(always)]
-    fn method_end(&mut self) {
-        self.end();
-        self.start(subject::PATH);
+    fn bytes(&mut self, path: bool, eight: u64, bytes: u32) {
+        if self.matching.state != DEAD {
+            let (matcher, mut state) = (self.matcher(), self.matching.state);
+            each(eight, bytes, |byte| state = matcher.step(state, byte));
+            self.matching.state = state;
+        }
+        if let Some(hashed) = self.path.filter(|_| path) {
+            each(eight, bytes, |byte| hashed.hash.set(mixed(hashed.hash.get(), byte.into())));
+        }
     }
 
     #[inline(always)]
-    fn path_bytes(&mut self, eight: u64, bytes: u32) {
-        self.steps(eight, bytes);
-        if let Some(path) = self.path {
-            each(eight, bytes, |byte| path.hash.set(mixed(path.hash.get(), byte.into())));
-        }
+    fn method_end(&mut self) {
+        self.end();
+        self.start(subject::PATH);
     }
 
     #[inline(always)]
@@ -403,11 +398,6 @@ impl Visitor for Shown<'_> {
     #[inline(always)]
     fn name_byte(&mut self, byte: u8) {
         self.step(byte);
-    }
-
-    #[inline(always)]
-    fn name_bytes(&mut self, eight: u64, bytes: u32) {
-        self.steps(eight, bytes);
     }
 
     #[inline(always)]

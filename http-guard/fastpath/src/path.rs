@@ -68,11 +68,15 @@ impl Path {
         Step::Refused
     }
 
-    /// Whether a segment is being read, and of more than dots: ordinary bytes are only told.
+    /// Whether bytes that stand for themselves, `first` and others, are only told: then they count as read.
     #[inline(always)]
-    #[must_use]
-    pub const fn in_segment(&self) -> bool {
-        self.phase == phase::PLAIN && self.only_dots == 0 && self.held == 0
+    pub(crate) const fn goes_on(&mut self, first: u8) -> bool {
+        let dots = self.held != 0 || self.only_dots != 0 && first == b'.';
+        if dots || self.phase != phase::PLAIN {
+            return false;
+        }
+        self.only_dots = 0;
+        true
     }
 
     /// Reads a byte of the path, whose first one is a slash. What ends it (`?`, `#`, a space) is not one of its bytes.

@@ -40,6 +40,12 @@ pub(crate) const fn label(word: u64) -> (u64, u32) {
     (lower, before(known ^ HIGH))
 }
 
+/// How many of eight bytes come before the first one that is no capital letter.
+#[inline(always)]
+pub(crate) const fn capitals(word: u64) -> u32 {
+    before(between(word, b'A', b'Z') ^ HIGH)
+}
+
 /// How many of eight bytes come before the first one that does not stand for itself within a segment of a path.
 #[inline(always)]
 pub(crate) const fn segment(word: u64) -> u32 {
@@ -183,6 +189,8 @@ mod tests {
                         count(&|byte| !byte.is_ascii_alphanumeric() && byte != b'-'),
                         "{bytes:?}"
                     );
+                    let capitals = capitals(u64::from_le_bytes(bytes)) as usize;
+                    assert_eq!(capitals, count(&|byte| !byte.is_ascii_uppercase()), "{bytes:?}");
                     let ends = |byte: u8| byte <= b' ' || byte == 0x7f || b"%/?#".contains(&byte);
                     assert_eq!(segment(u64::from_le_bytes(bytes)) as usize, count(&ends), "{bytes:?}");
                 }
