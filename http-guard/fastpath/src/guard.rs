@@ -198,7 +198,7 @@ pub struct HttpGuard<T> {
 pub const BEGUN_SHIFT: u32 = 20;
 
 /// Calls of [`Tables::read_head`] that one step makes at most.
-const CALLS: u32 = 4;
+const CALLS: u32 = 8;
 
 /// What tells connections from all else that is charged.
 const CONNECTIONS: u64 = u64::from_be_bytes(*b"connects");

@@ -187,7 +187,7 @@ pub enum Method {
 }
 
 /// Bytes read by one call.
-const STEPS: usize = 8;
+const STEPS: usize = 5;
 
 /// State of the parser; all zero at a connection's start. Between two heads it tells of the last one.
 #[repr(C)]
@@ -323,7 +323,7 @@ impl Head {
     fn step<V: Visitor>(&mut self, byte: u8, window: &mut Window, settings: &Settings, visitor: &mut V) {
         let kind = table::kind_of(byte);
         let class = u32::from(kind) & (table::CLASSES as u32 - 1);
-        let at = u32::from(self.phase) * table::CLASSES as u32 | class;
+        let at = (u32::from(self.phase) * table::CLASSES as u32) | class;
         // SAFETY: masked to the length of the table.
         let cell = unsafe { *table::CELL.as_ptr().add(masked::<{ table::CELLS as u32 - 1 }>(at)) };
         let (action, argument) = (cell as u8, (cell >> 8) as u8);

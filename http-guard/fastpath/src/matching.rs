@@ -190,7 +190,7 @@ pub fn read_head(
     path: Option<&PathHash>,
 ) -> head::Event {
     let State { request, matching, .. } = state;
-    let mut shown = Shown { matching, tables: matcher, secret: settings.secret[0], begun, path };
+    let mut shown = Shown { matching, tables: matcher, settings, begun, path };
     request.head.read(window, &settings.head, &mut shown)
 }
 
@@ -198,8 +198,7 @@ pub fn read_head(
 struct Shown<'a> {
     matching: &'a mut Matching,
     tables: &'a Matcher,
-    /// What hashes begin with.
-    secret: u64,
+    settings: &'a Settings,
     begun: Begun,
     /// Where the path is hashed.
     path: Option<&'a PathHash>,
@@ -211,6 +210,13 @@ impl<'a> Shown<'a> {
     fn matcher(&self) -> &'a Matcher {
         // SAFETY: it is what it was.
         unsafe { &*opaque(self.tables) }
+    }
+
+    /// What hashes begin with.
+    #[inline(always)]
+    fn secret(&self) -> u64 {
+        // SAFETY: as above.
+        unsafe { (*opaque(self.settings)).secret[0] }
     }
 
     #[inline(always)]
@@ -232,7 +238,7 @@ impl<'a> Shown<'a> {
     fn begin_host(&mut self) {
         if u32::from(self.matching.subject) != subject::HOST {
             self.start(subject::HOST);
-            self.matching.host = self.secret | 1;
+            self.matching.host = self.secret() | 1;
         }
     }
 
@@ -254,7 +260,7 @@ impl<'a> Shown<'a> {
     #[inline(always)]
     fn begin_slot(&mut self, slot: u32) {
         if slot != 0 {
-            let secret = self.secret;
+            let secret = self.secret();
             let hash = self.matching.slot(slot);
             *hash = (*hash ^ secret).wrapping_mul(SPREAD) | 1;
         }
@@ -330,7 +336,7 @@ impl Visitor for Shown<'_> {
         if !self.matching.has(flag::IN_HEAD) {
             self.matching.begin(self.begun.tables, self.matcher(), self.begun.now);
             if let Some(path) = self.path {
-                path.hash.set(self.secret | 1);
+                path.hash.set(self.secret() | 1);
             }
         }
         self.step(byte);

@@ -20,7 +20,7 @@ const fn below(word: u64, limit: u64) -> u64 {
 /// The highest bit of the first byte that is `byte`; those behind it may have it set as well.
 #[inline(always)]
 const fn equal(word: u64, byte: u8) -> u64 {
-    let other = word ^ LOW * byte as u64;
+    let other = word ^ (LOW * byte as u64);
     other.wrapping_sub(LOW) & !other & HIGH
 }
 

@@ -66,7 +66,7 @@ impl Word {
         if at as usize > WORD_BYTES - 8 {
             return false;
         }
-        let more = eight & u64::MAX >> (8u32.wrapping_sub(bytes) * 8 & 63);
+        let more = eight & u64::MAX >> ((8u32.wrapping_sub(bytes) * 8) & 63);
         let shift = (at & 7) * 8;
         let index = masked::<{ (WORD_BYTES / 8 - 1) as u32 }>(at >> 3);
         // What is behind the last word is nothing: the place would begin with a word.
