@@ -18,8 +18,10 @@ use http_fastpath::guard::{HttpGuard, Scratch, State, Tables};
 use http_fastpath::head;
 use http_fastpath::judge::{self, Status};
 use http_fastpath::limit::{Charge, Rate, Set};
-use http_fastpath::matching::{self, Begun};
+use http_fastpath::matcher::Matched;
+use http_fastpath::matching;
 use http_fastpath::recall::{self, Remembered};
+use http_fastpath::rules::{Found, Search};
 use http_fastpath::words::{self, Words};
 use xps_core::abi::Event;
 use xps_core::handler::{Reply, Window};
@@ -221,10 +223,13 @@ impl Tables for KernelTables {
         state: &mut State,
         matcher: &Matcher,
         settings: &Settings,
-        begun: Begun,
     ) -> head::Event {
-        let begun = u64::from(begun.now) << 32 | u64::from(begun.tables);
-        head::Event::from_u32(http_read_head(window, state, matcher, settings, begun))
+        head::Event::from_u32(http_read_head(window, state, matcher, settings))
+    }
+
+    #[inline(always)]
+    fn search(&self, rules: &Rules, matched: &Matched, search: &mut Search) -> Found {
+        Found::from_u32(http_search(rules, matched, search))
     }
 
     #[inline(always)]
@@ -275,14 +280,23 @@ extern "C" fn http_read_head(
     state: *mut State,
     matcher: *const Matcher,
     settings: *const Settings,
-    begun: u64,
 ) -> u32 {
     if window.is_null() || state.is_null() || matcher.is_null() || settings.is_null() {
         return head::Event::Refused as u32;
     }
-    let begun = Begun { tables: begun as u32, now: (begun >> 32) as u32 };
     // SAFETY: checked; all of them belong to the caller, or are values of maps, which stay while the program runs.
-    unsafe { matching::read_head(&mut *window, &mut *state, &*matcher, &*settings, begun, None) as u32 }
+    unsafe { matching::read_head(&mut *window, &mut *state, &*matcher, &*settings, None) as u32 }
+}
+
+/// The next rule that holds, among a few, verified by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn http_search(rules: *const Rules, matched: *const Matched, search: *mut Search) -> u32 {
+    if rules.is_null() || matched.is_null() || search.is_null() {
+        return Found::None as u32;
+    }
+    // SAFETY: checked; they belong to the caller, or are a map's value, which stays while the program runs.
+    unsafe { (*search).step(&*rules, &*matched) as u32 }
 }
 
 /// Whether a rule that holds decides, verified by itself.

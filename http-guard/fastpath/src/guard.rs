@@ -10,10 +10,12 @@ use crate::abi::{Answer, ClientKey, Conditions, Matcher, RULES_MAX, Rules, Setti
 use crate::head::{self, Method};
 use crate::judge::{self, Judgement, Status, Verdict};
 use crate::limit::{Charge, Rate};
-use crate::matching::{self, Begun, Matching, PathHash, flag};
+use crate::matcher::Matched;
+use crate::matching::{self, Matching, PathHash, flag};
 use crate::recall::{self, Remembered};
 use crate::request::{self, Request};
 use crate::response::{self, Asked, Outstanding, Response};
+use crate::rules::{Found, Search};
 use crate::words::{self, WORDS_MAX, Words};
 
 /// What the handler needs of the world: maps in the kernel, a process's memory elsewhere.
@@ -65,9 +67,13 @@ pub trait Tables: Sized {
         state: &mut State,
         matcher: &Matcher,
         settings: &Settings,
-        begun: Begun,
     ) -> head::Event {
-        matching::read_head(window, state, matcher, settings, begun, self.path())
+        matching::read_head(window, state, matcher, settings, self.path())
+    }
+    /// [`Search::step`]; in the kernel a function of its own, too.
+    #[inline(always)]
+    fn search(&self, rules: &Rules, matched: &Matched, search: &mut Search) -> Found {
+        search.step(rules, matched)
     }
     /// [`judge::decides`] for these tables. In the kernel a function of its own, which is verified once.
     #[inline(always)]
@@ -228,11 +234,12 @@ impl<T: Tables> HttpGuard<T> {
         if state.request.in_body() {
             return state.request.read_body(window);
         }
-        let now = if in_head { 0 } else { (self.tables.now_ns() >> BEGUN_SHIFT) as u32 };
-        let begun = Begun { tables, now };
+        if !in_head {
+            state.matching.prepare(tables, (self.tables.now_ns() >> BEGUN_SHIFT) as u32);
+        }
         let mut met = head::Event::None;
         for _ in 0..CALLS {
-            met = self.tables.read_head(window, state, matcher, settings, begun);
+            met = self.tables.read_head(window, state, matcher, settings);
             if met as u32 != head::Event::None as u32 || window.at >= window.len {
                 break;
             }

@@ -93,9 +93,16 @@ impl Matching {
         (self.flags & flag::TABLES != 0) as u32
     }
 
-    /// A head begins, read by this set of tables.
+    /// A head that begins from now on is read by this set of tables.
     #[inline(always)]
-    pub fn begin(&mut self, tables: u32, matcher: &Matcher, begun: u32) {
+    pub fn prepare(&mut self, tables: u32, now: u32) {
+        self.flags = self.flags & !flag::TABLES | if tables == 0 { 0 } else { flag::TABLES };
+        self.begun = now;
+    }
+
+    /// A head begins, for which all is [prepared](Self::prepare).
+    #[inline(always)]
+    pub fn begin(&mut self, matcher: &Matcher) {
         self.matched = Matched::NONE;
         let mut i = 0;
         while i < SLOTS_MAX {
@@ -103,18 +110,11 @@ impl Matching {
             i += 1;
         }
         self.host = 0;
-        self.begun = begun;
         self.generation = matcher.generation as u16;
         self.state = matcher.start(subject::METHOD);
         self.subject = subject::METHOD as u8;
         self.cookie_slot = 0;
-        self.flags = self.fresh_flags(tables) | flag::IN_HEAD;
-    }
-
-    /// Those of a head that is read by this set of tables, whatever it is.
-    #[inline(always)]
-    const fn fresh_flags(&self, tables: u32) -> u8 {
-        (if tables == 0 { 0 } else { flag::TABLES }) | self.flags & (flag::CROWDED | flag::COUNTED)
+        self.flags = self.flags & (flag::TABLES | flag::CROWDED | flag::COUNTED) | flag::IN_HEAD;
     }
 
     /// A head is not read, but known: it holds what was learnt when it was read by this generation of this set of tables.
@@ -131,7 +131,8 @@ impl Matching {
         self.slots = *slots;
         self.host = host;
         self.generation = generation as u16;
-        self.flags = self.fresh_flags(tables);
+        self.flags =
+            (if tables == 0 { 0 } else { flag::TABLES }) | self.flags & (flag::CROWDED | flag::COUNTED);
     }
 
     /// The head has ended.
@@ -170,15 +171,6 @@ impl PathHash {
     }
 }
 
-/// By what a head is read that begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Begun {
-    /// A set of tables.
-    pub tables: u32,
-    /// When it begins: as [`Matching::begun`].
-    pub now: u32,
-}
-
 /// Reads some bytes of a head, or until it ends, and shows them to the matcher.
 #[inline(always)]
 pub fn read_head(
@@ -186,11 +178,10 @@ pub fn read_head(
     state: &mut State,
     matcher: &Matcher,
     settings: &Settings,
-    begun: Begun,
     path: Option<&PathHash>,
 ) -> head::Event {
     let State { request, matching, .. } = state;
-    let mut shown = Shown { matching, tables: matcher, settings, begun, path };
+    let mut shown = Shown { matching, tables: matcher, settings, path };
     request.head.read(window, &settings.head, &mut shown)
 }
 
@@ -199,7 +190,6 @@ struct Shown<'a> {
     matching: &'a mut Matching,
     tables: &'a Matcher,
     settings: &'a Settings,
-    begun: Begun,
     /// Where the path is hashed.
     path: Option<&'a PathHash>,
 }
@@ -334,7 +324,7 @@ impl Visitor for Shown<'_> {
     #[inline(always)]
     fn method_byte(&mut self, byte: u8) {
         if !self.matching.has(flag::IN_HEAD) {
-            self.matching.begin(self.begun.tables, self.matcher(), self.begun.now);
+            self.matching.begin(self.matcher());
             if let Some(path) = self.path {
                 path.hash.set(self.secret() | 1);
             }
