@@ -15,12 +15,16 @@ use http_fastpath::abi::{
     REFUSALS_MAX, RULES_MAX, Refused, Rules, Settings, TABLES, event,
 };
 use http_fastpath::guard::{HttpGuard, Scratch, State, Tables};
+use http_fastpath::head;
 use http_fastpath::judge::{self, Status};
 use http_fastpath::limit::{Charge, Rate, Set};
+use http_fastpath::matcher::Matched;
+use http_fastpath::matching;
 use http_fastpath::recall::{self, Remembered};
+use http_fastpath::rules::{Found, Search};
 use http_fastpath::words::{self, Words};
 use xps_core::abi::Event;
-use xps_core::handler::Reply;
+use xps_core::handler::{Reply, Window};
 use xps_core::verdict::Reason;
 use xps_ebpf::maps::Maps;
 use xps_ebpf::{arrival, atomic};
@@ -213,6 +217,22 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn read_head(
+        &self,
+        window: &mut Window,
+        state: &mut State,
+        matcher: &Matcher,
+        settings: &Settings,
+    ) -> head::Event {
+        head::Event::from_u32(http_read_head(window, state, matcher, settings))
+    }
+
+    #[inline(always)]
+    fn search(&self, rules: &Rules, matched: &Matched, search: &mut Search) -> Found {
+        Found::from_u32(http_search(rules, matched, search))
+    }
+
+    #[inline(always)]
     fn decides(&self, rule: u32, state: &mut State, scratch: &mut Scratch) -> bool {
         http_decides(rule, state, scratch) != 0
     }
@@ -250,6 +270,33 @@ fn http_block(ctx: XdpContext) -> u32 {
         &ctx,
         &HttpGuard { tables: KernelTables },
     )
+}
+
+/// Some bytes of a head, verified by themselves.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn http_read_head(
+    window: *mut Window,
+    state: *mut State,
+    matcher: *const Matcher,
+    settings: *const Settings,
+) -> u32 {
+    if window.is_null() || state.is_null() || matcher.is_null() || settings.is_null() {
+        return head::Event::Refused as u32;
+    }
+    // SAFETY: checked; all of them belong to the caller, or are values of maps, which stay while the program runs.
+    unsafe { matching::read_head(&mut *window, &mut *state, &*matcher, &*settings, None) as u32 }
+}
+
+/// The next rule that holds, among a few, verified by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn http_search(rules: *const Rules, matched: *const Matched, search: *mut Search) -> u32 {
+    if rules.is_null() || matched.is_null() || search.is_null() {
+        return Found::None as u32;
+    }
+    // SAFETY: checked; they belong to the caller, or are a map's value, which stays while the program runs.
+    unsafe { (*search).step(&*rules, &*matched) as u32 }
 }
 
 /// Whether a rule that holds decides, verified by itself.

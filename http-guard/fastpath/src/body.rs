@@ -17,7 +17,7 @@ pub const EXTENSION_BYTES_MAX: u16 = 256;
 /// Most bytes that are skipped at once: a sum of this and a segment's length must not overflow.
 const SKIP_MAX: u64 = 1 << 30;
 /// Bytes of framing read by one call.
-const STEPS: usize = 32;
+const STEPS: usize = 16;
 
 mod phase {
     /// There is no body, or it is over.

@@ -133,21 +133,35 @@ impl Fields {
         self.word.clear();
     }
 
-    /// A name has ended. A field that says where a message ends may be there once only, even if both say the same.
+    /// A name has ended: the word. Its value begins with [`Self::value_begun`].
+    #[inline(always)]
+    pub(crate) fn name_ended(&mut self) {
+        self.field = Field::named(&self.word) as u8;
+    }
+
+    /// A name has ended.
     #[inline(always)]
     pub fn begin_value(&mut self, field: Field) -> Result<(), Refusal> {
         self.field = field as u8;
+        self.value_begun()
+    }
+
+    /// The value of the field begins. One that says where a message ends may be there once only, even if both say the same.
+    #[inline(always)]
+    pub(crate) fn value_begun(&mut self) -> Result<(), Refusal> {
         self.space = 0;
         self.word.clear();
-        let (flag, refusal) = match field {
-            Field::Length => (flag::LENGTH, Refusal::RepeatedLength),
-            Field::Encoding => (flag::ENCODING, Refusal::RepeatedEncoding),
-            Field::Host => (flag::HOST, Refusal::RepeatedHost),
-            Field::Upgrade => {
+        let (flag, refusal) = if self.is(Field::Length) {
+            (flag::LENGTH, Refusal::RepeatedLength)
+        } else if self.is(Field::Encoding) {
+            (flag::ENCODING, Refusal::RepeatedEncoding)
+        } else if self.is(Field::Host) {
+            (flag::HOST, Refusal::RepeatedHost)
+        } else {
+            if self.is(Field::Upgrade) {
                 self.flags |= flag::UPGRADE;
-                return Ok(());
             }
-            _ => return Ok(()),
+            return Ok(());
         };
         if self.flags & flag != 0 {
             return Err(refusal);

@@ -7,13 +7,15 @@ use xps_core::siphash;
 use xps_core::verdict::{Reason, Verdict as Stack};
 
 use crate::abi::{Answer, ClientKey, Conditions, Matcher, RULES_MAX, Rules, Settings};
-use crate::head::Method;
+use crate::head::{self, Method};
 use crate::judge::{self, Judgement, Status, Verdict};
 use crate::limit::{Charge, Rate};
-use crate::matching::{Matching, PathHash, Shown, flag};
+use crate::matcher::Matched;
+use crate::matching::{self, Matching, PathHash, flag};
 use crate::recall::{self, Remembered};
 use crate::request::{self, Request};
 use crate::response::{self, Asked, Outstanding, Response};
+use crate::rules::{Found, Search};
 use crate::words::{self, WORDS_MAX, Words};
 
 /// What the handler needs of the world: maps in the kernel, a process's memory elsewhere.
@@ -56,6 +58,22 @@ pub trait Tables: Sized {
     #[inline(always)]
     fn path(&self) -> Option<&PathHash> {
         None
+    }
+    /// [`matching::read_head`] for these tables. In the kernel a function of its own, which is verified once.
+    #[inline(always)]
+    fn read_head(
+        &self,
+        window: &mut Window,
+        state: &mut State,
+        matcher: &Matcher,
+        settings: &Settings,
+    ) -> head::Event {
+        matching::read_head(window, state, matcher, settings, self.path())
+    }
+    /// [`Search::step`]; in the kernel a function of its own, too.
+    #[inline(always)]
+    fn search(&self, rules: &Rules, matched: &Matched, search: &mut Search) -> Found {
+        search.step(rules, matched)
     }
     /// [`judge::decides`] for these tables. In the kernel a function of its own, which is verified once.
     #[inline(always)]
@@ -185,6 +203,9 @@ pub struct HttpGuard<T> {
 /// Units of [`Matching::begun`] in nanoseconds, as a power of two.
 pub const BEGUN_SHIFT: u32 = 20;
 
+/// Calls of [`Tables::read_head`] that one step makes at most.
+const CALLS: u32 = 8;
+
 /// What tells connections from all else that is charged.
 const CONNECTIONS: u64 = u64::from_be_bytes(*b"connects");
 
@@ -210,14 +231,23 @@ impl<T: Tables> HttpGuard<T> {
             scratch.decide(Verdict::Close);
             return request::Event::Refused;
         }
-        let now = if in_head { 0 } else { (self.tables.now_ns() >> BEGUN_SHIFT) as u32 };
-        let State { request, matching, .. } = state;
-        let path = self.tables.path();
-        let mut shown = Shown { matching, matcher, secret: settings.secret[0], tables, now, path };
-        let event = request.read(window, &settings.head, &mut shown);
+        if state.request.in_body() {
+            return state.request.read_body(window);
+        }
+        if !in_head {
+            state.matching.prepare(tables, (self.tables.now_ns() >> BEGUN_SHIFT) as u32);
+        }
+        let mut met = head::Event::None;
+        for _ in 0..CALLS {
+            met = self.tables.read_head(window, state, matcher, settings);
+            if met as u32 != head::Event::None as u32 || window.at >= window.len {
+                break;
+            }
+        }
+        let event = state.request.head_met(met);
         if event as u32 == request::Event::Head as u32 {
             state.matching.end();
-            if let Some(path) = path {
+            if let Some(path) = self.tables.path() {
                 scratch.path = path.hash();
             }
         }

@@ -4,6 +4,8 @@
 //! what frames the message. All state lies in [`Head`], so the stream may be cut anywhere. The same lines are read as
 //! trailers of a chunked body, which are shown to nobody.
 //!
+//! One loop looks up each byte in a [table](crate::table); what is to be done with it is a few straight lines each.
+//!
 //! # Where it is stricter than the standard, or than Nginx
 //!
 //! - Lines end with CR and LF. Nginx takes a lone LF as well (RFC 9112 section 2.2 allows it), other servers do not.
@@ -19,43 +21,67 @@
 //!   those in targets, and NUL.
 //! - Names of fields are tokens (section 5.6.2). Nginx ignores lines with other names, or an underscore.
 
-use xps_core::bound::keep_in_memory;
+use xps_core::bound::{keep_in_memory, masked};
 use xps_core::handler::Window;
 
-use crate::Step;
 use crate::authority::Authority;
-use crate::field::{Field, Fields, flag};
+use crate::field::{Fields, flag};
+use crate::leap::LEAPS;
 use crate::path::{Path, Sink};
 use crate::refusal::Refusal;
-use crate::request_line::VERSION;
-use crate::text::{self, Known};
+use crate::table::{self, action};
 use crate::word::Word;
 
 /// Takes what a head consists of, in the order of the stream. What a refused head has told so far is void.
 pub trait Visitor: Sink {
     /// A byte of the method.
     fn method_byte(&mut self, byte: u8);
+    /// The first `bytes` of eight bytes of the method, of the path, or of a name, whichever is being read. None is a slash of the
+    /// path.
+    fn bytes(&mut self, path: bool, eight: u64, bytes: u32);
     /// The method's end.
     fn method_end(&mut self);
     /// The path's end. A target's query is told to nobody.
     fn path_end(&mut self);
     /// A byte of the host, in lower case, without port: the target's if it has one, otherwise that of the Host field.
     fn host_byte(&mut self, byte: u8);
+    /// The first `bytes` of eight bytes of the host, likewise.
+    #[inline(always)]
+    fn host_bytes(&mut self, eight: u64, bytes: u32) {
+        each(eight, bytes, |byte| self.host_byte(byte));
+    }
     /// The host's end. Told once for each head, for HTTP/1.0 without a host at its very end.
     fn host_end(&mut self);
-    /// A field's name, in lower case; [`Word::TOO_LONG`] if it is longer than is kept. The Host field is not told.
+    /// A field's name begins; it may be that of the Host field.
+    #[inline(always)]
+    fn name_begin(&mut self) {}
+    /// A byte of the name, in lower case.
+    #[inline(always)]
+    fn name_byte(&mut self, _byte: u8) {}
+    /// The whole name; [`Word::TOO_LONG`] if it is longer than is kept. The end of the Host field's name is not told.
     fn name_end(&mut self, name: &Word);
     /// Whether the value that was just begun is to be told; its end is told anyway.
     #[inline(always)]
     fn wants_value(&self) -> bool {
         true
     }
-    /// A byte of the value.
-    fn value_byte(&mut self, byte: u8);
-    /// White space, which belongs to the value only if a [`value_byte`](Self::value_byte) follows.
-    fn value_space(&mut self, byte: u8);
-    /// The value's end: that was at the last [`value_byte`](Self::value_byte).
+    /// A byte of the value. White space (`space`) belongs to it only if other bytes follow.
+    fn value_byte(&mut self, byte: u8, space: bool);
+    /// The value's end: that was at the last byte that is no white space.
     fn value_end(&mut self);
+}
+
+/// Calls `tell` with the first `bytes` of eight bytes.
+#[inline(always)]
+pub(crate) fn each(eight: u64, bytes: u32, mut tell: impl FnMut(u8)) {
+    let mut i = 0;
+    while i < 8 {
+        if i >= bytes {
+            break;
+        }
+        tell((eight >> (i * 8)) as u8);
+        i += 1;
+    }
 }
 
 /// What a head may be, and how paths are read.
@@ -114,6 +140,11 @@ pub(crate) mod phase {
     pub(crate) const VALUE_LF: u8 = 19;
     /// In the empty line at the end.
     pub(crate) const END_LF: u8 = 20;
+    /// In the value of the Host field.
+    pub(crate) const HOST: u8 = 21;
+    /// The last one.
+    #[cfg(test)]
+    pub(crate) const LAST: u8 = HOST;
 }
 
 /// What the parser met.
@@ -126,6 +157,19 @@ pub enum Event {
     End = 1,
     /// The request is refused: [`Head::refusal`].
     Refused = 2,
+}
+
+impl Event {
+    /// The value that crossed a function's border as a number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_u32(value: u32) -> Self {
+        match value {
+            0 => Self::None,
+            1 => Self::End,
+            _ => Self::Refused,
+        }
+    }
 }
 
 /// Methods that matter for framing.
@@ -143,7 +187,7 @@ pub enum Method {
 }
 
 /// Bytes read by one call.
-const STEPS: usize = 32;
+const STEPS: usize = 5;
 
 /// State of the parser; all zero at a connection's start. Between two heads it tells of the last one.
 #[repr(C)]
@@ -234,40 +278,38 @@ impl Head {
 
     /// Refuses the request for what was found elsewhere.
     #[inline(always)]
-    pub fn refuse(&mut self, refusal: Refusal) -> Step {
+    pub fn refuse(&mut self, refusal: Refusal) {
         self.refusal = refusal as u8;
-        Step::Refused
     }
 
     /// Reads until the head, or the trailers, end.
+    ///
+    /// What an action finds out is written to memory, and looked at there: so what follows all of them is verified once.
     #[inline(always)]
     pub fn read<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) -> Event {
         for _ in 0..STEPS {
             keep_in_memory();
-            let skipped = self.skip(window, settings, visitor);
-            if skipped != 0 {
-                self.bytes += skipped;
-                continue;
+            if LEAPS >> (self.phase & 31) & 1 != 0 {
+                self.leap(window, settings, visitor);
+                keep_in_memory();
             }
             let Some(byte) = window.next() else { return Event::None };
-            let in_line = self.phase <= phase::VERSION_LF;
-            let mut step = self.step(byte, settings, visitor);
-            if step as u32 == Step::Again as u32 {
-                window.at -= 1;
-                continue;
-            }
-            if step as u32 != Step::Refused as u32 {
-                self.bytes += 1;
-                if in_line && self.bytes > settings.line_bytes_max {
-                    step = self.refuse(Refusal::TargetTooLong);
-                } else if self.bytes > settings.head_bytes_max {
-                    step = self.refuse(Refusal::HeadTooLarge);
-                }
-            }
-            if step as u32 == Step::Refused as u32 {
+            let phase = self.phase;
+            self.step(byte, window, settings, visitor);
+            keep_in_memory();
+            if self.refusal != 0 {
                 return Event::Refused;
             }
-            if step as u32 == Step::End as u32 {
+            self.bytes = self.bytes.wrapping_add(1);
+            if phase <= phase::VERSION_LF && self.bytes > settings.line_bytes_max {
+                self.refuse(Refusal::TargetTooLong);
+                return Event::Refused;
+            }
+            if self.bytes > settings.head_bytes_max {
+                self.refuse(Refusal::HeadTooLarge);
+                return Event::Refused;
+            }
+            if phase == phase::END_LF {
                 self.phase = phase::START;
                 return Event::End;
             }
@@ -275,81 +317,63 @@ impl Head {
         Event::None
     }
 
-    /// Goes over bytes that nobody looks at, or that are known as a whole. How many. Limits are looked at with the next byte.
+    /// Does what the table says of a byte. What is refused is written to [`Self::refusal`]. A byte that is to be given again is
+    /// not counted.
     #[inline(always)]
-    fn skip<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) -> u32 {
-        const HOST: Known = Known::new("host: ");
-        let word = window.word(window.at);
-        match self.phase {
-            phase::VERSION if self.fields.word.is_empty() && window.left() >= 10 => {
-                let end = window.word(window.at + 8) & 0xffff;
-                let fits =
-                    self.bytes + 10 <= settings.line_bytes_max && self.bytes + 10 <= settings.head_bytes_max;
-                if word != VERSION[0] || end != text::LINE_END || !fits {
-                    return 0;
-                }
-                self.phase = phase::LINE;
-                window.at += 10;
-                10
-            }
-            // Where a line would be too long, its next byte is to say so.
-            phase::REST => text::skip(window, false, settings.line_bytes_max.saturating_sub(self.bytes)),
-            phase::LINE if self.trailers == 0 && window.left() >= 6 => {
-                let fits = self.bytes + 6 <= settings.head_bytes_max;
-                if !fits || !HOST.begins(word) || self.fields.begin_value(Field::Host).is_err() {
-                    return 0;
-                }
-                self.authority = Authority::start(settings.seed);
-                self.phase = phase::BEFORE_VALUE;
-                window.at += 6;
-                6
-            }
-            phase::VALUE if self.fields.is_free() => {
-                let told = self.trailers == 0;
-                if told && visitor.wants_value() {
-                    return 0;
-                }
-                let mut skipped = 0;
-                if text::skip_line(window, settings.head_bytes_max.saturating_sub(self.bytes), &mut skipped) {
-                    self.phase = phase::LINE;
-                    if told {
-                        visitor.value_end();
-                    }
-                }
-                skipped
-            }
-            _ => 0,
+    fn step<V: Visitor>(&mut self, byte: u8, window: &mut Window, settings: &Settings, visitor: &mut V) {
+        let kind = table::kind_of(byte);
+        let class = u32::from(kind) & (table::CLASSES as u32 - 1);
+        let at = (u32::from(self.phase) * table::CLASSES as u32) | class;
+        // SAFETY: masked to the length of the table.
+        let cell = unsafe { *table::CELL.as_ptr().add(masked::<{ table::CELLS as u32 - 1 }>(at)) };
+        let (action, argument) = (cell as u8, (cell >> 8) as u8);
+        match action {
+            action::GO => self.phase = argument,
+            action::LEAVE => self.leave_to(argument, window),
+            action::BEGIN => self.begin(argument, window),
+            action::EMPTY_LINE => self.empty_line(argument),
+            action::METHOD => self.method(byte, argument, visitor),
+            action::METHOD_END => self.method_end(argument, visitor),
+            action::ASTERISK => self.asterisk(argument, visitor),
+            action::SCHEME => self.fields.word.push(byte | kind & table::SIZE_BIT),
+            action::SCHEME_END => self.scheme_end(argument),
+            action::SLASH => self.slash(argument, settings),
+            action::HOST => self.host(byte, window, visitor),
+            action::AUTHORITY_END => self.authority_end(argument, window, visitor),
+            action::PATH => self.path(byte, argument, window, settings, visitor),
+            action::PATH_END => self.path_end(argument, visitor),
+            action::VERSION => self.fields.word.push(byte),
+            action::VERSION_END => self.version_end(argument),
+            action::NAME => self.name(byte | kind & table::SIZE_BIT, argument, visitor),
+            action::NAME_END => self.name_end(argument, settings, visitor),
+            action::SPACE => self.space(byte),
+            action::VALUE_BEGIN => self.value_begin(argument, window),
+            action::VALUE => self.value(byte, visitor),
+            action::LINE_END => self.line_end(argument, visitor),
+            action::END => self.end(visitor),
+            _ => self.refusal = argument,
         }
     }
 
+    /// The byte belongs to another phase: it is given again.
     #[inline(always)]
-    fn step<V: Visitor>(&mut self, byte: u8, settings: &Settings, visitor: &mut V) -> Step {
-        match self.phase {
-            phase::START | phase::START_AGAIN => self.start(byte),
-            phase::METHOD => self.method(byte, visitor),
-            phase::TARGET..=phase::SLASH_AGAIN => self.target(byte, settings, visitor),
-            phase::AUTHORITY => self.target_authority(byte, visitor),
-            phase::ROOT | phase::PATH => self.path(byte, settings, visitor),
-            phase::REST | phase::ASTERISK => self.rest(byte),
-            phase::VERSION => self.version(byte),
-            phase::LINE => self.line(byte),
-            phase::NAME => self.name(byte, settings, visitor),
-            phase::BEFORE_VALUE => self.before_value(byte),
-            phase::VALUE => self.value(byte, visitor),
-            _ => self.line_feed(byte, visitor),
+    pub(crate) fn leave_to(&mut self, phase: u8, window: &mut Window) {
+        self.phase = phase;
+        self.give_again(window);
+    }
+
+    /// The byte is given again, and not counted this time.
+    #[inline(always)]
+    pub(crate) fn give_again(&mut self, window: &mut Window) {
+        window.at = window.at.wrapping_sub(1);
+        self.bytes = self.bytes.wrapping_sub(1);
+    }
+
+    /// Refuses the request if something was wrong.
+    #[inline(always)]
+    pub(crate) fn refuse_for(&mut self, result: Result<(), Refusal>) {
+        if let Err(refusal) = result {
+            self.refuse(refusal);
         }
-    }
-
-    #[inline(always)]
-    pub(crate) fn go_on(&mut self, phase: u8) -> Step {
-        self.phase = phase;
-        Step::Taken
-    }
-
-    /// The byte belongs to another phase.
-    #[inline(always)]
-    pub(crate) fn leave_to(&mut self, phase: u8) -> Step {
-        self.phase = phase;
-        Step::Again
     }
 }

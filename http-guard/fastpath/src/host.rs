@@ -112,6 +112,16 @@ impl Visitor for Recorder {
         self.seen.method.push(byte);
     }
 
+    fn bytes(&mut self, path: bool, eight: u64, bytes: u32) {
+        let more = &eight.to_le_bytes()[..bytes as usize];
+        if path {
+            assert_eq!(self.ends[..2], [1, 0]);
+            self.seen.path.extend(more);
+        } else if self.ends[0] == 0 {
+            self.seen.method.extend(more);
+        }
+    }
+
     fn method_end(&mut self) {
         self.ends[0] += 1;
     }
@@ -136,15 +146,15 @@ impl Visitor for Recorder {
         self.seen.fields.push((name, vec![]));
     }
 
-    fn value_byte(&mut self, byte: u8) {
+    fn value_byte(&mut self, byte: u8, space: bool) {
         let value = self.value.as_mut().expect("a name came before");
+        if space {
+            assert!(!value.is_empty(), "white space at the start");
+            self.space.push(byte);
+            return;
+        }
         value.append(&mut self.space);
         value.push(byte);
-    }
-
-    fn value_space(&mut self, byte: u8) {
-        assert!(self.value.as_ref().is_some_and(|value| !value.is_empty()), "white space at the start");
-        self.space.push(byte);
     }
 
     fn value_end(&mut self) {

@@ -6,7 +6,7 @@ use xps_core::siphash::{self, SipHash13};
 use crate::abi::{ClientKey, Conditions, Limit, RULES_MAX, Rule, SLOTS_MAX, Settings, key};
 use crate::guard::{Scratch, State, Tables};
 use crate::limit::{Charge, Rate};
-use crate::rules::Action;
+use crate::rules::{Action, Found, STEP, Search};
 
 /// What becomes of a request. A number, since it lies in memory that is kept between calls.
 #[repr(u8)]
@@ -47,8 +47,8 @@ pub struct Judgement {
     pub wait_ns: u64,
     /// The rule that decided, or [`RULES_MAX`]: none did.
     pub rule: u32,
-    /// The next rule to look at.
-    at: u32,
+    /// How far the rules were looked at.
+    search: Search,
     /// The verdict.
     pub verdict: Verdict,
     padding: [u8; 7],
@@ -60,7 +60,7 @@ impl Judgement {
         retry_ns: 0,
         wait_ns: 0,
         rule: RULES_MAX as u32,
-        at: 0,
+        search: Search::START,
         verdict: Verdict::Close,
         padding: [0; 7],
     };
@@ -90,15 +90,14 @@ pub fn judge<T: Tables>(tables: &T, state: &mut State, scratch: &mut Scratch) {
         }
     }
     scratch.judgement.verdict = Verdict::Pass;
-    for _ in 0..RULES_MAX {
+    for _ in 0..RULES_MAX + RULES_MAX / STEP as usize {
         keep_in_memory();
-        let at = scratch.judgement.at;
-        if at >= rules.count {
+        let found = tables.search(rules, &state.matching.matched, &mut scratch.judgement.search);
+        if found as u32 == Found::None as u32 {
             break;
         }
-        scratch.judgement.at = at + 1;
-        let rule = rules.rule(at);
-        if state.matching.matched.meets(&rule.need, &rule.need_not) && tables.decides(at, state, scratch) {
+        let at = scratch.judgement.search.rule();
+        if found as u32 == Found::Rule as u32 && tables.decides(at, state, scratch) {
             scratch.judgement.rule = at;
             break;
         }

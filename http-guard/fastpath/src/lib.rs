@@ -13,6 +13,8 @@
 //! - [`path`]: a target's path, normalised as Nginx does it (G2).
 //! - [`body`]: bodies of a known length and chunked ones; strict.
 //! - [`response`]: framing of the server's responses: which request is answered when (S1).
+//! - `leap`: several bytes of a head at once.
+//! - `table`: what is done with each byte of a head.
 //! - [`refusal`]: why a request is refused, and with which status.
 //! - `text`: eight bytes at once, where only the end of a line matters.
 //! - [`word`]: a short word of the stream that is compared as a whole.
@@ -36,6 +38,7 @@ mod field_line;
 pub mod guard;
 pub mod head;
 pub mod judge;
+mod leap;
 pub mod ledger;
 pub mod limit;
 pub mod matcher;
@@ -47,6 +50,7 @@ pub mod request;
 mod request_line;
 pub mod response;
 pub mod rules;
+mod table;
 mod text;
 pub mod word;
 pub mod words;

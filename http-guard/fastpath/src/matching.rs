@@ -5,13 +5,15 @@
 
 use core::cell::Cell;
 
-use xps_core::bound::masked;
+use xps_core::bound::{masked, opaque};
+use xps_core::handler::Window;
 
-use crate::abi::{Matcher, SLOTS_MAX, subject};
-use crate::head::Visitor;
+use crate::abi::{Matcher, SLOTS_MAX, Settings, subject};
+use crate::guard::State;
+use crate::head::{self, Visitor, each};
 use crate::matcher::{DEAD, Matched};
 use crate::path::{DEPTH_MAX, Sink};
-use crate::word::{WORD_BYTES, Word};
+use crate::word::Word;
 
 /// Bits of [`Matching::flags`].
 pub mod flag {
@@ -91,9 +93,16 @@ impl Matching {
         (self.flags & flag::TABLES != 0) as u32
     }
 
-    /// A head begins, read by this set of tables.
+    /// A head that begins from now on is read by this set of tables.
     #[inline(always)]
-    pub fn begin(&mut self, tables: u32, matcher: &Matcher, begun: u32) {
+    pub fn prepare(&mut self, tables: u32, now: u32) {
+        self.flags = self.flags & !flag::TABLES | if tables == 0 { 0 } else { flag::TABLES };
+        self.begun = now;
+    }
+
+    /// A head begins, for which all is [prepared](Self::prepare).
+    #[inline(always)]
+    pub fn begin(&mut self, matcher: &Matcher) {
         self.matched = Matched::NONE;
         let mut i = 0;
         while i < SLOTS_MAX {
@@ -101,18 +110,11 @@ impl Matching {
             i += 1;
         }
         self.host = 0;
-        self.begun = begun;
         self.generation = matcher.generation as u16;
         self.state = matcher.start(subject::METHOD);
         self.subject = subject::METHOD as u8;
         self.cookie_slot = 0;
-        self.flags = self.fresh_flags(tables) | flag::IN_HEAD;
-    }
-
-    /// Those of a head that is read by this set of tables, whatever it is.
-    #[inline(always)]
-    const fn fresh_flags(&self, tables: u32) -> u8 {
-        (if tables == 0 { 0 } else { flag::TABLES }) | self.flags & (flag::CROWDED | flag::COUNTED)
+        self.flags = self.flags & (flag::TABLES | flag::CROWDED | flag::COUNTED) | flag::IN_HEAD;
     }
 
     /// A head is not read, but known: it holds what was learnt when it was read by this generation of this set of tables.
@@ -129,7 +131,8 @@ impl Matching {
         self.slots = *slots;
         self.host = host;
         self.generation = generation as u16;
-        self.flags = self.fresh_flags(tables);
+        self.flags =
+            (if tables == 0 { 0 } else { flag::TABLES }) | self.flags & (flag::CROWDED | flag::COUNTED);
     }
 
     /// The head has ended.
@@ -168,39 +171,70 @@ impl PathHash {
     }
 }
 
-/// Shows a head to the matcher.
-pub(crate) struct Shown<'a> {
-    pub(crate) matching: &'a mut Matching,
-    pub(crate) matcher: &'a Matcher,
-    /// What hashes begin with.
-    pub(crate) secret: u64,
-    /// What a head that begins is read by.
-    pub(crate) tables: u32,
-    /// The time, for a head that begins.
-    pub(crate) now: u32,
-    /// Where the path is hashed.
-    pub(crate) path: Option<&'a PathHash>,
+/// Reads some bytes of a head, or until it ends, and shows them to the matcher.
+#[inline(always)]
+pub fn read_head(
+    window: &mut Window,
+    state: &mut State,
+    matcher: &Matcher,
+    settings: &Settings,
+    path: Option<&PathHash>,
+) -> head::Event {
+    let State { request, matching, .. } = state;
+    let mut shown = Shown { matching, tables: matcher, settings, path };
+    request.head.read(window, &settings.head, &mut shown)
 }
 
-impl Shown<'_> {
+/// Shows a head to the matcher.
+struct Shown<'a> {
+    matching: &'a mut Matching,
+    tables: &'a Matcher,
+    settings: &'a Settings,
+    /// Where the path is hashed.
+    path: Option<&'a PathHash>,
+}
+
+impl<'a> Shown<'a> {
+    /// The tables, addressed anew each time: addresses that LLVM makes beforehand take the stack's place, and time.
+    #[inline(always)]
+    fn matcher(&self) -> &'a Matcher {
+        // SAFETY: it is what it was.
+        unsafe { &*opaque(self.tables) }
+    }
+
+    /// What hashes begin with.
+    #[inline(always)]
+    fn secret(&self) -> u64 {
+        // SAFETY: as above.
+        unsafe { (*opaque(self.settings)).secret[0] }
+    }
+
     #[inline(always)]
     fn step(&mut self, byte: u8) {
         // Three loads, one waiting for the other, are worth a branch.
         if self.matching.state != DEAD {
-            self.matching.state = self.matcher.step(self.matching.state, byte);
+            self.matching.state = self.matcher().step(self.matching.state, byte);
         }
     }
 
     #[inline(always)]
     fn start(&mut self, subject: u32) {
         self.matching.subject = subject as u8;
-        self.matching.state = self.matcher.start(subject);
+        self.matching.state = self.matcher().start(subject);
         self.matching.ended = self.matching.state;
     }
 
     #[inline(always)]
+    fn begin_host(&mut self) {
+        if u32::from(self.matching.subject) != subject::HOST {
+            self.start(subject::HOST);
+            self.matching.host = self.secret() | 1;
+        }
+    }
+
+    #[inline(always)]
     fn end(&mut self) {
-        self.matcher.end(self.matching.state, &mut self.matching.matched);
+        self.matcher().end(self.matching.state, &mut self.matching.matched);
     }
 
     /// Adds a byte of the value that is being read to its slot, if it has one.
@@ -216,7 +250,7 @@ impl Shown<'_> {
     #[inline(always)]
     fn begin_slot(&mut self, slot: u32) {
         if slot != 0 {
-            let secret = self.secret;
+            let secret = self.secret();
             let hash = self.matching.slot(slot);
             *hash = (*hash ^ secret).wrapping_mul(SPREAD) | 1;
         }
@@ -225,12 +259,12 @@ impl Shown<'_> {
     #[inline(always)]
     fn is_cookie(&self) -> bool {
         let subject = u32::from(self.matching.subject);
-        subject != subject::NONE && subject == self.matcher.cookie
+        subject != subject::NONE && subject == self.matcher().cookie
     }
 
     #[inline(always)]
     fn begin_cookie(&mut self) {
-        self.matching.cookie = self.matcher.start(subject::COOKIE_NAME);
+        self.matching.cookie = self.matcher().start(subject::COOKIE_NAME);
         self.matching.cookie_slot = 0;
         self.matching.flags &= !flag::COOKIE_VALUE;
         self.matching.flags |= flag::COOKIE_SPACE;
@@ -244,14 +278,14 @@ impl Shown<'_> {
         } else if self.matching.has(flag::COOKIE_VALUE) {
             self.hash(u32::from(self.matching.cookie_slot), byte);
         } else if byte == b'=' {
-            let subject = self.matcher.named(self.matching.cookie);
+            let subject = self.matcher().named(self.matching.cookie);
             self.matching.cookie_slot =
-                if subject == subject::NONE { 0 } else { self.matcher.slot(subject) as u8 };
+                if subject == subject::NONE { 0 } else { self.matcher().slot(subject) as u8 };
             self.begin_slot(u32::from(self.matching.cookie_slot));
             self.matching.flags |= flag::COOKIE_VALUE;
         } else {
             self.matching.flags &= !flag::COOKIE_SPACE;
-            self.matching.cookie = self.matcher.step(self.matching.cookie, byte);
+            self.matching.cookie = self.matcher().step(self.matching.cookie, byte);
         }
     }
 }
@@ -290,12 +324,24 @@ impl Visitor for Shown<'_> {
     #[inline(always)]
     fn method_byte(&mut self, byte: u8) {
         if !self.matching.has(flag::IN_HEAD) {
-            self.matching.begin(self.tables, self.matcher, self.now);
+            self.matching.begin(self.matcher());
             if let Some(path) = self.path {
-                path.hash.set(self.secret | 1);
+                path.hash.set(self.secret() | 1);
             }
         }
         self.step(byte);
+    }
+
+    #[inline(always)]
+    fn bytes(&mut self, path: bool, eight: u64, bytes: u32) {
+        if self.matching.state != DEAD {
+            let (matcher, mut state) = (self.matcher(), self.matching.state);
+            each(eight, bytes, |byte| state = matcher.step(state, byte));
+            self.matching.state = state;
+        }
+        if let Some(hashed) = self.path.filter(|_| path) {
+            each(eight, bytes, |byte| hashed.hash.set(mixed(hashed.hash.get(), byte.into())));
+        }
     }
 
     #[inline(always)]
@@ -312,12 +358,22 @@ impl Visitor for Shown<'_> {
 
     #[inline(always)]
     fn host_byte(&mut self, byte: u8) {
-        if u32::from(self.matching.subject) != subject::HOST {
-            self.start(subject::HOST);
-            self.matching.host = self.secret | 1;
-        }
+        self.begin_host();
         self.step(byte);
         self.matching.host = mixed(self.matching.host, byte.into());
+    }
+
+    #[inline(always)]
+    fn host_bytes(&mut self, eight: u64, bytes: u32) {
+        self.begin_host();
+        let (matcher, mut state, mut hash) = (self.matcher(), self.matching.state, self.matching.host);
+        // One loop: from where it ends the verifier knows how many bytes there were, and would go on with each number.
+        each(eight, bytes, |byte| {
+            state = matcher.step(state, byte);
+            hash = mixed(hash, byte.into());
+        });
+        self.matching.state = state;
+        self.matching.host = hash;
     }
 
     #[inline(always)]
@@ -331,24 +387,22 @@ impl Visitor for Shown<'_> {
     }
 
     #[inline(always)]
+    fn name_begin(&mut self) {
+        self.start(subject::HEADER_NAME);
+    }
+
+    #[inline(always)]
+    fn name_byte(&mut self, byte: u8) {
+        self.step(byte);
+    }
+
+    #[inline(always)]
     fn name_end(&mut self, name: &Word) {
-        let mut state = self.matcher.start(subject::HEADER_NAME);
-        let letters = name.letters();
-        let mut i = 0;
-        while i < WORD_BYTES as u32 {
-            if i >= name.len() || state == DEAD {
-                break;
-            }
-            // SAFETY: masked to the number of words.
-            let word = unsafe { *letters.as_ptr().add(masked::<{ (WORD_BYTES / 8 - 1) as u32 }>(i >> 3)) };
-            state = self.matcher.step(state, (word >> ((i & 7) * 8)) as u8);
-            i += 1;
-        }
         let known = name.len() != Word::TOO_LONG;
-        let subject = if known { self.matcher.named(state) } else { subject::NONE };
+        let subject = if known { self.matcher().named(self.matching.state) } else { subject::NONE };
         self.start(subject);
         if subject != subject::NONE {
-            self.begin_slot(self.matcher.slot(subject));
+            self.begin_slot(self.matcher().slot(subject));
             if self.is_cookie() {
                 self.begin_cookie();
             }
@@ -360,39 +414,29 @@ impl Visitor for Shown<'_> {
         u32::from(self.matching.subject) != subject::NONE
     }
 
+    /// Expressions may find something in white space also where the value turns out to have ended before it: who wants that can
+    /// send another byte behind it as well.
     #[inline(always)]
-    fn value_byte(&mut self, byte: u8) {
+    fn value_byte(&mut self, byte: u8, space: bool) {
         let subject = u32::from(self.matching.subject);
         if subject == subject::NONE {
             return;
         }
         self.step(byte);
-        self.matching.ended = self.matching.state;
-        self.matcher.hit(self.matching.state, &mut self.matching.matched);
-        let slot = self.matcher.slot(subject);
-        if self.matching.has(flag::VALUE_SPACE) {
-            // However much there was of it.
-            self.matching.flags &= !flag::VALUE_SPACE;
-            self.hash(slot, b' ');
+        self.matcher().hit(self.matching.state, &mut self.matching.matched);
+        if space {
+            self.matching.flags |= flag::VALUE_SPACE;
+        } else {
+            self.matching.ended = self.matching.state;
+            let slot = self.matcher().slot(subject);
+            if self.matching.has(flag::VALUE_SPACE) {
+                // However much there was of it.
+                self.matching.flags &= !flag::VALUE_SPACE;
+                self.hash(slot, b' ');
+            }
+            self.hash(slot, byte);
         }
-        self.hash(slot, byte);
-        if self.is_cookie() {
-            self.cookie_byte(byte);
-        }
-    }
-
-    /// Expressions may find something in it, also where the value turns out to have ended before: who wants that can send
-    /// another byte behind it as well.
-    #[inline(always)]
-    fn value_space(&mut self, byte: u8) {
-        let subject = u32::from(self.matching.subject);
-        if subject == subject::NONE {
-            return;
-        }
-        self.step(byte);
-        self.matching.flags |= flag::VALUE_SPACE;
-        self.matcher.hit(self.matching.state, &mut self.matching.matched);
-        if self.is_cookie() && !self.matching.has(flag::COOKIE_SPACE) {
+        if self.is_cookie() && !(space && self.matching.has(flag::COOKIE_SPACE)) {
             self.cookie_byte(byte);
         }
     }
@@ -400,7 +444,7 @@ impl Visitor for Shown<'_> {
     #[inline(always)]
     fn value_end(&mut self) {
         if u32::from(self.matching.subject) != subject::NONE {
-            self.matcher.end(self.matching.ended, &mut self.matching.matched);
+            self.matcher().end(self.matching.ended, &mut self.matching.matched);
         }
         self.matching.flags &= !flag::VALUE_SPACE;
         self.start(subject::NONE);

@@ -68,6 +68,17 @@ impl Path {
         Step::Refused
     }
 
+    /// Whether bytes that stand for themselves, `first` and others, are only told: then they count as read.
+    #[inline(always)]
+    pub(crate) const fn goes_on(&mut self, first: u8) -> bool {
+        let dots = self.held != 0 || self.only_dots != 0 && first == b'.';
+        if dots || self.phase != phase::PLAIN {
+            return false;
+        }
+        self.only_dots = 0;
+        true
+    }
+
     /// Reads a byte of the path, whose first one is a slash. What ends it (`?`, `#`, a space) is not one of its bytes.
     #[inline(always)]
     pub fn feed<S: Sink>(&mut self, byte: u8, merge_slashes: bool, sink: &mut S) -> Step {

@@ -44,12 +44,10 @@ pub struct Remembered {
     host: u64,
 }
 
-/// So many of the window's bytes as a word, from a multiple of 8 on; zeros behind its end.
+/// Those bytes of a word that the window, which is not full, has of its last word, of which there may be none.
 #[inline(always)]
-fn word(window: &Window, at: u32) -> u64 {
-    let left = window.len.wrapping_sub(at);
-    let mask = if left >= 8 { u64::MAX } else { (1 << ((left & 7) * 8)) - 1 };
-    window.word(at) & mask
+const fn rest(window: &Window) -> u64 {
+    (1 << ((window.len & 7) * 8)) - 1
 }
 
 /// Hash of the window, if it may be a head that is remembered; otherwise 0.
@@ -63,16 +61,17 @@ fn hash(window: &Window, secret: u64) -> u64 {
     if window.word(window.len.wrapping_sub(4)) & 0xffff_ffff != HEAD_END {
         return 0;
     }
+    let whole = window.len / 8;
     let mut hash = secret;
     let mut i = 0;
     while i < WORDS as u32 {
-        if i * 8 >= window.len {
+        if i >= whole {
             break;
         }
-        hash = mixed(hash, word(window, i * 8));
+        hash = mixed(hash, window.word(i * 8));
         i += 1;
     }
-    hash | 1
+    mixed(hash, window.word(whole * 8) & rest(window)) | 1
 }
 
 /// The place of a head with this hash.
@@ -87,32 +86,44 @@ impl Remembered {
         if self.len != window.len {
             return false;
         }
+        let whole = window.len / 8;
         let mut i = 0;
         while i < WORDS as u32 {
-            if i * 8 >= window.len {
+            if i >= whole {
                 break;
             }
-            // SAFETY: masked to the number of words.
-            let ours = unsafe { *self.bytes.as_ptr().add(masked::<{ WORDS as u32 - 1 }>(i)) };
-            if ours != word(window, i * 8) {
+            if self.word(i) != window.word(i * 8) {
                 return false;
             }
             i += 1;
         }
-        true
+        (self.word(whole) ^ window.word(whole * 8)) & rest(window) == 0
+    }
+
+    #[inline(always)]
+    fn word(&self, index: u32) -> u64 {
+        // SAFETY: masked to the number of words.
+        unsafe { *self.bytes.as_ptr().add(masked::<{ WORDS as u32 - 1 }>(index)) }
+    }
+
+    #[inline(always)]
+    fn set_word(&mut self, index: u32, word: u64) {
+        // SAFETY: masked to the number of words.
+        unsafe { *self.bytes.as_mut_ptr().add(masked::<{ WORDS as u32 - 1 }>(index)) = word };
     }
 
     #[inline(always)]
     fn keep(&mut self, window: &Window, generation: u32, state: &State) {
+        let whole = window.len / 8;
         let mut i = 0;
         while i < WORDS as u32 {
-            if i * 8 >= window.len {
+            if i >= whole {
                 break;
             }
-            // SAFETY: masked to the number of words.
-            unsafe { *self.bytes.as_mut_ptr().add(masked::<{ WORDS as u32 - 1 }>(i)) = word(window, i * 8) };
+            self.set_word(i, window.word(i * 8));
             i += 1;
         }
+        self.set_word(whole, window.word(whole * 8) & rest(window));
         self.len = window.len;
         self.generation = generation;
         self.request = state.request;

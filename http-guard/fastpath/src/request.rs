@@ -63,15 +63,27 @@ impl Request {
         self.body.refusal().is_some() || self.head.refusal().is_some() && self.head.ended_trailers()
     }
 
+    /// Whether a body is being read, but for its trailers.
+    #[inline(always)]
+    #[must_use]
+    pub const fn in_body(&self) -> bool {
+        !self.body.is_over()
+    }
+
     /// Reads until something is met.
     #[inline(always)]
     pub fn read<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) -> Event {
-        if self.body.is_over() { self.read_head(window, settings, visitor) } else { self.read_body(window) }
+        if self.in_body() {
+            return self.read_body(window);
+        }
+        let met = self.head.read(window, settings, visitor);
+        self.head_met(met)
     }
 
+    /// What follows from what was met in a head, or in trailers.
     #[inline(always)]
-    fn read_head<V: Visitor>(&mut self, window: &mut Window, settings: &Settings, visitor: &mut V) -> Event {
-        match self.head.read(window, settings, visitor) {
+    pub fn head_met(&mut self, met: head::Event) -> Event {
+        match met {
             head::Event::None => Event::None,
             head::Event::Refused => Event::Refused,
             head::Event::End => {
@@ -91,8 +103,9 @@ impl Request {
         }
     }
 
+    /// Reads of a body until something is met.
     #[inline(always)]
-    fn read_body(&mut self, window: &mut Window) -> Event {
+    pub fn read_body(&mut self, window: &mut Window) -> Event {
         match self.body.read(window) {
             body::Event::None => Event::None,
             body::Event::Skip => Event::Skip,

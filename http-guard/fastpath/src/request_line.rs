@@ -1,175 +1,156 @@
 //! A request's first line: method, target, version (RFC 9112 section 3). Steps of [`Head`].
 
+use xps_core::handler::Window;
+
 use crate::Step;
 use crate::authority::Authority;
 use crate::head::{Head, Method, Settings, Visitor, phase};
-use crate::refusal::{Refusal, control, is_control};
-use crate::word::{Letters, Word, letters};
+use crate::refusal::Refusal;
+use crate::word::{Word, letters};
 
-const HEAD: Letters = letters("HEAD");
-const OPTIONS: Letters = letters("OPTIONS");
-const CONNECT: Letters = letters("CONNECT");
-const PREFACE: Letters = letters("PRI");
-const HTTP: Letters = letters("http");
-const HTTPS: Letters = letters("https");
-const VERSION_OLD: Letters = letters("HTTP/1.0");
-pub(crate) const VERSION: Letters = letters("HTTP/1.1");
+const HEAD: u64 = letters("HEAD")[0];
+const OPTIONS: u64 = letters("OPTIONS")[0];
+const CONNECT: u64 = letters("CONNECT")[0];
+const PREFACE: u64 = letters("PRI")[0];
+const HTTP: u64 = letters("http")[0];
+const HTTPS: u64 = letters("https")[0];
+const VERSION_OLD: u64 = letters("HTTP/1.0")[0];
+pub(crate) const VERSION: u64 = letters("HTTP/1.1")[0];
 
 impl Head {
-    /// Before a request's first byte.
+    /// A request's first byte.
     #[inline(always)]
-    pub(crate) fn start(&mut self, byte: u8) -> Step {
-        if byte == b'\r' {
-            if self.phase != phase::START || self.after_body == 0 {
-                return self.refuse(Refusal::EmptyLine);
-            }
-            return self.go_on(phase::START_LF);
-        }
+    pub(crate) fn begin(&mut self, next: u8, window: &mut Window) {
         *self = Self::default();
-        self.leave_to(phase::METHOD)
+        self.leave_to(next, window);
+    }
+
+    /// An empty line before a request.
+    #[inline(always)]
+    pub(crate) fn empty_line(&mut self, next: u8) {
+        if self.after_body == 0 {
+            return self.refuse(Refusal::EmptyLine);
+        }
+        self.phase = next;
     }
 
     #[inline(always)]
-    pub(crate) fn method<V: Visitor>(&mut self, byte: u8, visitor: &mut V) -> Step {
-        if matches!(byte, b'A'..=b'Z' | b'-' | b'_') {
-            self.fields.word.push(byte);
-            visitor.method_byte(byte);
-            return Step::Taken;
+    pub(crate) fn method<V: Visitor>(&mut self, byte: u8, next: u8, visitor: &mut V) {
+        if self.phase != next {
+            *self = Self::default();
+            self.phase = next;
         }
-        if byte != b' ' || self.fields.word.is_empty() {
-            return self.refuse(control(byte, Refusal::BadMethod));
+        self.fields.word.push(byte);
+        visitor.method_byte(byte);
+    }
+
+    #[inline(always)]
+    pub(crate) fn method_end<V: Visitor>(&mut self, next: u8, visitor: &mut V) {
+        let word = &self.fields.word;
+        let mut method = Method::Other;
+        if word.is_short(HEAD) {
+            method = Method::Head;
         }
-        let method = &self.fields.word;
-        if method.is(&CONNECT) {
+        if word.is_short(OPTIONS) {
+            method = Method::Options;
+        }
+        if word.is_short(PREFACE) {
+            method = Method::Preface;
+        }
+        if word.is_empty() {
+            return self.refuse(Refusal::BadMethod);
+        }
+        if word.is_short(CONNECT) {
             return self.refuse(Refusal::ConnectMethod);
         }
-        let method = if method.is(&HEAD) {
-            Method::Head
-        } else if method.is(&OPTIONS) {
-            Method::Options
-        } else if method.is(&PREFACE) {
-            Method::Preface
-        } else {
-            Method::Other
-        };
         self.method = method as u8;
         self.fields.word.clear();
+        self.phase = next;
         visitor.method_end();
-        self.go_on(phase::TARGET)
     }
 
-    /// The target's first byte, or a scheme and what is between it and the authority.
+    /// `*` as the target.
     #[inline(always)]
-    pub(crate) fn target<V: Visitor>(&mut self, byte: u8, settings: &Settings, visitor: &mut V) -> Step {
-        if self.phase == phase::SCHEME {
-            if byte.is_ascii_alphabetic() {
-                self.fields.word.push(byte.to_ascii_lowercase());
-                return Step::Taken;
-            }
-            if byte == b':' && (self.fields.word.is(&HTTP) || self.fields.word.is(&HTTPS)) {
-                return self.go_on(phase::SLASH);
-            }
-        } else if self.phase == phase::TARGET {
-            match byte {
-                b'/' => return self.leave_to(phase::PATH),
-                b'a'..=b'z' | b'A'..=b'Z' => return self.leave_to(phase::SCHEME),
-                b'*' if self.is(Method::Options) => {
-                    visitor.path_byte(byte);
-                    visitor.path_end();
-                    return self.go_on(phase::ASTERISK);
-                }
-                b'*' if self.is(Method::Preface) => return self.refuse(Refusal::Http2Preface),
-                b' ' | b'\r' => return self.refuse(Refusal::BadRequestLine),
-                _ => {}
-            }
-        } else if byte == b'/' {
-            self.authority = Authority::start(settings.seed);
-            return self.go_on(self.phase + 1);
+    pub(crate) fn asterisk<V: Visitor>(&mut self, next: u8, visitor: &mut V) {
+        if self.is(Method::Preface) {
+            return self.refuse(Refusal::Http2Preface);
         }
-        self.refuse(control(byte, Refusal::BadTarget))
+        if !self.is(Method::Options) {
+            return self.refuse(Refusal::BadTarget);
+        }
+        visitor.path_byte(b'*');
+        visitor.path_end();
+        self.phase = next;
     }
 
+    /// The colon behind a scheme.
     #[inline(always)]
-    pub(crate) fn target_authority<V: Visitor>(&mut self, byte: u8, visitor: &mut V) -> Step {
-        if matches!(byte, b'/' | b'?' | b' ') {
-            if !self.authority.is_whole() {
-                return self.refuse(Refusal::BadHost);
-            }
-            self.target_authority = self.authority.hash();
-            self.absolute = 1;
-            visitor.host_end();
-            return self.leave_to(if byte == b'/' { phase::PATH } else { phase::ROOT });
+    pub(crate) fn scheme_end(&mut self, next: u8) {
+        if !self.fields.word.is_short(HTTP) && !self.fields.word.is_short(HTTPS) {
+            return self.refuse(Refusal::BadTarget);
         }
-        let mut told = 0;
-        let step = self.authority.feed(byte, &mut told);
-        if step as u32 == Step::Refused as u32 {
-            return self.refuse(control(byte, Refusal::BadHost));
+        self.phase = next;
+    }
+
+    /// A slash before the authority.
+    #[inline(always)]
+    pub(crate) fn slash(&mut self, next: u8, settings: &Settings) {
+        self.authority = Authority::start(settings.seed);
+        self.phase = next;
+    }
+
+    /// The byte behind the target's authority. A target without a path has the root's.
+    #[inline(always)]
+    pub(crate) fn authority_end<V: Visitor>(&mut self, next: u8, window: &mut Window, visitor: &mut V) {
+        if !self.authority.is_whole() {
+            return self.refuse(Refusal::BadHost);
         }
-        if told != 0 {
-            visitor.host_byte(told);
-        }
-        step
+        self.target_authority = self.authority.hash();
+        self.absolute = 1;
+        visitor.host_end();
+        self.leave_to(next, window);
     }
 
     #[inline(always)]
-    pub(crate) fn path<V: Visitor>(&mut self, byte: u8, settings: &Settings, visitor: &mut V) -> Step {
+    pub(crate) fn path<V: Visitor>(
+        &mut self,
+        byte: u8,
+        next: u8,
+        window: &mut Window,
+        settings: &Settings,
+        visitor: &mut V,
+    ) {
         let root = self.phase == phase::ROOT;
-        let step = if !root && matches!(byte, b' ' | b'?' | b'#') {
-            let step = self.path.finish(visitor);
-            self.phase = if byte == b' ' { phase::VERSION } else { phase::REST };
-            self.fields.word.clear();
-            if step as u32 == Step::Taken as u32 {
-                visitor.path_end();
-            }
-            step
-        } else if is_control(byte) {
-            return self.refuse(in_target(byte));
-        } else {
-            let step = self.path.feed(if root { b'/' } else { byte }, settings.merge_slashes != 0, visitor);
-            self.phase = phase::PATH;
-            if root && step as u32 == Step::Taken as u32 { Step::Again } else { step }
-        };
-        if step as u32 == Step::Refused as u32 {
-            self.refusal = self.path.refusal();
+        let byte = if root { b'/' } else { byte };
+        let step = self.path.feed(byte, settings.merge_slashes != 0, visitor);
+        self.refusal = self.path.refusal();
+        if root || step as u32 == Step::Again as u32 {
+            self.give_again(window);
         }
-        step
+        self.phase = next;
     }
 
-    /// What of the target is behind its path.
+    /// The byte behind the path.
     #[inline(always)]
-    pub(crate) fn rest(&mut self, byte: u8) -> Step {
-        if byte == b' ' {
-            return self.go_on(phase::VERSION);
-        }
-        if is_control(byte) {
-            return self.refuse(in_target(byte));
-        }
-        if self.phase == phase::ASTERISK { self.refuse(Refusal::BadTarget) } else { Step::Taken }
+    pub(crate) fn path_end<V: Visitor>(&mut self, next: u8, visitor: &mut V) {
+        let _ = self.path.finish(visitor);
+        self.refusal = self.path.refusal();
+        self.phase = next;
+        self.fields.word.clear();
+        visitor.path_end();
     }
 
+    /// The carriage return behind the version.
     #[inline(always)]
-    pub(crate) fn version(&mut self, byte: u8) -> Step {
-        if byte != b'\r' {
-            if is_control(byte) || byte == b' ' {
-                return self.refuse(control(byte, Refusal::BadRequestLine));
-            }
-            self.fields.word.push(byte);
-            return Step::Taken;
-        }
+    pub(crate) fn version_end(&mut self, next: u8) {
         let version = &self.fields.word;
-        if version.is(&VERSION_OLD) {
+        if version.is_short(VERSION_OLD) {
             self.old = 1;
-        } else if !version.is(&VERSION) {
+        } else if !version.is_short(VERSION) {
             return self.refuse(other_version(version));
         }
-        self.go_on(phase::VERSION_LF)
+        self.phase = next;
     }
-}
-
-/// What a control byte in the target is refused as. A line's end there is that of a request without a version.
-#[inline(always)]
-const fn in_target(byte: u8) -> Refusal {
-    if byte == b'\r' { Refusal::NoVersion } else { control(byte, Refusal::Control) }
 }
 
 /// What is wrong with a version that is not known.

@@ -15,7 +15,7 @@ use crate::word::{Letters, letters};
 /// Most requests that may wait for their responses.
 pub const OUTSTANDING_MAX: u32 = 63;
 /// Bytes of heads read by one call.
-const STEPS: usize = 32;
+const STEPS: usize = 20;
 
 /// Requests of one segment, as far as their responses are read by them.
 #[repr(C)]

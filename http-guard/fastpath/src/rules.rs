@@ -3,7 +3,7 @@
 //! Rules that only count, and limits that are not reached in a dry run, do not decide; the search then goes on behind
 //! them. So it is a place in the list, kept in memory, and moved on a few rules at a time.
 
-use xps_core::bound::masked;
+use xps_core::bound::{keep_in_memory, masked};
 
 use crate::abi::{RULES_MAX, Rule, Rules};
 use crate::matcher::Matched;
@@ -65,6 +65,19 @@ pub enum Found {
     Rule = 2,
 }
 
+impl Found {
+    /// The value that crossed a function's border as a number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_u32(value: u32) -> Self {
+        match value {
+            0 => Self::None,
+            1 => Self::Again,
+            _ => Self::Rule,
+        }
+    }
+}
+
 impl Search {
     /// At the first rule.
     pub const START: Self = Self { at: 0 };
@@ -74,6 +87,7 @@ impl Search {
     pub fn step(&mut self, rules: &Rules, matched: &Matched) -> Found {
         let mut i = 0;
         while i < STEP {
+            keep_in_memory();
             let at = self.at;
             if at >= rules.count || at as usize >= RULES_MAX {
                 return Found::None;

@@ -17,6 +17,42 @@ const fn below(word: u64, limit: u64) -> u64 {
     (word.wrapping_sub(LOW * limit) & !word | other.wrapping_sub(LOW) & !other) & HIGH
 }
 
+/// The highest bit of the first byte that is `byte`; those behind it may have it set as well.
+#[inline(always)]
+const fn equal(word: u64, byte: u8) -> u64 {
+    let other = word ^ (LOW * byte as u64);
+    other.wrapping_sub(LOW) & !other & HIGH
+}
+
+/// The highest bit of each byte from `first` to `last`, characters of ASCII.
+#[inline(always)]
+const fn between(word: u64, first: u8, last: u8) -> u64 {
+    let low = word & !HIGH;
+    let (reaches, exceeds) = (low + LOW * (0x80 - first as u64), low + LOW * (0x7f - last as u64));
+    reaches & !exceeds & !word & HIGH
+}
+
+/// Eight bytes with letters in lower case, and how many come before the first one that is no letter, no digit and no `-`.
+#[inline(always)]
+pub(crate) const fn label(word: u64) -> (u64, u32) {
+    let lower = word | between(word, b'A', b'Z') >> 2;
+    let known = between(lower, b'a', b'z') | between(lower, b'0', b'9') | between(lower, b'-', b'-');
+    (lower, before(known ^ HIGH))
+}
+
+/// How many of eight bytes come before the first one that is no capital letter.
+#[inline(always)]
+pub(crate) const fn capitals(word: u64) -> u32 {
+    before(between(word, b'A', b'Z') ^ HIGH)
+}
+
+/// How many of eight bytes come before the first one that does not stand for itself within a segment of a path.
+#[inline(always)]
+pub(crate) const fn segment(word: u64) -> u32 {
+    let escapes = equal(word, b'%') | equal(word, b'/') | equal(word, b'?') | equal(word, b'#');
+    before(below(word, 0x21) | escapes)
+}
+
 /// How many bytes come before the first one whose highest bit is set: 8 if there is none.
 #[inline(always)]
 const fn before(marks: u64) -> u32 {
@@ -42,16 +78,16 @@ const WORDS: u32 = 6;
 #[inline(always)]
 pub(crate) fn skip(window: &mut Window, spaces: bool, most: u32) -> u32 {
     let limit = if spaces { 0x20 } else { 0x21 };
-    let mut plain = 0;
+    let mut marks = 0;
     let mut i = 0;
     while i < WORDS {
-        let marks = below(window.word(window.at + i * 8), limit);
-        plain = i * 8 + before(marks);
+        marks = below(window.word(window.at + i * 8), limit);
         if marks != 0 {
             break;
         }
         i += 1;
     }
+    let plain = if marks == 0 { WORDS * 8 } else { i * 8 + before(marks) };
     let left = window.left();
     let left = if left < most { left } else { most };
     // LLVM makes a selection of it, of which the verifier need not follow both sides.
@@ -64,10 +100,18 @@ pub(crate) fn skip(window: &mut Window, spaces: bool, most: u32) -> u32 {
 #[inline(always)]
 pub(crate) fn skip_line(window: &mut Window, most: u32, skipped: &mut u32) -> bool {
     let text = skip(window, true, most);
+    let ends = ends_line(window, text, most);
+    *skipped = text + if ends { 2 } else { 0 };
+    ends
+}
+
+/// Goes over a line's end behind a text of `text` bytes, if it comes now and both are within `most`. Whether it did.
+#[inline(always)]
+pub(crate) fn ends_line(window: &mut Window, text: u32, most: u32) -> bool {
     let ends = window.left() >= 2 && text + 2 <= most && window.word(window.at) & 0xffff == LINE_END;
-    let end = if ends { 2 } else { 0 };
-    window.at += end;
-    *skipped = text + end;
+    if ends {
+        window.at += 2;
+    }
     ends
 }
 
@@ -124,6 +168,32 @@ mod tests {
                 assert_eq!(before(below(word, 0x20)), expected(is_control(byte)), "{byte:#x} at {at}");
                 let ends = is_control(byte) || byte == b' ';
                 assert_eq!(before(below(word, 0x21)), expected(ends), "{byte:#x} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn labels_and_segments_end_where_they_should() {
+        for at in 0..8 {
+            for byte in 0..=255u8 {
+                for rest in [*b"aZ09-azA", *b"%/?# \0\r\xff"] {
+                    let mut bytes = *b"aZ09-azA";
+                    bytes[at..].copy_from_slice(&rest[at..]);
+                    bytes[at] = byte;
+                    let count =
+                        |ends: &dyn Fn(u8) -> bool| bytes.iter().take_while(|byte| !ends(**byte)).count();
+                    let (lower, length) = label(u64::from_le_bytes(bytes));
+                    assert_eq!(lower.to_le_bytes(), bytes.map(|byte| byte.to_ascii_lowercase()), "{bytes:?}");
+                    assert_eq!(
+                        length as usize,
+                        count(&|byte| !byte.is_ascii_alphanumeric() && byte != b'-'),
+                        "{bytes:?}"
+                    );
+                    let capitals = capitals(u64::from_le_bytes(bytes)) as usize;
+                    assert_eq!(capitals, count(&|byte| !byte.is_ascii_uppercase()), "{bytes:?}");
+                    let ends = |byte: u8| byte <= b' ' || byte == 0x7f || b"%/?#".contains(&byte);
+                    assert_eq!(segment(u64::from_le_bytes(bytes)) as usize, count(&ends), "{bytes:?}");
+                }
             }
         }
     }

@@ -59,6 +59,27 @@ impl Word {
         self.len = at + 1;
     }
 
+    /// Appends the first `bytes`, one at least, of eight bytes of which none is NUL. Whether there was room for eight.
+    #[inline(always)]
+    pub fn push_some(&mut self, eight: u64, bytes: u32) -> bool {
+        let at = self.len;
+        if at as usize > WORD_BYTES - 8 {
+            return false;
+        }
+        let more = eight & u64::MAX >> ((8u32.wrapping_sub(bytes) * 8) & 63);
+        let shift = (at & 7) * 8;
+        let index = masked::<{ (WORD_BYTES / 8 - 1) as u32 }>(at >> 3);
+        // What is behind the last word is nothing: the place would begin with a word.
+        let next = masked::<{ (WORD_BYTES / 8 - 1) as u32 }>((at >> 3) + 1);
+        // SAFETY: masked to the length of the array.
+        unsafe {
+            *self.letters.as_mut_ptr().add(index) |= more << shift;
+            *self.letters.as_mut_ptr().add(next) |= more >> 1 >> (63 - shift);
+        }
+        self.len = at + bytes;
+        true
+    }
+
     /// Begins with eight bytes, and four, of which none is NUL.
     #[inline(always)]
     pub fn push_twelve(&mut self, eight: u64, four: u64) {
@@ -110,6 +131,13 @@ impl Word {
         self.len as usize <= WORD_BYTES && differ == 0
     }
 
+    /// Whether it is this constant, of one to eight bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_short(&self, other: u64) -> bool {
+        self.letters[0] == other && self.len <= 8
+    }
+
     /// Whether it is this constant.
     #[inline(always)]
     #[must_use]
@@ -155,6 +183,24 @@ mod tests {
         assert!(!word.begins(&constant));
         word.spoil();
         assert!(!word.begins(&constant));
+    }
+
+    #[test]
+    fn some_bytes_are_as_good_as_one_by_one() {
+        for before in 0..=32 {
+            for bytes in 1..=8 {
+                let (mut some, mut each) = (Word::EMPTY, Word::EMPTY);
+                for byte in 0..before {
+                    some.push(b'A' + byte);
+                    each.push(b'A' + byte);
+                }
+                assert_eq!(some.push_some(u64::from_le_bytes(*b"abcdefgh"), bytes), before <= 24);
+                for byte in b"abcdefgh".iter().take(if before <= 24 { bytes as usize } else { 0 }) {
+                    each.push(*byte);
+                }
+                assert_eq!(some, each, "{bytes} behind {before}");
+            }
+        }
     }
 
     #[test]

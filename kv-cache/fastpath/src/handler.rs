@@ -1,5 +1,6 @@
 //! kv-cache as a [`Handler`]: requests in, hits out, and every write's buckets held until its reply leaves.
 
+use xps_core::bound::keep_in_memory;
 use xps_core::flow::FlowKey;
 use xps_core::handler::{Handler, Reply, Scan, Window};
 use xps_core::verdict::{Reason, Verdict};
@@ -150,8 +151,14 @@ pub struct Scratch {
     pub crowded: u8,
     /// Whether GETs are not looked up, and so not collected: see [`Settings::bypass`].
     pub bypassed: u8,
-    /// Zero.
-    pub padding: [u8; 7],
+    /// What the parser met in the step that is under way: a [`request::Event`].
+    event: u8,
+    /// What has ended with it: a [`role`].
+    pub(crate) ended: u8,
+    /// What the step leads to: a [`Scan`].
+    scan: u8,
+    /// The bucket that what has ended may write, or [`crate::connection::NO_SLOT`].
+    pub(crate) bucket: u32,
     /// What [`Tables::fence`] needs.
     pub order: u64,
 }
@@ -169,7 +176,10 @@ impl Scratch {
         other: 0,
         crowded: 0,
         bypassed: 0,
-        padding: [0; 7],
+        event: 0,
+        ended: 0,
+        scan: 0,
+        bucket: 0,
         order: 0,
     };
 
@@ -263,7 +273,7 @@ impl<T: Tables> Handler for KvCache<T> {
         scratch.value_len = 0;
         let mut event = request::Event::None;
         let mut ended = role::SKIP;
-        let mut scan = Scan::Again;
+        scratch.scan = Scan::Again as u8;
         let mut read = Whole::None;
         if parser.at_boundary() {
             read = whole::read(&self.tables, window, parser, scratch);
@@ -292,17 +302,23 @@ impl<T: Tables> Handler for KvCache<T> {
                     argument::begin(&self.tables, parser, scratch);
                 }
                 if parser.phase == request::phase::BODY {
-                    scan = argument::body(window, parser, scratch, &mut ended);
+                    scratch.scan = argument::body(window, parser, scratch, &mut ended) as u8;
                 }
                 if parser.phase == request::phase::BODY_CR {
                     event = parser.whole_end(window);
                 }
             }
         }
-        if ended != role::SKIP {
-            argument::settle(&self.tables, state, scratch, ended);
+        // From memory: in registers what was met would be a constant for each way to get here, and the verifier would walk what
+        // follows once for each.
+        scratch.event = event as u8;
+        scratch.ended = ended;
+        keep_in_memory();
+        if scratch.ended != role::SKIP {
+            argument::settle(&self.tables, state, scratch);
         }
-        if event == request::Event::End {
+        keep_in_memory();
+        if scratch.event == request::Event::End as u8 {
             let State { request, connection, .. } = state;
             let number = connection.requests().wrapping_add(scratch.requests);
             let in_slots = request.noted.in_slots();
@@ -314,6 +330,8 @@ impl<T: Tables> Handler for KvCache<T> {
             }
             scratch.requests += 1;
         }
+        keep_in_memory();
+        let scan = Scan::from_u32(scratch.scan.into());
         if scan == Scan::Again { going_on(window) } else { scan }
     }
 

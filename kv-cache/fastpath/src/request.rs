@@ -45,9 +45,9 @@ pub const ARGUMENT_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Longest inline command in bytes: up to here Redis takes it however it is cut into segments.
 pub const INLINE_BYTES_MAX: u64 = 64 * 1024;
 /// Header bytes read by one call: those of a usual command up to its name.
-const HEADER_STEPS: usize = 24;
+const HEADER_STEPS: usize = 12;
 /// Bytes of an inline command read by one call; it is typed by hand, or nearly.
-const INLINE_STEPS: usize = 32;
+const INLINE_STEPS: usize = 8;
 /// The digit at byte `at` of a word; more than 9 if it is none.
 #[inline(always)]
 pub(crate) const fn digit_at(word: u64, at: u32) -> u32 {

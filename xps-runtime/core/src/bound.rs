@@ -39,6 +39,24 @@ pub fn unknown(value: u32) -> u32 {
     value
 }
 
+/// `pointer`, of which LLVM knows nothing more: what lies behind it is addressed from here. Otherwise it makes the addresses that a
+/// loop needs before it, and keeps each on the stack.
+#[inline(always)]
+#[must_use]
+pub fn opaque<T>(pointer: *const T) -> *const T {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut same = pointer;
+        // SAFETY: arithmetic on one register that changes nothing.
+        unsafe {
+            core::arch::asm!("{same} += 0", same = inout(reg) same, options(nomem, nostack));
+        }
+        same
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    pointer
+}
+
 /// Lets no field live in a register from here on, or from one step of a loop to the next. The verifier follows what
 /// registers hold, and would walk what follows once for every way to get there; of memory it only knows that it holds
 /// something.
