@@ -16,8 +16,10 @@ mod maps;
 
 use std::collections::BTreeMap;
 use std::mem::offset_of;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
@@ -30,6 +32,7 @@ use crate::control::{Control, State};
 use crate::devices::Follows;
 use crate::flow_table::FlowTable;
 use crate::hook::{Hook, Place};
+use crate::locals::Locals;
 use crate::mapping::Mapping;
 use crate::pins::{Layout, Pins, Runs, Shape};
 use crate::plan::{DevicePlan, Plan};
@@ -54,6 +57,8 @@ pub struct Service<'a> {
     pub fresh_maps: Vec<&'a str>,
     /// Which packets the service looks at, at most 15. Index 0 of the table, "not ours", is put before them.
     pub predicates: Vec<Predicate>,
+    /// Addresses of this host at which connections to the accelerated port are taken; empty for all.
+    pub addresses: Vec<IpAddr>,
     /// Flows at which new connections are left to the user path.
     pub flows_max: u32,
     /// Longest reply, in bytes.
@@ -95,6 +100,7 @@ pub struct Installed {
     called: BTreeMap<String, OwnedFd>,
     arrival: Result<Loaded, Without>,
     devices: BTreeMap<u32, Device>,
+    locals: Arc<Locals>,
     control: Control,
     state: State,
     taken_over: bool,
@@ -151,12 +157,25 @@ impl Installed {
             let maps = Maps::of(&ebpf)?;
             let control = Control::new(maps.mapping(map::CONTROL)?);
             let state = State::new(maps.mapping(map::STATE)?);
-            let devices = BTreeMap::new();
-            Ok((ingress, egress, called, arrival, devices, control, state, maps))
+            let locals = Arc::new(Locals::of(maps.open(map::LOCALS)?, service.addresses.clone())?);
+            Ok((ingress, egress, called, arrival, locals, control, state, maps))
         })();
         match parts {
-            Ok((ingress, egress, called, arrival, devices, control, state, maps)) => {
-                Ok(Self { pins, maps, ingress, egress, called, arrival, devices, control, state, taken_over })
+            Ok((ingress, egress, called, arrival, locals, control, state, maps)) => {
+                let devices = BTreeMap::new();
+                Ok(Self {
+                    pins,
+                    maps,
+                    ingress,
+                    egress,
+                    called,
+                    arrival,
+                    devices,
+                    locals,
+                    control,
+                    state,
+                    taken_over,
+                })
             }
             Err(error) => {
                 if !taken_over {
@@ -186,6 +205,7 @@ impl Installed {
             reply_bytes_max: service.reply_bytes_max,
         });
         table::fill_predicates(&self.map(map::PORTS)?, self.map(map::PREDICATES)?, &service.predicates)?;
+        self.locals.fill()?;
         hook_all(self, plan)?;
         drop_others(self.pins.directory(), &self.maps, plan)
     }
@@ -193,6 +213,12 @@ impl Installed {
     /// Indexes and names of the hooked interfaces.
     pub fn devices(&self) -> impl Iterator<Item = (u32, &str)> {
         self.devices.iter().map(|(&ifindex, device)| (ifindex, device.name.as_str()))
+    }
+
+    /// What the programs are told of this host's addresses.
+    #[must_use]
+    pub fn locals(&self) -> Arc<Locals> {
+        Arc::clone(&self.locals)
     }
 
     /// Names of the hooked interfaces, each with the reason why its packets are not looked at on their arrival, if they are

@@ -82,6 +82,10 @@ reasons! {
     NoListener = "no_listener",
     /// A new connection left to the user path because the same tuple is in use on the plain port.
     TupleInUse = "tuple_in_use",
+    /// A new connection left to the user path because the configuration does not name the address that it is for.
+    AddressExcluded = "address_excluded",
+    /// Dropped: more priority tags one before the other than anybody sends (T8).
+    Tags = "tags",
     /// Dropped: beyond the next expected byte (S2).
     OutOfOrder = "out_of_order",
     /// Dropped: another CPU is reading this flow (S14).

@@ -3,8 +3,8 @@
 use super::headers::Outgoing;
 use super::ingress::mark_opaque;
 use super::{
-    Action, Direction, Ports, Reading, Scratch, Stack, Target, blank_sack, connect, remember, translate,
-    write,
+    Action, Direction, Ports, Reading, Scratch, Stack, Target, blank_sack, connect, local, remember,
+    translate, write,
 };
 use crate::abi::Control;
 use crate::flow::Flow;
@@ -27,7 +27,7 @@ pub fn run<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Action {
 fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     let (layout, server_port, client_port) = packet::locate(stack)?;
     let index = stack.port(server_port);
-    if index == 0 || stack.tagged() {
+    if index == 0 || stack.vlan().is_some() {
         return None;
     }
     // SAFETY: maps' values stay while the program runs; the agent writes predicates before it sets their ports.
@@ -39,6 +39,10 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     let key = unsafe { &mut (*scratch).key };
     packet::addresses(stack, layout.v6, &mut key.server, &mut key.client)?;
     if predicate.role(&key.server, server_port)? != Role::Plain {
+        return None;
+    }
+    local::find(stack, scratch, layout.v6, &key.server)?;
+    if !local::first_look(stack, control, Direction::Response) {
         return None;
     }
     connect::write_key(key, client_port, predicate.plain_port);

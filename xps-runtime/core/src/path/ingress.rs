@@ -6,9 +6,10 @@ mod closing;
 
 use closing::{close, reset_open_server, tell_client};
 
+use super::arrival::{SERVICE_VLAN, VLAN};
 use super::headers::Outgoing;
 use super::{
-    Action, Direction, Ports, Reading, Scratch, Socket, Stack, Target, blank_sack, connect, remember,
+    Action, Direction, Ports, Reading, Scratch, Socket, Stack, Target, blank_sack, connect, local, remember,
     translate, write,
 };
 use crate::abi::Control;
@@ -18,6 +19,9 @@ use crate::packet::{self, Layout, Tcp, Unusual};
 use crate::predicate::{Predicate, Role};
 use crate::splice::{ClientStep, Injection, Translated, flag, tcp_flag};
 use crate::verdict::{Reason, Verdict};
+
+/// Priority tags before another tag, at most; nobody sends more than one.
+const PRIORITY_TAGS_MAX: u32 = 3;
 
 /// What is known of a packet of a flow.
 struct Packet<'a, S> {
@@ -40,9 +44,13 @@ pub fn run<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Action {
 
 #[inline(always)]
 fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
+    if !priority_tags_off(stack) {
+        stack.count(Reason::Tags, 1);
+        return Some(Action::Drop);
+    }
     let (layout, client_port, server_port) = packet::locate(stack)?;
     let index = stack.port(server_port);
-    if index == 0 || stack.tagged() {
+    if index == 0 || stack.vlan().is_some_and(|vlan| vlan != 0) || !stack.for_this_host() {
         return None;
     }
     // SAFETY: maps' values stay while the program runs; the agent writes predicates before it sets their ports.
@@ -57,6 +65,10 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     if stack.packet_mark() == control.internal_mark && control.internal_mark != 0 {
         return None;
     }
+    let local = local::find(stack, scratch, layout.v6, &key.server)?;
+    if !local::first_look(stack, control, Direction::Request) {
+        return None;
+    }
     if layout.unusual == Unusual::Fragment {
         stack.count(Reason::Fragment, 1);
         return Some(Action::Drop);
@@ -65,6 +77,11 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     let tcp = packet::tcp(stack, &layout)?;
     let (layout, tcp) = remember(scratch, layout, tcp);
     if tcp.segment.flags & (tcp_flag::SYN | tcp_flag::ACK | tcp_flag::RST) == tcp_flag::SYN {
+        // SAFETY: a map's value. Connections that were taken before the configuration said otherwise go on.
+        if role == Role::Accelerated && unsafe { (*local).accelerated } == 0 {
+            stack.count(Reason::AddressExcluded, 1);
+            return None;
+        }
         return Some(connect::syn(stack, handler, layout, tcp, predicate, role, control, scratch));
     }
     // SAFETY: as above.
@@ -111,6 +128,23 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     }
     let packet = Packet { layout, tcp, predicate, control, client_port, scratch };
     Some(known(stack, handler, &packet, flow))
+}
+
+/// Takes priority tags off that stand before another tag, as the kernel does (`__netif_receive_skb_core`), so that what is
+/// behind them can be judged. Whether that was possible.
+#[inline(always)]
+fn priority_tags_off<H: Handler, K: Stack<H>>(stack: &K) -> bool {
+    for _ in 0..=PRIORITY_TAGS_MAX {
+        let protocol = stack.protocol();
+        let nested = protocol == VLAN || protocol == SERVICE_VLAN;
+        if !nested || stack.vlan() != Some(0) || !stack.for_this_host() {
+            return true;
+        }
+        if !stack.pop_tag() {
+            return false;
+        }
+    }
+    false
 }
 
 #[inline(always)]
