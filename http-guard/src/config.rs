@@ -19,7 +19,7 @@ use std::time::Duration;
 use http_fastpath::head;
 use http_fastpath::limit::{Rate, WAYS};
 use xps_runtime::admin::address::{self, Address};
-use xps_runtime::config::common::{LogKeys, PathKeys};
+use xps_runtime::config::common::{LogKeys, PathKeys, server_addresses};
 use xps_runtime::config::source::{ConfigSource, SourceError};
 use xps_runtime::config::watched::Watched;
 use xps_runtime::config::{Mistakes, Reader, Section, Sources};
@@ -44,6 +44,8 @@ pub struct Config {
     pub accelerated_port: u16,
     /// Addresses that the user path listens on.
     pub addresses: Vec<IpAddr>,
+    /// Addresses of this host at which the accelerated port is served in the stack; empty for all.
+    pub server_addresses: Vec<IpAddr>,
     /// Where status and metrics are served.
     pub admin: Address,
     /// Connections on the user path at once.
@@ -183,6 +185,7 @@ impl Config {
         let addresses = listen.parsed_list("addresses", any, "addresses, such as [\"0.0.0.0\", \"::\"]");
         let admin = listen.parsed("admin", Address::Tcp(at(9181)), address::EXPECTED);
         let proxy_connections_max = listen.integer("connections_max", 10_000, 1..=1_000_000);
+        let server_addresses = server_addresses(reader);
         let at_xdp = [("auto", Wish::Auto), ("on", Wish::On), ("off", Wish::Off)];
         let path = PathKeys::ask(reader, "/sys/fs/bpf/xps/http-guard", &at_xdp);
         let mut limits = reader.section("limits");
@@ -200,6 +203,7 @@ impl Config {
             heads,
             accelerated_port,
             addresses,
+            server_addresses,
             admin,
             proxy_connections_max,
             path,

@@ -166,6 +166,8 @@ fn start_kernel(
     let devices = Devices::watch(interfaces).context("interfaces cannot be watched")?;
     let wishes = current.read().path.wishes.clone();
     tasks.spawn(follow_devices(Arc::clone(kernel), wishes, devices, stop.clone()));
+    let addresses = Arc::clone(&kernel.locals).follow(stop.clone(), || {});
+    tasks.spawn(addresses.context("addresses cannot be watched")?);
     let lease = {
         let (kernel, current) = (Arc::clone(kernel), Arc::clone(current));
         Lease::start(move || {

@@ -69,6 +69,8 @@ pub enum Cause {
     UnixSocket(String),
     /// Writes may come through an interface that is not hooked.
     Interface(String, String),
+    /// Writes may come to an address that the programs do not know.
+    Address(String),
     /// The server evicts keys by itself.
     Eviction(String),
     /// Modules are loaded, which may change keys by themselves.
@@ -107,6 +109,7 @@ impl Cause {
             Self::UserPath => "user_path",
             Self::UnixSocket(_) => "unix_socket",
             Self::Interface(..) => "interface_not_hooked",
+            Self::Address(_) => "address_not_seen",
             Self::Eviction(_) => "eviction",
             Self::Modules(_) => "modules",
             Self::Renamed(_) => "renamed_commands",
@@ -131,6 +134,7 @@ impl Cause {
                 | Self::UsersTrusted
                 | Self::UnixSocket(_)
                 | Self::Interface(..)
+                | Self::Address(_)
                 | Self::Eviction(_)
                 | Self::Modules(_)
         )
@@ -178,6 +182,7 @@ impl fmt::Display for Cause {
                 write!(f, "clients may come by the unix socket {path}: set `unixsocket \"\"`")
             }
             Self::Interface(name, cause) => write!(f, "interface {name} is not hooked: {cause}"),
+            Self::Address(what) => write!(f, "packets for an address are not seen: {what}"),
             Self::Eviction(policy) => {
                 write!(f, "Redis may evict keys (maxmemory-policy {policy}): set noeviction or no maxmemory")
             }

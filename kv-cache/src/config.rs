@@ -18,7 +18,7 @@ use std::time::Duration;
 use kv_fastpath::abi::{ENTRY_BYTES_MAX, EntryHead, KEY_BYTES_MAX, PAGE_BYTES};
 use xps_core::handler::REPLY_MAX;
 use xps_runtime::admin::address::{self, Address};
-use xps_runtime::config::common::{LogKeys, PathKeys};
+use xps_runtime::config::common::{LogKeys, PathKeys, server_addresses};
 use xps_runtime::config::source::{ConfigSource, SourceError};
 use xps_runtime::config::{Mistakes, Reader, Section, Sources};
 use xps_runtime::endpoint::{self, Endpoint};
@@ -55,6 +55,8 @@ pub struct Config {
     pub tls: Option<TlsListener>,
     /// Addresses that the user path listens on.
     pub addresses: Vec<IpAddr>,
+    /// Addresses of this host at which the accelerated port is served in the stack; empty for all.
+    pub server_addresses: Vec<IpAddr>,
     /// Where status and metrics are served.
     pub admin: Address,
     /// Connections on the user path at once.
@@ -157,6 +159,7 @@ impl Config {
         let addresses = listen.parsed_list("addresses", any, "addresses, such as [\"0.0.0.0\", \"::\"]");
         let admin = listen.parsed("admin", Address::Tcp(at(9180)), address::EXPECTED);
         let relay_connections_max = listen.integer("connections_max", 10_000, 1..=1_000_000);
+        let server_addresses = server_addresses(reader);
         let path = PathKeys::ask(reader, "/sys/fs/bpf/xps/kv-cache", &[]);
         let mut cache = reader.section("cache");
         let page = PAGE_BYTES as u64;
@@ -190,6 +193,7 @@ impl Config {
             accelerated_port,
             tls,
             addresses,
+            server_addresses,
             admin,
             relay_connections_max,
             path,

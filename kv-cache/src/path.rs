@@ -67,6 +67,7 @@ fn install(
             accelerated_port: config.accelerated_port,
             plain_port: config.redis.address.port(),
         }],
+        addresses: config.server_addresses.clone(),
         flows_max: config.flows_max,
         reply_bytes_max: REPLY_MAX as u32,
         xdp: None,

@@ -113,6 +113,7 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLevel) 
         Arc::clone(&current),
         taken.plan.path,
         Some(Arc::clone(&cache)),
+        kernel.as_ref().map(|kernel| Arc::clone(&kernel.locals)),
         set_log_level,
     )?;
     let reloader = Arc::new(reloader);
@@ -247,6 +248,9 @@ fn start_kernel(
     tasks.spawn(pulse::run(Arc::clone(kernel), stop.clone()));
     let devices = Devices::watch(interfaces).context("interfaces cannot be watched")?;
     tasks.spawn(follow_devices(Arc::clone(kernel), config.path.wishes.clone(), devices, stop.clone()));
+    let of_kernel = Arc::clone(kernel);
+    let addresses = Arc::clone(&kernel.locals).follow(stop.clone(), move || look_again(&of_kernel));
+    tasks.spawn(addresses.context("addresses cannot be watched")?);
     let lease = start_lease(Arc::clone(kernel)).context("no thread for the lease")?;
     kernel.control.set_accept(true);
     kernel.control.set_answer(true);
@@ -292,12 +296,13 @@ async fn drained(kernel: Option<&Kernel>, timeout: Duration) {
 
 /// Hooks interfaces that appear, unhooks those that must not be hooked any more.
 async fn follow_devices(kernel: Arc<Kernel>, wishes: Wishes, devices: Devices, stop: watch::Receiver<bool>) {
-    let changed = || {
-        // What was checked is no longer so.
-        kernel.shared.settings.ask_recheck();
-        kernel.shared.recheck.notify_one();
-    };
-    kernel.hooks.follow(&wishes, devices, stop, changed).await;
+    kernel.hooks.follow(&wishes, devices, stop, || look_again(&kernel)).await;
+}
+
+/// What was checked is no longer so.
+fn look_again(kernel: &Kernel) {
+    kernel.shared.settings.ask_recheck();
+    kernel.shared.recheck.notify_one();
 }
 
 /// Renews the lease as long as the fill loop and the server show signs of life.

@@ -16,8 +16,10 @@ mod maps;
 
 use std::collections::BTreeMap;
 use std::mem::offset_of;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
@@ -30,6 +32,7 @@ use crate::control::{Control, State};
 use crate::devices::Follows;
 use crate::flow_table::FlowTable;
 use crate::hook::{Hook, Place};
+use crate::locals::Locals;
 use crate::mapping::Mapping;
 use crate::pins::{Layout, Pins, Runs, Shape};
 use crate::plan::{DevicePlan, Plan};
@@ -54,6 +57,8 @@ pub struct Service<'a> {
     pub fresh_maps: Vec<&'a str>,
     /// Which packets the service looks at, at most 15. Index 0 of the table, "not ours", is put before them.
     pub predicates: Vec<Predicate>,
+    /// Addresses of this host at which connections to the accelerated port are taken; empty for all.
+    pub addresses: Vec<IpAddr>,
     /// Flows at which new connections are left to the user path.
     pub flows_max: u32,
     /// Longest reply, in bytes.
@@ -98,6 +103,7 @@ pub struct Installed {
     called: BTreeMap<String, OwnedFd>,
     arrival: Result<Loaded, Without>,
     devices: BTreeMap<u32, Device>,
+    locals: Arc<Locals>,
     control: Control,
     state: State,
     taken_over: bool,
@@ -155,11 +161,11 @@ impl Installed {
             let maps = Maps::of(&ebpf)?;
             let control = Control::new(maps.mapping(map::CONTROL)?);
             let state = State::new(maps.mapping(map::STATE)?);
-            let devices = BTreeMap::new();
-            Ok((ingress, egress, listen, called, arrival, devices, control, state, maps))
+            let locals = Arc::new(Locals::of(maps.open(map::LOCALS)?, service.addresses.clone())?);
+            Ok((ingress, egress, listen, called, arrival, locals, control, state, maps))
         })();
         match parts {
-            Ok((ingress, egress, listen, called, arrival, devices, control, state, maps)) => Ok(Self {
+            Ok((ingress, egress, listen, called, arrival, locals, control, state, maps)) => Ok(Self {
                 pins,
                 maps,
                 ingress,
@@ -168,7 +174,8 @@ impl Installed {
                 listens: None,
                 called,
                 arrival,
-                devices,
+                devices: BTreeMap::new(),
+                locals,
                 control,
                 state,
                 taken_over,
@@ -201,6 +208,7 @@ impl Installed {
             reply_bytes_max: service.reply_bytes_max,
         });
         table::fill_predicates(&self.map(map::PORTS)?, self.map(map::PREDICATES)?, &service.predicates)?;
+        self.locals.fill()?;
         // First: without it a connection that the ingress program gives to the server would be the user path's.
         let attach = |source| InstallError::Attach { device: "the network namespace".into(), source };
         self.listens = Some(link_namespace(&self.listen.fd, self.pins.directory()).map_err(attach)?);
@@ -211,6 +219,12 @@ impl Installed {
     /// Indexes and names of the hooked interfaces.
     pub fn devices(&self) -> impl Iterator<Item = (u32, &str)> {
         self.devices.iter().map(|(&ifindex, device)| (ifindex, device.name.as_str()))
+    }
+
+    /// What the programs are told of this host's addresses.
+    #[must_use]
+    pub fn locals(&self) -> Arc<Locals> {
+        Arc::clone(&self.locals)
     }
 
     /// Names of the hooked interfaces, each with the reason why its packets are not looked at on their arrival, if they are

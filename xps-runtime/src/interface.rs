@@ -15,6 +15,8 @@ const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_VRF_TABLE: u16 = 1;
 const IFLA_LINK_NETNSID: u16 = 37;
 
 /// One interface.
@@ -34,6 +36,8 @@ pub struct Interface {
     pub master: Option<u32>,
     /// Driver name of a virtual interface (`veth`, `bridge`, `wireguard`, …).
     pub kind: Option<String>,
+    /// Number of its routing table, if it is a VRF.
+    pub vrf_table: Option<u32>,
     /// Whether its other end lies in another network namespace.
     pub peer_elsewhere: bool,
 }
@@ -59,8 +63,14 @@ impl Interface {
                 IFLA_MTU => interface.mtu = word(value, 0)?,
                 IFLA_MASTER => interface.master = word(value, 0).filter(|&index| index != 0),
                 IFLA_LINKINFO => {
-                    let kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
-                    interface.kind = kind.map(|(_, name)| text(name));
+                    let find = |wanted| attributes(value).find(|(kind, _)| *kind == wanted);
+                    interface.kind = find(IFLA_INFO_KIND).map(|(_, name)| text(name));
+                    if interface.kind.as_deref() == Some("vrf")
+                        && let Some((_, data)) = find(IFLA_INFO_DATA)
+                    {
+                        let table = attributes(data).find(|(kind, _)| *kind == IFLA_VRF_TABLE);
+                        interface.vrf_table = table.and_then(|(_, number)| word(number, 0));
+                    }
                 }
                 IFLA_LINK_NETNSID => interface.peer_elsewhere = true,
                 _ => {}
@@ -111,10 +121,23 @@ mod tests {
             mtu: 1500,
             master: None,
             kind: Some("veth".into()),
+            vrf_table: None,
             peer_elsewhere: true,
         };
         assert_eq!(Interface::parse(&body), Some(expected));
         assert_eq!(Interface::parse(&body[..9]), None);
+    }
+
+    #[test]
+    fn a_vrf_tells_its_table() {
+        let of = |kind: &[u8; 4]| {
+            let mut body = vec![0; 16];
+            body.extend_from_slice(&[24, 0, 18, 0, 8, 0, 1, 0]);
+            body.extend_from_slice(kind);
+            body.extend_from_slice(&[12, 0, 2, 0, 8, 0, 1, 0, 10, 0, 0, 0]);
+            Interface::parse(&body).expect("an interface").vrf_table
+        };
+        assert_eq!((of(b"vrf\0"), of(b"tun\0")), (Some(10), None));
     }
 
     #[test]

@@ -23,6 +23,7 @@
 //! - [`grace`]: waiting for programs that are running.
 //! - [`events`]: records that the programs send.
 //! - [`devices`]: interfaces that come and go; [`addresses`]: likewise this host's addresses.
+//!   [`locals`]: what the programs are told of these; [`address_table`]: a map of addresses.
 //! - [`sockets`]: the kernel's own list of TCP connections.
 //! - [`ended`]: flows whose connection is gone.
 //! - [`relay`]: the user path; [`session`]: a connection of it with the handler in between; [`link`]: the two connections
@@ -37,6 +38,7 @@
 //! What is deliberately absent: knowledge of any protocol above TCP, which is the services', and any code that runs in
 //! the kernel, which is in `xps-core` and `xps-ebpf`.
 
+pub mod address_table;
 pub mod addresses;
 pub mod admin;
 mod blind;
@@ -56,6 +58,7 @@ pub mod interface;
 pub mod latency;
 pub mod lease;
 pub mod link;
+pub mod locals;
 pub mod lock;
 pub mod logging;
 pub mod mapping;

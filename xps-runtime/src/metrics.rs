@@ -7,9 +7,10 @@
 mod common;
 mod page;
 
-use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use xps_core::verdict::Reason;
 
+use crate::locals::Unseen;
 use crate::pins::Runs;
 use crate::plan::Plan;
 use crate::relay::RelayReading;
@@ -23,6 +24,8 @@ pub struct Metrics {
     common: Common,
     segments: IntCounterVec,
     flows: IntGauge,
+    addresses: IntGauge,
+    addresses_unseen: IntGaugeVec,
     relay_connections: IntCounter,
     relay_failed: IntCounter,
     relay_refused: IntCounter,
@@ -42,6 +45,17 @@ impl Metrics {
                 &["reason"],
             )?,
             flows: IntGauge::new("xps_flows", "Connections in the flow table.")?,
+            addresses: IntGauge::new(
+                "xps_local_addresses",
+                "Addresses of this host that the programs know; packets for others are left alone.",
+            )?,
+            addresses_unseen: IntGaugeVec::new(
+                Opts::new(
+                    "xps_local_addresses_unseen",
+                    "1 for a cause why packets for some of this host's addresses are left alone.",
+                ),
+                &["cause"],
+            )?,
             relay_connections: IntCounter::new(
                 "xps_relay_connections_total",
                 "Connections accepted on the user path.",
@@ -64,6 +78,8 @@ impl Metrics {
         let registry = metrics.registry();
         registry.register(Box::new(metrics.segments.clone()))?;
         registry.register(Box::new(metrics.flows.clone()))?;
+        registry.register(Box::new(metrics.addresses.clone()))?;
+        registry.register(Box::new(metrics.addresses_unseen.clone()))?;
         registry.register(Box::new(metrics.relay_connections.clone()))?;
         registry.register(Box::new(metrics.relay_failed.clone()))?;
         registry.register(Box::new(metrics.relay_refused.clone()))?;
@@ -102,6 +118,15 @@ impl Metrics {
             advance(&self.segments.with_label_values(&[reason.label()]), *count);
         }
         self.flows.set(i64::try_from(flows).unwrap_or(i64::MAX));
+    }
+
+    /// The addresses of this host: how many the programs know, and the kinds of those that they leave alone.
+    pub fn set_addresses(&self, known: usize, unseen: &[Unseen]) {
+        self.addresses.set(i64::try_from(known).unwrap_or(i64::MAX));
+        for label in Unseen::LABELS {
+            let there = unseen.iter().any(|one| one.label() == label);
+            self.addresses_unseen.with_label_values(&[label]).set(there.into());
+        }
     }
 
     /// The relay's counts.
@@ -146,6 +171,7 @@ mod tests {
         metrics.set_segments(&counts, 3);
         counts[Reason::Miss as usize] = 9;
         metrics.set_segments(&counts, 2);
+        metrics.set_addresses(4, &[Unseen::TableFull { left_out: 1 }]);
         metrics.set_relay(&RelayReading { connections: 5, open: 1, ..RelayReading::default() });
         let text = metrics.text().unwrap();
         let abi = xps_core::abi::VERSION;
@@ -156,6 +182,9 @@ mod tests {
             "xps_path{path=\"user\",reason=\"no_interface\"} 1",
             "xps_segments_total{reason=\"miss\"} 9",
             "xps_flows 2",
+            "xps_local_addresses 4",
+            "xps_local_addresses_unseen{cause=\"addresses_full\"} 1",
+            "xps_local_addresses_unseen{cause=\"local_network\"} 0",
             "xps_relay_connections_total 5",
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\n{text}");

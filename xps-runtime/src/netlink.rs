@@ -57,6 +57,22 @@ impl Netlink {
         if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(Self { socket }) }
     }
 
+    /// Asks the kernel to hold requests for dumps against what they may say, and to leave out what they do not ask for. Linux
+    /// does since 4.20; where it does not, dumps have more in them.
+    pub(crate) fn check_strictly(&self) {
+        let on: libc::c_int = 1;
+        // SAFETY: the value is valid for its size.
+        unsafe {
+            libc::setsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_NETLINK,
+                libc::NETLINK_GET_STRICT_CHK,
+                std::ptr::from_ref(&on).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            );
+        }
+    }
+
     /// Sends a request and reads the whole answer: a dump up to its end, or one acknowledgement.
     ///
     /// # Errors
@@ -157,16 +173,30 @@ impl Watch {
     /// # Errors
     /// The kernel's.
     pub async fn changed(&self) -> io::Result<()> {
-        let mut ready = self.socket.readable().await?;
+        self.changed_by(|_| true).await
+    }
+
+    /// Likewise, but only messages that `matter` are worth a comparison. Whether lost ones were is not known, so they are.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub async fn changed_by(&self, matter: impl Fn(&Message) -> bool) -> io::Result<()> {
         loop {
-            match self.socket.get_ref().receive() {
-                Ok(_) => {}
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready.clear_ready();
-                    return Ok(());
+            let mut ready = self.socket.readable().await?;
+            let mut changed = false;
+            loop {
+                match self.socket.get_ref().receive() {
+                    Ok(messages) => changed |= messages.iter().any(&matter),
+                    Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => changed = true,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        ready.clear_ready();
+                        break;
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
+            }
+            if changed {
+                return Ok(());
             }
         }
     }

@@ -121,6 +121,8 @@ pub struct DevicePlan {
     pub redirect: Redirect,
     /// Largest IP packet, in bytes.
     pub mtu: u32,
+    /// Index of the VRF that it belongs to, 0 for none.
+    pub vrf: u32,
     /// In which mode to try it with a program at XDP, or why not.
     pub xdp: Result<xdp::Mode, Without>,
 }
@@ -200,13 +202,14 @@ pub fn plan(facts: &Facts, wishes: &Wishes) -> Result<Plan, PlanError> {
 /// The cause.
 pub fn device(interface: &Interface, all: &[Interface], wishes: &Wishes) -> Result<DevicePlan, Cause> {
     let of_kind = |interface: &Interface, kind: &str| interface.kind.as_deref() == Some(kind);
+    let mut vrf = 0;
     if let Some(index) = interface.master {
-        let master = all.iter().find(|other| other.index == index);
-        return Err(match master {
-            Some(master) if of_kind(master, "vrf") => Cause::Vrf,
-            Some(master) => Cause::Enslaved { master: master.name.clone() },
-            None => Cause::Enslaved { master: format!("interface {index}") },
-        });
+        match all.iter().find(|other| other.index == index) {
+            // What comes in through a member of a VRF is the member's at this hook; the VRF is a routing table.
+            Some(master) if of_kind(master, "vrf") => vrf = index,
+            Some(master) => return Err(Cause::Enslaved { master: master.name.clone() }),
+            None => return Err(Cause::Enslaved { master: format!("interface {index}") }),
+        }
     }
     if of_kind(interface, "vrf") {
         return Err(Cause::Vrf);
@@ -228,6 +231,7 @@ pub fn device(interface: &Interface, all: &[Interface], wishes: &Wishes) -> Resu
         name: interface.name.clone(),
         redirect,
         mtu: interface.mtu,
+        vrf,
         xdp: xdp::wanted(interface, wishes.xdp),
     })
 }

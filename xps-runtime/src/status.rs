@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 
 use serde::{Deserialize, Serialize};
 
+use crate::locals::{Locals, Unseen};
 use crate::plan::Plan;
 use crate::reloads::Reloads;
 
@@ -24,6 +25,23 @@ impl From<&Reloads> for Configuration {
             last_reload_successful: reloads.last_successful(),
             waiting_for_restart: reloads.waiting_for_restart(),
         }
+    }
+}
+
+/// The addresses of this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Addresses {
+    /// How many the programs know; 0 on the user path.
+    pub known: u64,
+    /// Those that are left alone though they are local: for each cause a short name, a colon, and what it means.
+    pub unseen: Vec<String>,
+}
+
+impl From<&Locals> for Addresses {
+    fn from(locals: &Locals) -> Self {
+        let text = |one: &Unseen| format!("{}: {one}", one.label());
+        Self { known: locals.entries() as u64, unseen: locals.unseen().iter().map(text).collect() }
     }
 }
 
@@ -62,6 +80,14 @@ impl Rows<'_, '_> {
     pub fn path(&mut self, path: &str, causes: &[String]) -> fmt::Result {
         self.row("path", path)?;
         causes.iter().try_for_each(|cause| self.row("", cause))
+    }
+
+    /// What is to be known of this host's addresses, if there is something.
+    ///
+    /// # Errors
+    /// Like [`row`](Self::row).
+    pub fn addresses(&mut self, addresses: &Addresses) -> fmt::Result {
+        self.rows("addresses", &addresses.unseen)
     }
 
     /// What is to be known of the configuration, if there is something.

@@ -60,7 +60,7 @@ fn devices(map: Map) -> Result<HashMap<MapData, u32, Plain<abi::Device>>, Instal
 
 /// Writes how replies leave through an interface.
 pub(crate) fn set_device(map: Map, device: &DevicePlan) -> Result<(), InstallError> {
-    let value = abi::Device { redirect: device.redirect as u32, mtu: device.mtu };
+    let value = abi::Device { redirect: device.redirect as u32, mtu: device.mtu, vrf: device.vrf };
     let written = devices(map)?.insert(device.ifindex, Plain(value), 0);
     written.map_err(|source| InstallError::Map { name: map::DEVICES.into(), source })
 }

@@ -4,37 +4,25 @@
 //! must not answer for somebody else, as for an address that has moved to another host.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use tokio::sync::watch;
-use xps_runtime::addresses::Addresses;
+use xps_runtime::addresses::{Addresses, Here};
 
 use super::maps::Maps;
 
 /// Keeps the programs' addresses true until `stop` turns true. `listen` are the configured ones; an unspecified one
 /// (`0.0.0.0`, `::`) is all of its family. `addresses` was not asked yet.
-pub async fn follow(
-    maps: &Maps,
-    listen: &[IpAddr],
-    mut addresses: Addresses,
-    mut stop: watch::Receiver<bool>,
-) {
-    loop {
-        let known = tokio::select! {
-            known = addresses.next() => known,
-            _ = stop.wait_for(|stop| *stop) => return,
-        };
-        let told = known.map(|known| maps.set_addresses(&here(listen, known)));
-        match told {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "not all addresses are answered at in the stack"),
-            Err(error) => {
-                tracing::error!(%error, "addresses can no longer be watched");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        }
-    }
+pub async fn follow(maps: &Maps, listen: &[IpAddr], addresses: Addresses, stop: watch::Receiver<bool>) {
+    let tell = |known: io::Result<&Here>| match known
+        .map(|known| maps.set_addresses(&here(listen, &known.addresses())))
+    {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "not all addresses are answered at in the stack"),
+        Err(error) => tracing::error!(%error, "addresses can no longer be watched"),
+    };
+    addresses.follow(stop, tell).await;
 }
 
 /// Those of a host's addresses that are listened at.

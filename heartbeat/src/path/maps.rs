@@ -3,7 +3,7 @@
 //! Programs read them at any time. Values are replaced as a whole, so each datagram meets an old one or a new one; those of
 //! `PEERS`, which programs change, are made and removed here but never written.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard};
@@ -16,7 +16,7 @@ use heartbeat_fastpath::keys::Keys;
 use heartbeat_fastpath::peer::Peer;
 use heartbeat_fastpath::respond::{Node, NodeKey, Outcome, PeerKey};
 use heartbeat_fastpath::wire::{ClusterId, Incarnation, NodeId};
-use xps_core::packet::mapped;
+use xps_runtime::address_table::{AddressTable, key_of};
 use xps_runtime::install::InstallError;
 use xps_runtime::lock::lock;
 
@@ -119,7 +119,7 @@ fn is_missing(error: &MapError) -> bool {
 
 /// The tables.
 pub struct Maps {
-    addresses: Table<[u8; 16], u32>,
+    addresses: AddressTable<u32>,
     keys: Table<u64, Keys>,
     nodes: Table<NodeKey, Node>,
     peers: Table<PeerKey, Peer>,
@@ -158,13 +158,8 @@ impl Maps {
                 "peers of all nodes here",
                 "run fewer nodes here, or let their clusters have fewer members",
             )?,
-            addresses: table(
-                &open,
-                map::ADDRESSES,
-                ADDRESSES_MAX,
-                "addresses",
-                "name those to listen at in the configuration",
-            )?,
+            // SAFETY: any word is a value.
+            addresses: unsafe { AddressTable::of(open(map::ADDRESSES)?, map::ADDRESSES)? },
             echo_peers: table(
                 &open,
                 map::ECHO_PEERS,
@@ -182,12 +177,17 @@ impl Maps {
     /// # Errors
     /// If there is no room for all of them, or the kernel refuses; then those that there is room for are in it.
     pub fn set_addresses(&self, addresses: &[IpAddr]) -> Result<(), TableError> {
-        let wanted: BTreeSet<_> = addresses.iter().map(|address| bytes_of(*address)).collect();
-        let there: BTreeSet<_> = self.addresses.keys()?.into_iter().collect();
-        for address in there.difference(&wanted) {
-            self.addresses.remove(*address)?;
+        let wanted = addresses.iter().map(|address| (key_of(*address), 0)).collect();
+        match self.addresses.set(&wanted) {
+            Ok(0) => Ok(()),
+            Ok(_) => Err(TableError::Full {
+                name: map::ADDRESSES,
+                entries: ADDRESSES_MAX,
+                of: "addresses",
+                advice: "name those to listen at in the configuration",
+            }),
+            Err(source) => Err(TableError::Refused { name: map::ADDRESSES, source }),
         }
-        wanted.difference(&there).try_for_each(|address| self.addresses.set(*address, 0))
     }
 
     /// These may be sent their echo packets, and nobody else.
@@ -298,14 +298,6 @@ impl Answers for Maps {
                 })
             })
             .collect()
-    }
-}
-
-/// An address as the programs look for it.
-fn bytes_of(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => mapped(address.octets()),
-        IpAddr::V6(address) => address.octets(),
     }
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn fill(place: &Place, kernel: &Kernel) -> Result<()> {
         kernel.set_node(CLUSTER, id, node)?;
         kernel.add_peer(CLUSTER, id, peer())?;
     }
-    let of_host = place.run(|| Ok(addresses::list()?))?;
+    let of_host = place.run(|| Ok(addresses::list()?.addresses()))?;
     Ok(kernel.maps.set_addresses(&here(&ANY, &of_host))?)
 }
 

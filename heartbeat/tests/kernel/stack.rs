@@ -86,7 +86,7 @@ impl Stack {
 
     /// Lets replies leave an interface in this way.
     pub(crate) fn set_device(&mut self, index: u32, redirect: Redirect) -> Result<()> {
-        let device = Device { redirect: redirect as u32, mtu: 0 };
+        let device = Device { redirect: redirect as u32, mtu: 0, vrf: 0 };
         Ok(self.table(map::DEVICES)?.insert(Plain(index), Plain(device), 0)?)
     }
 

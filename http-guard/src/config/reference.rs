@@ -27,6 +27,12 @@ const DESCRIPTIONS: &[Description] = &[
         "status, metrics, health, commands. Who can reach it by network sees and does not act",
     ),
     key("listen.connections_max", "connections through the proxy at once"),
+    key(
+        "server.addresses",
+        "addresses of this host at which the accelerated port is served in the stack; at others it is the user path's. Packets \
+         for other hosts' addresses are never touched",
+    )
+    .by_default("all"),
     key("path.mode", "`auto`: the kernel path where it can be had; `kernel`: or fail; `user`"),
     key("path.interfaces", "interfaces to hook").by_default("all"),
     key(

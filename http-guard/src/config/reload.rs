@@ -136,6 +136,7 @@ pub(super) fn compare(new: &mut Config, old: &Config) -> Difference {
         heads,
         accelerated_port,
         addresses,
+        server_addresses,
         admin,
         proxy_connections_max,
         path,
@@ -158,6 +159,7 @@ pub(super) fn compare(new: &mut Config, old: &Config) -> Difference {
     difference.keep("nginx.address", &mut new.nginx, nginx);
     difference.keep("listen.accelerated_port", &mut new.accelerated_port, accelerated_port);
     difference.keep("listen.addresses", &mut new.addresses, addresses);
+    difference.change("server.addresses", &new.server_addresses, server_addresses);
     difference.keep("listen.admin", &mut new.admin, admin);
     difference.keep("listen.connections_max", &mut new.proxy_connections_max, proxy_connections_max);
     new.path.keep(path, &mut difference);

@@ -15,6 +15,7 @@ use xps_runtime::control::{Control, State};
 use xps_runtime::devices::Hooks;
 use xps_runtime::flow_table::FlowTable;
 use xps_runtime::install::{InstallError, Installed, Service, Stats};
+use xps_runtime::locals::Locals;
 use xps_runtime::plan::Plan;
 use xps_runtime::probe::chain;
 use xps_runtime::xdp::Wish;
@@ -33,6 +34,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("XPS_OBJECT"));
 pub struct Kernel {
     /// The installation itself: hooks for new interfaces, maps.
     pub hooks: Hooks,
+    /// What the programs are told of this host's addresses.
+    pub locals: Arc<Locals>,
     /// Switches and lease.
     pub control: Control,
     /// What the programs count for the agent.
@@ -88,6 +91,7 @@ pub fn install(config: &Config, policy: &Policy, plan: &Plan) -> Result<Arc<Kern
             accelerated_port: config.accelerated_port,
             plain_port: config.nginx.port(),
         }],
+        addresses: config.server_addresses.clone(),
         flows_max: config.flows_max,
         reply_bytes_max: REPLY_MAX as u32,
         xdp: (config.path.wishes.xdp != Wish::Off).then_some(program::BLOCK),
@@ -125,6 +129,7 @@ pub fn install(config: &Config, policy: &Policy, plan: &Plan) -> Result<Arc<Kern
         return Err(InstallError::Object("the tables were not prepared".to_owned()));
     };
     Ok(Arc::new(Kernel {
+        locals: installed.locals(),
         control: installed.control(),
         state: installed.state(),
         stats: Mutex::new(installed.stats()?),
@@ -139,6 +144,8 @@ pub fn install(config: &Config, policy: &Policy, plan: &Plan) -> Result<Arc<Kern
 
 impl Judges for Kernel {
     fn replace(&self, policy: &Policy, config: &Config) -> Result<(), String> {
-        self.maps.publish(policy, config).map_err(|error| chain(&error))
+        self.maps.publish(policy, config).map_err(|error| chain(&error))?;
+        self.locals.accelerate(config.server_addresses.clone());
+        Ok(())
     }
 }

@@ -14,7 +14,7 @@ use xps_runtime::lock::lock;
 use xps_runtime::metrics::Metrics;
 use xps_runtime::plan::{Path, Plan};
 use xps_runtime::relay::RelayReading;
-use xps_runtime::status::causes;
+use xps_runtime::status::{Addresses, causes};
 
 use crate::config::Current;
 use crate::config::reload::Reloader;
@@ -143,6 +143,7 @@ impl Report {
             self.metrics.set_segments(&counted, kernel.state.read().flows);
             if let Some(installed) = &*lock(&kernel.hooks.installed) {
                 self.metrics.set_programs(&installed.runs());
+                self.metrics.set_addresses(kernel.locals.entries(), &kernel.locals.unseen());
             }
         }
         Ok(self.metrics.text()? + &metrics::text(&self.status())?)
@@ -214,6 +215,7 @@ fn of_kernel(kernel: &Kernel, status: &mut Status) {
         blocks: Path::User.label().to_owned(),
         blocks_cause: String::new(),
     }));
+    status.addresses = Addresses::from(&*kernel.locals);
     let verified = installed.verified_instructions();
     status.verified_instructions =
         verified.iter().map(|(name, count)| ((*name).to_owned(), u64::from(*count))).collect();

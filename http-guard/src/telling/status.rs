@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use xps_runtime::status::{Configuration, Rows, because};
+use xps_runtime::status::{Addresses, Configuration, Rows, because};
 
 /// The status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub struct Status {
     pub path_causes: Vec<String>,
     /// Interfaces of the namespace.
     pub interfaces: Vec<Interface>,
+    /// Addresses of this host.
+    pub addresses: Addresses,
     /// Whether the operator lets everything pass.
     pub disabled: bool,
     /// Connections that are open, in the stack and through the proxy.
@@ -95,6 +97,7 @@ impl fmt::Display for Status {
         let mut rows = Rows(f);
         rows.path(&self.path, &self.path_causes)?;
         rows.rows("interfaces", &self.interfaces)?;
+        rows.addresses(&self.addresses)?;
         if self.disabled {
             rows.row("disabled", "everything passes; `http-guard enable` or a restart ends that")?;
         }

@@ -45,6 +45,12 @@ const DESCRIPTIONS: &[Description] = &[
     key("listen.addresses", "where the user path listens"),
     key("listen.admin", "status, metrics, health, commands. Who can reach it by network sees and does not act"),
     key("listen.connections_max", "connections on the user path at once"),
+    key(
+        "server.addresses",
+        "addresses of this host at which the accelerated port is served in the stack; at others it is the user path's. Packets \
+         for other hosts' addresses are never touched",
+    )
+    .by_default("all"),
     key("path.mode", "`auto`: the kernel path where it can be had; `kernel`: or fail; `user`"),
     key("path.interfaces", "interfaces to hook; strict coherence needs all").by_default("all"),
     key("path.pin_directory", "where maps and links are pinned, on a BPF file system; two sidecars of a host need two"),

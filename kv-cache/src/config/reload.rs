@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use xps_runtime::admin::Outcome;
 use xps_runtime::config::source::ConfigSource;
+use xps_runtime::locals::Locals;
 use xps_runtime::logging::SetLevel;
 use xps_runtime::plan::Path;
 use xps_runtime::reloads::{Difference, Reloads};
@@ -23,6 +24,7 @@ pub struct Reloader {
     current: Arc<Current>,
     path: Path,
     cache: Option<Arc<Shared>>,
+    locals: Option<Arc<Locals>>,
     set_log_level: SetLevel,
     /// Reloads come one at a time.
     turn: Mutex<()>,
@@ -36,7 +38,8 @@ impl fmt::Debug for Reloader {
 }
 
 impl Reloader {
-    /// Reloads from `source` what `current` holds, on `path`; what is made invalid by a change is in `cache`.
+    /// Reloads from `source` what `current` holds, on `path`; what is made invalid by a change is in `cache`, and `locals` are
+    /// what the programs are told of addresses.
     ///
     /// # Errors
     /// If a metric's name is not one, which is a mistake of this program.
@@ -45,10 +48,11 @@ impl Reloader {
         current: Arc<Current>,
         path: Path,
         cache: Option<Arc<Shared>>,
+        locals: Option<Arc<Locals>>,
         set_log_level: SetLevel,
     ) -> prometheus::Result<Self> {
         let (turn, reloads) = (Mutex::default(), Reloads::new("kv_cache")?);
-        Ok(Self { source, current, path, cache, set_log_level, turn, reloads })
+        Ok(Self { source, current, path, cache, locals, set_log_level, turn, reloads })
     }
 
     /// What became of reloads so far.
@@ -86,6 +90,11 @@ impl Reloader {
         };
         let other_checks = checks(&new) != checks(old);
         let miss_sample = new.miss_sample;
+        if let Some(locals) = &self.locals
+            && new.server_addresses != old.server_addresses
+        {
+            locals.accelerate(new.server_addresses.clone());
+        }
         self.current.swap(new);
         if let Some(level) = level {
             (self.set_log_level)(&level);
@@ -113,6 +122,7 @@ pub(super) fn compare(new: &mut Config, old: &Config, taken: Path) -> Difference
         accelerated_port,
         tls,
         addresses,
+        server_addresses,
         admin,
         relay_connections_max,
         path,
@@ -151,6 +161,7 @@ pub(super) fn compare(new: &mut Config, old: &Config, taken: Path) -> Difference
     difference.keep("redis.address", &mut new.redis.address, address);
     difference.keep("listen.accelerated_port", &mut new.accelerated_port, accelerated_port);
     difference.keep("listen.addresses", &mut new.addresses, addresses);
+    difference.change("server.addresses", &new.server_addresses, server_addresses);
     difference.keep("listen.admin", &mut new.admin, admin);
     difference.keep("listen.connections_max", &mut new.relay_connections_max, relay_connections_max);
     new.path.keep(path, &mut difference);
@@ -210,7 +221,7 @@ mod tests {
         let set = Box::new(move |_: &str| {
             levels.fetch_add(1, Ordering::Relaxed);
         });
-        (Reloader::new(source, current, Path::Kernel, None, set).expect("metrics"), file)
+        (Reloader::new(source, current, Path::Kernel, None, None, set).expect("metrics"), file)
     }
 
     #[test]

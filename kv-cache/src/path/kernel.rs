@@ -13,6 +13,7 @@ use xps_runtime::ended::flow_key;
 use xps_runtime::flow_table::FlowTable;
 use xps_runtime::grace;
 use xps_runtime::install::{InstallError, Installed};
+use xps_runtime::locals::Locals;
 use xps_runtime::plan::Skipped;
 use xps_runtime::sockets::{self, Socket, SocketState};
 
@@ -30,6 +31,8 @@ pub struct Kernel {
     pub shared: Arc<Shared>,
     /// The installation itself: hooks for new interfaces, maps.
     pub hooks: Hooks,
+    /// What the programs are told of this host's addresses.
+    pub locals: Arc<Locals>,
     /// Whether the server is alive.
     pub pulse: Arc<Pulse>,
     /// Switches and lease.
@@ -67,6 +70,7 @@ impl Kernel {
         }
         Ok(Arc::new(Self {
             shared: Arc::new(shared),
+            locals: installed.locals(),
             pulse: Arc::default(),
             control,
             state: installed.state(),
@@ -111,7 +115,10 @@ impl Place for Kernel {
     fn causes(&self) -> Vec<Cause> {
         let skipped = lock(&self.hooks.skipped);
         let blind = skipped.iter().filter(|skipped| skipped.blind);
-        blind.map(|skipped| Cause::Interface(skipped.name.clone(), skipped.cause.to_string())).collect()
+        let interfaces =
+            blind.map(|skipped| Cause::Interface(skipped.name.clone(), skipped.cause.to_string()));
+        let addresses = self.locals.unseen();
+        interfaces.chain(addresses.iter().map(|one| Cause::Address(one.to_string()))).collect()
     }
 
     fn store_commands(&self, commands: &Commands) -> Result<(), InstallError> {

@@ -14,7 +14,7 @@ use xps_runtime::metrics::Metrics;
 use xps_runtime::plan::{Path, Plan};
 use xps_runtime::relay::RelayCounts;
 use xps_runtime::session::SegmentCounts;
-use xps_runtime::status::causes;
+use xps_runtime::status::{Addresses, causes};
 
 use crate::coherence::Cause;
 use crate::config::Current;
@@ -195,6 +195,7 @@ impl Report {
             path: Path::User.label().to_owned(),
             cause: skipped.cause.to_string(),
         }));
+        status.addresses = Addresses::from(&*kernel.locals);
         let verified = installed.verified_instructions();
         status.verified_instructions =
             verified.iter().map(|(name, count)| ((*name).to_owned(), u64::from(*count))).collect();
@@ -223,6 +224,7 @@ impl Report {
             && let Some(installed) = &*lock(&kernel.hooks.installed)
         {
             self.metrics.set_programs(&installed.runs());
+            self.metrics.set_addresses(kernel.locals.entries(), &kernel.locals.unseen());
         }
         let own = metrics::text(self.source.shared(), &counted, &self.source.census())?;
         Ok(self.metrics.text()? + &own)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use xps_runtime::status::{Configuration, Rows, because};
+use xps_runtime::status::{Addresses, Configuration, Rows, because};
 
 /// The status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub struct Status {
     pub path_causes: Vec<String>,
     /// Interfaces of the namespace.
     pub interfaces: Vec<Interface>,
+    /// Addresses of this host.
+    pub addresses: Addresses,
     /// Entries that the stack can answer from.
     pub entries: u64,
     /// Bytes that they take.
@@ -138,6 +140,7 @@ impl fmt::Display for Status {
             format!("{}: {}{}", interface.name, interface.path, because(&interface.cause))
         };
         rows.rows("interfaces", self.interfaces.iter().map(interface))?;
+        rows.addresses(&self.addresses)?;
         rows.row("coherence", &self.coherence.state)?;
         rows.rows("", &self.coherence.causes)?;
         if self.coherence.state == "bounded" {

@@ -14,7 +14,9 @@ use btf::{Btf, Member};
 use kv_fastpath::abi::{self as kv, EntryHead, Location, Settings};
 use kv_fastpath::command::{Info, Name};
 use kv_fastpath::handler::State as HandlerState;
-use xps_core::abi::{Control, DEVICES_MAX, Device, EVENTS_BYTES, LISTENERS_MAX, State, map, program};
+use xps_core::abi::{
+    Control, DEVICES_MAX, Device, EVENTS_BYTES, LISTENERS_MAX, LOCALS_MAX, Local, State, map, program,
+};
 use xps_core::flow::{Flow, FlowKey};
 use xps_core::handler::{Reply, Window};
 use xps_core::handshake::{MARKS, Mark};
@@ -51,6 +53,7 @@ fn expected() -> BTreeMap<&'static str, Shape> {
         (map::PORTS, array(1 << 16, 1, MAPPABLE)),
         (map::PREDICATES, array(size_of::<Predicate>(), PREDICATES_MAX, 0)),
         (map::DEVICES, hash(4, size_of::<Device>(), DEVICES_MAX, 0)),
+        (map::LOCALS, hash(16, size_of::<Local>(), LOCALS_MAX, NO_PREALLOC)),
         (map::FLOWS, hash(size_of::<FlowKey>(), size_of::<ServiceFlow>(), 16_384, NO_PREALLOC)),
         ("BLANK", array(size_of::<ServiceFlow>(), 1, 0)),
         (map::LISTENERS, of(BPF_MAP_TYPE_SOCKHASH, size_of::<ListenerKey>(), 4, LISTENERS_MAX, 0)),
@@ -119,7 +122,8 @@ fn layouts() -> Vec<(&'static str, (usize, Fields))> {
             reply_bytes_max),
         ),
         ("State", layout!(State: flows, foreign, unseen, unseen_key)),
-        ("Device", layout!(Device: redirect, mtu)),
+        ("Device", layout!(Device: redirect, mtu, vrf)),
+        ("Local", layout!(Local: scope, index, accelerated)),
         ("Predicate", layout!(Predicate: address, prefix_bits, accelerated_port, plain_port)),
         ("FlowKey", layout!(FlowKey: client, server, client_port, server_port, padding)),
         ("Flow", layout!(ServiceFlow: lock, padding, splice, outlet, handler, reply)),
@@ -136,7 +140,7 @@ fn layouts() -> Vec<(&'static str, (usize, Fields))> {
         ("Reading", layout!(Reading: payload, position, end, skip)),
         (
             "Scratch",
-            layout!(ServiceScratch: window, reading, key, layout, tcp, outgoing, header, options, handler),
+            layout!(ServiceScratch: window, reading, key, layout, tcp, told, outgoing, header, options, handler),
         ),
         (
             "Mark",

@@ -13,16 +13,20 @@ mod peer;
 mod process;
 mod random;
 mod resp;
+mod server;
+mod tags;
 mod trouble;
 
 pub(crate) use connect::connect_from;
 pub(crate) use interrupt::interrupted;
 pub(crate) use lab::{ACCELERATED, CLIENT_V4, CLIENT_V6, Lab, Options, PLAIN, SERVER_V4, SERVER_V6, Side};
-pub(crate) use namespace::Place;
+pub(crate) use namespace::{Namespace, Place};
 pub(crate) use peer::{Peer, info, signal};
 pub(crate) use process::resident_bytes;
 pub(crate) use random::Random;
 pub(crate) use resp::{Client, bulk, is_lost, request, shown};
+pub(crate) use server::Server;
+pub(crate) use tags::{Tagger, Tags};
 pub(crate) use trouble::{hurry, lose, rules};
 
 use std::ffi::OsString;

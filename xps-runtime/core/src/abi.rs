@@ -3,7 +3,7 @@
 use crate::predicate::Predicate;
 
 /// Version of everything in this module and of [`crate::flow`]. A pinned map of another version is not taken over.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Names of the maps in a service's object file.
 pub mod map {
@@ -15,6 +15,8 @@ pub mod map {
     pub const PREDICATES: &str = "PREDICATES";
     /// [`super::Device`] by interface index.
     pub const DEVICES: &str = "DEVICES";
+    /// [`super::Local`] by address: 16 bytes, IPv4 as `::ffff:a.b.c.d`.
+    pub const LOCALS: &str = "LOCALS";
     /// [`crate::flow::Flow`] by [`crate::flow::FlowKey`].
     pub const FLOWS: &str = "FLOWS";
     /// [`crate::handshake::Mark`]s by slot.
@@ -46,6 +48,9 @@ pub const DEVICES_MAX: u32 = 256;
 
 /// Addresses at which servers can be found listening at once.
 pub const LISTENERS_MAX: u32 = 1024;
+
+/// Addresses that this network namespace can have. A node of Kubernetes has one for each service where IPVS leads to them.
+pub const LOCALS_MAX: u32 = 16_384;
 
 /// Bytes of the event ring.
 pub const EVENTS_BYTES: u32 = 1 << 20;
@@ -116,6 +121,32 @@ pub struct Device {
     pub redirect: u32,
     /// Largest IP packet, in bytes.
     pub mtu: u32,
+    /// Index of the VRF that it belongs to, 0 for none.
+    pub vrf: u32,
+}
+
+/// At which interfaces an address is this host's.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// At each: the kernel takes a packet wherever it comes in.
+    Host = 0,
+    /// At the interface of this index, and at loopback, where what the host sends to itself passes: link-local addresses.
+    Interface = 1,
+    /// At those in the VRF of this index, 0 for those in none.
+    Vrf = 2,
+}
+
+/// An address of this network namespace (T4).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Local {
+    /// A [`Scope`].
+    pub scope: u32,
+    /// Index of the interface or VRF.
+    pub index: u32,
+    /// Whether new connections to the accelerated port are taken at it (1) or left to the user path (0).
+    pub accelerated: u32,
 }
 
 /// Head of every record in the event ring.
@@ -135,7 +166,8 @@ const _: () = {
     assert!(size_of::<Control>() == 48);
     assert!(size_of::<State>() == 64);
     assert!(size_of::<crate::outlet::Outlet>() == 24);
-    assert!(size_of::<Device>() == 8);
+    assert!(size_of::<Device>() == 12);
+    assert!(size_of::<Local>() == 12);
     assert!(size_of::<Event>() == 8);
     assert!(size_of::<Predicate>() == 24);
     assert!(size_of::<crate::flow::FlowKey>() == 40);

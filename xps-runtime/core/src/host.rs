@@ -24,7 +24,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::vec::Vec;
 
-use crate::abi::{Control, VERSION};
+use crate::abi::{Control, Local, VERSION};
 use crate::flow::{Flow, FlowKey, bpf_spin_lock};
 use crate::handler::{Handler, REPLY_MAX, Reply, Window};
 use crate::handshake::{MARKS, Mark};
@@ -35,7 +35,8 @@ use crate::predicate::Predicate;
 use crate::splice::Splice;
 use crate::verdict::Reason;
 
-pub use frame::{Checksum, Frame};
+pub use frame::{Checksum, DEVICE, Frame};
+use segment::SERVERS;
 use skb::Packet;
 
 /// Mark of packets that the programs send themselves.
@@ -66,6 +67,8 @@ pub struct Machine<H: Handler> {
     control: UnsafeCell<Control>,
     ports: RefCell<Vec<u8>>,
     predicates: Vec<Predicate>,
+    locals: RefCell<HashMap<[u8; 16], Box<Local>>>,
+    vrfs: RefCell<HashMap<u32, u32>>,
     flows: RefCell<HashMap<FlowKey, FlowCell<H>>>,
     removed: RefCell<Vec<FlowCell<H>>>,
     marks: Vec<UnsafeCell<Mark>>,
@@ -78,7 +81,6 @@ pub struct Machine<H: Handler> {
     locked: Cell<bool>,
     linear: Cell<u32>,
     writes_until_failure: Cell<u32>,
-    ifindex: Cell<u32>,
     mss: Cell<u16>,
     preempt: RefCell<Option<Rc<dyn Fn()>>>,
     blank: H::State,
@@ -94,7 +96,7 @@ unsafe fn zeroed<T>() -> T {
 }
 
 impl<H: Handler> Machine<H> {
-    /// A machine whose `accelerated_port` leads to `plain_port` at every address, with a lease that does not end.
+    /// A machine whose `accelerated_port` leads to `plain_port` at [`SERVERS`], with a lease that does not end.
     pub fn new(handler: H, accelerated_port: u16, plain_port: u16) -> Self {
         let mut ports = std::vec![0; 65536];
         ports[usize::from(accelerated_port)] = 1;
@@ -116,6 +118,12 @@ impl<H: Handler> Machine<H> {
                 Predicate::default(),
                 Predicate { accelerated_port, plain_port, ..Predicate::default() }
             ],
+            locals: RefCell::new(
+                SERVERS
+                    .map(|address| (address, Box::new(Local { accelerated: 1, ..Local::default() })))
+                    .into(),
+            ),
+            vrfs: RefCell::new(HashMap::from([(DEVICE, 0)])),
             flows: RefCell::default(),
             removed: RefCell::default(),
             marks: (0..MARKS).map(|_| UnsafeCell::new(Mark::default())).collect(),
@@ -128,7 +136,6 @@ impl<H: Handler> Machine<H> {
             locked: Cell::new(false),
             linear: Cell::new(0),
             writes_until_failure: Cell::new(0),
-            ifindex: Cell::new(2),
             mss: Cell::new(u16::MAX),
             preempt: RefCell::new(None),
             // SAFETY: a handler's state starts as zeros, says the trait.
@@ -155,6 +162,8 @@ impl<H: Handler> Machine<H> {
             key: FlowKey::default(),
             layout: Layout { v6: false, unusual: Unusual::No, tcp: 0, end: 0 },
             tcp: Tcp::default(),
+            // SAFETY: plain data.
+            told: unsafe { zeroed() },
             // SAFETY: plain data.
             outgoing: unsafe { zeroed() },
             header: [0xa5; headers::MAX],
@@ -198,14 +207,20 @@ impl<H: Handler> Machine<H> {
         self.sockets.borrow_mut().insert(key, socket);
     }
 
-    /// Sets the interface at which packets are from now on.
-    pub fn set_ifindex(&self, ifindex: u32) {
-        self.ifindex.set(ifindex);
-    }
-
     /// Sets how many bytes of payload the server's socket sends at once.
     pub fn set_mss(&self, bytes: u16) {
         self.mss.set(bytes);
+    }
+
+    /// Sets what the agent says of an address: `None` if it is no address of this host.
+    pub fn set_local(&self, address: [u8; 16], local: Option<Local>) {
+        self.locals.borrow_mut().remove(&address);
+        self.locals.borrow_mut().extend(local.map(|local| (address, Box::new(local))));
+    }
+
+    /// Sets the VRF that an interface is in, 0 for none.
+    pub fn set_vrf(&self, ifindex: u32, vrf: u32) {
+        self.vrfs.borrow_mut().insert(ifindex, vrf);
     }
 
     /// Sets what is called wherever another CPU could run on the same flow.

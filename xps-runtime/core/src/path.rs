@@ -12,6 +12,7 @@
 //! - [`connect`]: SYN, SYN-ACK and the first ACK.
 //! - [`listen`]: who gets a connection to the accelerated port.
 //! - [`headers`]: headers that the stack writes itself.
+//! - [`local`]: which packets are this host's.
 
 pub mod arrival;
 pub mod connect;
@@ -19,15 +20,16 @@ pub mod egress;
 pub mod headers;
 pub mod ingress;
 pub mod listen;
+pub mod local;
 
-use crate::abi::Control;
+use crate::abi::{Control, Local};
 use crate::bound::keep_in_memory;
 use crate::flow::{Flow, FlowKey};
 use crate::handler::{Handler, Reply, Scan, Window};
 use crate::handshake::Mark;
 use crate::packet::{Found, Layout, Options, Skb, Tcp};
 use crate::predicate::Predicate;
-use crate::splice::{Segment, Translated};
+use crate::splice::{Injection, Segment, Translated};
 use crate::verdict::Reason;
 
 /// What a program ends with.
@@ -86,6 +88,8 @@ pub struct Scratch<S> {
     pub layout: Layout,
     /// Its TCP header.
     pub tcp: Tcp,
+    /// Numbers that the client is told beside what becomes of the packet.
+    pub told: Injection,
     /// What replaces them.
     pub outgoing: headers::Outgoing,
     /// Header that is being written.
@@ -133,12 +137,24 @@ impl Reading {
 pub trait Stack<H: Handler>: Skb {
     /// Packet's length.
     fn len(&self) -> u32;
-    /// Whether the packet carries a VLAN tag: then it is for another device of this host.
-    fn tagged(&self) -> bool;
-    /// Index of the interface that the packet is at.
-    fn ifindex(&self) -> u32;
     /// Port of the socket of this host that has sent the packet, at egress; 0 if there is none.
     fn sender_port(&self) -> u16;
+    /// Identifier of the packet's VLAN tag, if it has one. 0 is a priority tag, which is no other device's (T8).
+    fn vlan(&self) -> Option<u16>;
+    /// Takes the tag off; one that lies behind it in the packet is the packet's tag then.
+    fn pop_tag(&self) -> bool;
+    /// Whether the device takes the packet for its own by its link address (`PACKET_HOST`).
+    fn for_this_host(&self) -> bool;
+    /// Index of the interface.
+    fn ifindex(&self) -> u32;
+    /// Index of the VRF that the interface is in, 0 for none; `None` if it is not among the hooked ones.
+    fn vrf(&self) -> Option<u32>;
+    /// What the agent says of an address of this host.
+    fn local(&self, address: &[u8; 16]) -> Option<*const Local>;
+    /// What [`Stack::set_seen`] has left with the packet, at this or at another device; anything where it did not.
+    fn seen(&self) -> u32;
+    /// Leaves a word with the packet.
+    fn set_seen(&self, word: u32);
     /// The packet's mark.
     fn packet_mark(&self) -> u32;
     /// Index of the predicate that looks at a port, 0 for none.

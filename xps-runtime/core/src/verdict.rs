@@ -92,6 +92,10 @@ reasons! {
     NoListener = "no_listener",
     /// A SYN of a connection that the kernel has, and the stack has no flow for: the kernel answers it.
     TupleInUse = "tuple_in_use",
+    /// A new connection left to the user path because the configuration does not name the address that it is for.
+    AddressExcluded = "address_excluded",
+    /// Dropped: more priority tags one before the other than anybody sends (T8).
+    Tags = "tags",
     /// Dropped: beyond the next expected byte (S2).
     OutOfOrder = "out_of_order",
     /// Dropped: another CPU is reading this flow (S14).

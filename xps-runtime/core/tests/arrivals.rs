@@ -16,6 +16,7 @@ struct World {
     control: Control,
     predicate: Predicate,
     now_ns: u64,
+    here: bool,
     counted: RefCell<Vec<Reason>>,
 }
 
@@ -25,7 +26,7 @@ impl World {
             Control { version: VERSION, accept: 1, answer: 1, lease_deadline_ns: 100, ..Control::default() };
         let predicate =
             Predicate { accelerated_port: ACCELERATED_PORT, plain_port: PLAIN_PORT, ..Predicate::default() };
-        Self { control, predicate, now_ns: 99, counted: RefCell::default() }
+        Self { control, predicate, now_ns: 99, here: true, counted: RefCell::default() }
     }
 
     /// Whether the program lets a packet go no further.
@@ -67,6 +68,10 @@ impl Skb for Packet<'_> {
 }
 
 impl Arrival for Packet<'_> {
+    fn is_local(&self, _: &[u8; 16]) -> bool {
+        self.world.here
+    }
+
     fn port(&self, port: u16) -> u8 {
         (port == ACCELERATED_PORT || port == PLAIN_PORT).into()
     }
@@ -142,7 +147,8 @@ fn nothing_is_dropped_that_nobody_vouches_for() {
     let syn = client(1, 0, b"").opening().frame().bytes;
     let mut world = World::new();
     assert!(world.drops(&syn, &Blocked));
-    let changes: [(&str, Change); 6] = [
+    let changes: [(&str, Change); 7] = [
+        ("another host's address", |world| world.here = false),
         ("the lease has lapsed", |world| world.now_ns = 100),
         ("everything passes", |world| world.control.answer = 0),
         ("no connections are taken", |world| world.control.accept = 0),

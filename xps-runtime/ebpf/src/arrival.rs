@@ -121,6 +121,11 @@ impl<H: Handler, M: Maps<H>> Arrival for Packet<H, M> {
     }
 
     #[inline(always)]
+    fn is_local(&self, address: &[u8; 16]) -> bool {
+        M::local(address).is_some()
+    }
+
+    #[inline(always)]
     fn count(&self, reason: Reason) {
         if let Some(counter) = M::counter(reason as u32) {
             // SAFETY: this CPU's counter; programs of this kind do not interrupt each other there.

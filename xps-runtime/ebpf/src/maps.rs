@@ -1,7 +1,7 @@
 //! What a service's maps offer. [`crate::service!`] implements it.
 
 use aya_ebpf::bindings::__sk_buff;
-use xps_core::abi::{Control, Device, State};
+use xps_core::abi::{Control, Device, Local, State};
 use xps_core::flow::{Flow, FlowKey};
 use xps_core::handler::{Handler, Reply};
 use xps_core::handshake::Mark;
@@ -20,6 +20,8 @@ pub trait Maps<H: Handler> {
     fn state() -> Option<*mut State>;
     /// An interface.
     fn device(ifindex: u32) -> Option<*const Device>;
+    /// An address of this host.
+    fn local(address: &[u8; 16]) -> Option<*const Local>;
     /// A counter of this CPU.
     fn counter(index: u32) -> Option<*mut u64>;
     /// This CPU's working memory.

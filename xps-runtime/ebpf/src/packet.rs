@@ -9,7 +9,7 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TcContext;
-use xps_core::abi::{Control, Redirect};
+use xps_core::abi::{Control, Local, Redirect};
 use xps_core::bound::{masked, unknown};
 use xps_core::checksum;
 use xps_core::flow::{Flow, FlowKey};
@@ -48,6 +48,16 @@ const TCP_TIME_WAIT: u32 = 6;
 const TCP_CLOSE: u32 = 7;
 const TCP_LISTEN: u32 = 10;
 const TCP_NEW_SYN_RECV: u32 = 12;
+
+/// `PACKET_HOST` (include/uapi/linux/if_packet.h).
+const PACKET_HOST: u32 = 0;
+
+/// The identifier in a VLAN tag (`VLAN_VID_MASK`).
+const VLAN_ID: u16 = 0x0fff;
+
+/// Which word of a packet's control block is left to the hooks at other devices: the last one, which the IP layer does not use
+/// (`struct inet_skb_parm`, `inet6_skb_parm`), where a packet passes it on its way from a device to the one below (ipvlan).
+const SEEN: usize = 4;
 
 /// Where the device gave the sum of the whole packet (`CHECKSUM_COMPLETE`), it follows what is written: an acknowledgement
 /// that goes on to the server is checked against it.
@@ -144,13 +154,50 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
-    fn tagged(&self) -> bool {
-        field!(self.skb(), vlan_present) != 0
+    fn vlan(&self) -> Option<u16> {
+        if field!(self.skb(), vlan_present) == 0 {
+            return None;
+        }
+        Some(field!(self.skb(), vlan_tci) as u16 & VLAN_ID)
+    }
+
+    #[inline(always)]
+    fn pop_tag(&self) -> bool {
+        // SAFETY: the program's own context; pointers into the packet are taken anew by each read.
+        unsafe { helper::bpf_skb_vlan_pop(self.skb()) == 0 }
+    }
+
+    #[inline(always)]
+    fn for_this_host(&self) -> bool {
+        field!(self.skb(), pkt_type) == PACKET_HOST
     }
 
     #[inline(always)]
     fn ifindex(&self) -> u32 {
         field!(self.skb(), ifindex)
+    }
+
+    #[inline(always)]
+    fn vrf(&self) -> Option<u32> {
+        // SAFETY: a map's value.
+        M::device(field!(self.skb(), ifindex)).map(|device| unsafe { (*device).vrf })
+    }
+
+    #[inline(always)]
+    fn local(&self, address: &[u8; 16]) -> Option<*const Local> {
+        M::local(address)
+    }
+
+    #[inline(always)]
+    fn seen(&self) -> u32 {
+        // SAFETY: a field of the program's own context.
+        unsafe { core::ptr::read_volatile(&raw const (*self.skb()).cb[SEEN]) }
+    }
+
+    #[inline(always)]
+    fn set_seen(&self, word: u32) {
+        // SAFETY: a writable field of the program's own context.
+        unsafe { core::ptr::write_volatile(&raw mut (*self.skb()).cb[SEEN], word) }
     }
 
     #[inline(always)]

@@ -35,7 +35,9 @@ macro_rules! service {
             use $crate::maps::Maps;
             use $crate::packet::{ABSENT, Packet, advance, listens, refill, socket_state, sum, walk_options};
             use $crate::service::return_code;
-            use $crate::xps_core::abi::{Control, DEVICES_MAX, Device, EVENTS_BYTES, LISTENERS_MAX, State};
+            use $crate::xps_core::abi::{
+                Control, DEVICES_MAX, Device, EVENTS_BYTES, LISTENERS_MAX, LOCALS_MAX, Local, State,
+            };
             use $crate::xps_core::flow::{Flow, FlowKey};
             use $crate::xps_core::handler::{Handler, Reply, Scan};
             use $crate::xps_core::handshake::{MARKS as MARKS_LEN, Mark};
@@ -61,6 +63,8 @@ macro_rules! service {
             static PREDICATES: Array<Predicate, { PREDICATES_MAX as usize }> = Array::new();
             #[btf_map]
             static DEVICES: HashMap<u32, Device, { DEVICES_MAX as usize }> = HashMap::new();
+            #[btf_map]
+            static LOCALS: HashMap<[u8; 16], Local, { LOCALS_MAX as usize }, NO_PREALLOC> = HashMap::new();
             #[btf_map]
             static FLOWS: HashMap<FlowKey, Flow<S>, { $flows }, NO_PREALLOC> = HashMap::new();
             #[btf_map]
@@ -99,6 +103,10 @@ macro_rules! service {
                 #[inline(always)]
                 fn device(ifindex: u32) -> Option<*const Device> {
                     DEVICES.get_ptr(&ifindex)
+                }
+                #[inline(always)]
+                fn local(address: &[u8; 16]) -> Option<*const Local> {
+                    LOCALS.get_ptr(address)
                 }
                 #[inline(always)]
                 fn counter(index: u32) -> Option<*mut u64> {

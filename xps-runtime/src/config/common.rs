@@ -1,5 +1,6 @@
-//! Sections that every sidecar has: `[path]` and `[log]`.
+//! Sections that several sidecars have: `[path]`, `[log]` and `[server]`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::Reader;
@@ -46,6 +47,18 @@ impl PathKeys {
         difference.keep("path.xdp", &mut self.wishes.xdp, xdp);
         difference.keep("path.pin_directory", &mut self.pin_directory, pin_directory);
     }
+}
+
+/// Addresses of this host at which the accelerated port is served in the stack, empty for all: `[server]`.
+pub fn server_addresses(reader: &mut Reader) -> Vec<IpAddr> {
+    let mut server = reader.section("server");
+    let expected = "addresses of this host, such as [\"10.0.0.1\", \"fd00::1\"]";
+    let addresses = server.parsed_list("addresses", Vec::<IpAddr>::new(), expected);
+    if addresses.iter().any(IpAddr::is_unspecified) {
+        let message = "server.addresses names no address in particular; leave it out for all of them";
+        server.mistake("addresses", message);
+    }
+    addresses
 }
 
 /// What is logged, and how: `[log]`.

@@ -78,7 +78,7 @@ pub enum Cause {
         /// Name of the bridge or bond.
         master: String,
     },
-    /// A member of a VRF, or the VRF itself.
+    /// A VRF's own device: its members are hooked, and what its sockets send to each other passes it alone.
     Vrf,
     /// Not among the interfaces that the configuration names.
     NotNamed,
@@ -153,7 +153,10 @@ impl fmt::Display for Cause {
             Self::InstallFailed { reason } => write!(f, "installing in the kernel failed: {reason}"),
             Self::NoEthernetHeader { kind } => write!(f, "its packets have no Ethernet header ({kind})"),
             Self::Enslaved { master } => write!(f, "it belongs to {master}, where its packets are seen"),
-            Self::Vrf => write!(f, "VRFs are not supported"),
+            Self::Vrf => write!(
+                f,
+                "it is a VRF: its members are hooked, but connections within it pass no other device"
+            ),
             Self::NotNamed => write!(f, "it is not among the interfaces that the configuration names"),
             Self::TooMany => write!(f, "{DEVICES_MAX} interfaces are hooked already"),
         }

@@ -14,6 +14,9 @@ pub enum Checksum {
     Complete,
 }
 
+/// Index of the device that frames come from if nothing else is said: any but loopback's.
+pub const DEVICE: u32 = 2;
+
 /// An Ethernet frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -23,10 +26,16 @@ pub struct Frame {
     pub checksum: Checksum,
     /// The packet's mark.
     pub mark: u32,
-    /// Whether it carries a VLAN tag.
-    pub tagged: bool,
     /// Port of the socket that has sent it, 0 if there is none.
     pub sender_port: u16,
+    /// The VLAN tag that the device has taken off, as it stood there.
+    pub tag: Option<u16>,
+    /// Whether its link address is the device's.
+    pub for_this_host: bool,
+    /// Index of the device.
+    pub ifindex: u32,
+    /// What the programs have left with it.
+    pub seen: u32,
 }
 
 /// Where the parts of a packet are that has no extension headers.
@@ -47,7 +56,16 @@ impl Frame {
         bytes.extend_from_slice(&source);
         bytes.extend_from_slice(&kind);
         bytes.extend_from_slice(packet);
-        let mut frame = Self { bytes, checksum: Checksum::Complete, mark: 0, tagged: false, sender_port: 0 };
+        let mut frame = Self {
+            bytes,
+            checksum: Checksum::Complete,
+            mark: 0,
+            sender_port: 0,
+            tag: None,
+            for_this_host: true,
+            ifindex: DEVICE,
+            seen: 0,
+        };
         if checksum == Checksum::Partial {
             frame.make_partial();
         }

@@ -14,6 +14,9 @@ pub const PLAIN_PORT: u16 = 6379;
 /// The client's port.
 pub const CLIENT_PORT: u16 = 40_000;
 
+/// The server's addresses in these packets.
+pub const SERVERS: [[u8; 16]; 2] = [mapped([10, 0, 0, 2]), v6(2)];
+
 /// A TCP segment between the client (10.0.0.1 or fd00::1) and the server (10.0.0.2 or fd00::2).
 #[derive(Clone, Debug)]
 pub struct Text {
@@ -179,6 +182,6 @@ fn length_field(len: usize) -> [u8; 2] {
     u16::try_from(len).unwrap_or(0).to_be_bytes()
 }
 
-fn v6(last: u8) -> [u8; 16] {
+const fn v6(last: u8) -> [u8; 16] {
     [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]
 }

@@ -6,12 +6,13 @@ use std::vec::Vec;
 
 use super::frame::{Checksum, Frame, number};
 use super::{Machine, Outcome};
-use crate::abi::Control;
+use crate::abi::{Control, Local};
 use crate::checksum::{fold, of_bytes};
 use crate::flow::{Flow, FlowKey};
 use crate::handler::{Handler, REPLY_MAX, Reply, Scan, WINDOW};
 use crate::handshake::Mark;
 use crate::packet::{ETHERNET, Layout, Skb, Tcp};
+use crate::path::arrival::{SERVICE_VLAN, VLAN};
 use crate::path::{Action, Direction, Scratch, Socket, Stack, Target, headers};
 use crate::predicate::Predicate;
 use crate::verdict::Reason;
@@ -137,12 +138,42 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         self.size()
     }
 
-    fn tagged(&self) -> bool {
-        self.frame.borrow().tagged
+    fn vlan(&self) -> Option<u16> {
+        self.frame.borrow().tag.map(|tag| tag & 0xfff)
+    }
+
+    fn pop_tag(&self) -> bool {
+        let mut frame = self.frame.borrow_mut();
+        frame.tag = None;
+        if [VLAN, SERVICE_VLAN].contains(&(number(&frame.bytes, 12) as u16)) {
+            frame.tag = Some(number(&frame.bytes, 14) as u16);
+            frame.bytes.drain(12..16);
+        }
+        true
+    }
+
+    fn for_this_host(&self) -> bool {
+        self.frame.borrow().for_this_host
     }
 
     fn ifindex(&self) -> u32 {
-        self.machine.ifindex.get()
+        self.frame.borrow().ifindex
+    }
+
+    fn vrf(&self) -> Option<u32> {
+        self.machine.vrfs.borrow().get(&self.frame.borrow().ifindex).copied()
+    }
+
+    fn local(&self, address: &[u8; 16]) -> Option<*const Local> {
+        self.machine.locals.borrow().get(address).map(|local| core::ptr::from_ref(&**local))
+    }
+
+    fn seen(&self) -> u32 {
+        self.frame.borrow().seen
+    }
+
+    fn set_seen(&self, word: u32) {
+        self.frame.borrow_mut().seen = word;
     }
 
     fn sender_port(&self) -> u16 {

@@ -7,12 +7,14 @@
 
 mod acceptance;
 mod ends;
+mod local;
 
 use std::string::String;
 use std::vec::Vec;
 
 use super::frame::Frame;
 use super::segment::{PLAIN_PORT, Text, client, server};
+use crate::abi::Local;
 use crate::path::Socket;
 use crate::splice::tcp_flag::{ACK, FIN, PSH, RST};
 use crate::verdict::Reason;
@@ -53,6 +55,8 @@ pub enum Step {
     },
     /// The server's socket is in this state from now on. A kernel test can only have [`Socket::Free`].
     Socket(Socket),
+    /// The agent says this of an address from now on; `None`: it is no address of this host.
+    Local([u8; 16], Option<Local>),
     /// The agent's lease lapses.
     LeaseLapses,
     /// The flow table has room for this many.
@@ -188,6 +192,7 @@ pub fn cases() -> Vec<Case> {
     all.extend(endings());
     all.extend(ends::cases());
     all.extend(acceptance::cases());
+    all.extend(local::cases());
     all
 }
 

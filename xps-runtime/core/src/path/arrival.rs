@@ -7,8 +7,7 @@
 //! the answers that are under way would be sent again and again, and a reset that was lost would not be sent again.
 //!
 //! Nothing else is dropped: no other port, and nothing where the agent does not vouch for its tables, or takes no
-//! connections (S12). Whether a packet is for this host or only passes through it is not known here, as it is not to the
-//! ingress program: a predicate with an address tells them apart.
+//! connections (S12), and nothing that is for another host's address (T4).
 //!
 //! Fragments pass. The ingress program drops the first one of a packet for one of our ports, whoever sends it; later ones do
 //! not tell their ports, may belong to any service, and are of no use without the first. So do packets with extension
@@ -46,6 +45,8 @@ pub trait Arrival: Skb {
     fn control(&self) -> Option<*const Control>;
     /// `CLOCK_MONOTONIC` in nanoseconds.
     fn now_ns(&self) -> u64;
+    /// Whether it is an address of this host, at whatever interface.
+    fn is_local(&self, address: &[u8; 16]) -> bool;
     /// Counts.
     fn count(&self, reason: Reason);
 }
@@ -91,6 +92,7 @@ fn decide<A: Arrival, B: Blocks>(packet: &A, blocks: &B) -> Option<()> {
         && control.version == VERSION
         && control.accept != 0
         && control.stands(packet.now_ns())
+        && packet.is_local(&server)
         && blocks.blocked(&client);
     if stops { Some(()) } else { None }
 }

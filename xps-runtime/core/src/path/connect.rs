@@ -19,6 +19,8 @@ pub(crate) struct Opening<'a, S> {
     pub(crate) predicate: &'a Predicate,
     pub(crate) control: &'a Control,
     pub(crate) role: Role,
+    /// Whether the configuration leaves the server's address to the user path.
+    pub(crate) excluded: bool,
     pub(crate) scratch: *mut Scratch<S>,
 }
 
@@ -51,15 +53,15 @@ pub(crate) fn syn<H: Handler, K: Stack<H>>(
     handler: &H,
     opening: &Opening<'_, H::Scratch>,
 ) -> Action {
-    let Opening { layout, tcp, predicate, control, role, scratch } = *opening;
+    let Opening { layout, tcp, predicate, control, role, excluded, scratch } = *opening;
     // SAFETY: the scratch value is this CPU's own while the program runs.
     let key = unsafe { &(*scratch).key };
-    let accepts = control.accept != 0 && control.version == crate::abi::VERSION;
+    let accepts = control.accept != 0 && control.version == crate::abi::VERSION && !excluded;
     let in_place = predicate.in_place();
     // In place a connection that is not taken is the server's alone; observers go on to look at it.
     let accelerated = role == Role::Accelerated && (accepts || !in_place);
     if role == Role::Accelerated && !accepts {
-        stack.count(Reason::NotAccepting, 1);
+        stack.count(if excluded { Reason::AddressExcluded } else { Reason::NotAccepting }, 1);
         if in_place && !H::OBSERVES {
             return Action::Next;
         }

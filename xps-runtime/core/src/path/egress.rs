@@ -3,7 +3,8 @@
 use super::headers::Outgoing;
 use super::ingress::mark_opaque;
 use super::{
-    Action, Direction, Reading, Scratch, Stack, Target, blank_sack, connect, remember, translate, write,
+    Action, Direction, Reading, Scratch, Stack, Target, blank_sack, connect, local, remember, translate,
+    write,
 };
 use crate::abi::Control;
 use crate::flow::Flow;
@@ -29,7 +30,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
         around(stack, &layout, server_port, client_port);
         return None;
     }
-    if stack.tagged() {
+    if stack.vlan().is_some() {
         return None;
     }
     // SAFETY: maps' values stay while the program runs; the agent writes predicates before it sets their ports.
@@ -47,6 +48,10 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     let key = unsafe { &mut (*scratch).key };
     packet::addresses(stack, layout.v6, &mut key.server, &mut key.client)?;
     predicate.role(&key.server, server_port)?;
+    local::find(stack, scratch, layout.v6, &key.server)?;
+    if !local::first_look(stack, control, Direction::Response) {
+        return None;
+    }
     connect::write_key(key, client_port, server_port);
     let tcp = packet::tcp(stack, &layout)?;
     if tcp.segment.flags & tcp_flag::SYN != 0 {

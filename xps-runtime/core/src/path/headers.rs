@@ -114,6 +114,10 @@ pub fn write<H: Handler, K: Stack<H>>(
     scratch: *mut Scratch<H::Scratch>,
     reply: Option<*const Reply>,
 ) -> bool {
+    // What comes with a priority tag is answered without one (T8).
+    if stack.vlan().is_some() && !stack.pop_tag() {
+        return false;
+    }
     // SAFETY: the reply lies in a flow, whose memory stays while the program runs.
     let payload = reply.map_or(0, |reply| unsafe { (*reply).len });
     match compose(stack, scratch, payload, reply) {

@@ -6,13 +6,14 @@
 mod closing;
 mod way;
 
-use closing::{close, reset_open_server, tell_client};
+use closing::{SILENT, close, reset_open_server, tell_client};
 
+use super::arrival::{SERVICE_VLAN, VLAN};
 use super::connect::First;
 use super::headers::Outgoing;
 use super::{
-    Action, Direction, Reading, Scratch, Socket, Stack, Target, blank_sack, connect, options, remember,
-    translate, write,
+    Action, Direction, Reading, Scratch, Socket, Stack, Target, blank_sack, connect, local, options,
+    remember, translate, write,
 };
 use crate::abi::Control;
 use crate::bound::keep_in_memory;
@@ -25,14 +26,39 @@ use crate::splice::accept::check;
 use crate::splice::{ClientStep, Injection, Translated, flag, tcp_flag};
 use crate::verdict::{Reason, Verdict};
 
+/// Priority tags before another tag, at most; nobody sends more than one.
+const PRIORITY_TAGS_MAX: u32 = 3;
+
 /// What is known of a packet of a flow.
 struct Packet<'a, S> {
     layout: &'a Layout,
     tcp: &'a Tcp,
     control: &'a Control,
-    client_port: u16,
-    server_port: u16,
     scratch: *mut Scratch<S>,
+}
+
+impl<'a, S> Packet<'a, S> {
+    /// The packet whose headers lie in the working memory. A function of its own is given this much, not a packet: that would
+    /// have to lie on the stack of its caller.
+    #[inline(always)]
+    fn of(control: &'a Control, scratch: *mut Scratch<S>) -> Self {
+        // SAFETY: the scratch value is this CPU's own while the program runs, and nothing writes the headers there.
+        unsafe { Self { layout: &(*scratch).layout, tcp: &(*scratch).tcp, control, scratch } }
+    }
+
+    /// The client's port. Read anew each time, since the program's stack has no room for it.
+    #[inline(always)]
+    fn client_port(&self) -> u16 {
+        // SAFETY: the scratch value is this CPU's own while the program runs.
+        unsafe { (&raw const (*self.scratch).key.client_port).read_volatile() }
+    }
+
+    /// The server's port, likewise.
+    #[inline(always)]
+    fn server_port(&self) -> u16 {
+        // SAFETY: as above.
+        unsafe { (&raw const (*self.scratch).key.server_port).read_volatile() }
+    }
 }
 
 /// The ingress program.
@@ -46,9 +72,13 @@ pub fn run<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Action {
 
 #[inline(always)]
 fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
+    if !priority_tags_off(stack) {
+        stack.count(Reason::Tags, 1);
+        return Some(Action::Drop);
+    }
     let (layout, client_port, server_port) = packet::locate(stack)?;
     let index = stack.port(server_port);
-    if index == 0 || stack.tagged() {
+    if index == 0 || stack.vlan().is_some_and(|vlan| vlan != 0) || !stack.for_this_host() {
         return None;
     }
     // SAFETY: maps' values stay while the program runs; the agent writes predicates before it sets their ports.
@@ -63,6 +93,12 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     if stack.packet_mark() == control.internal_mark && control.internal_mark != 0 {
         return None;
     }
+    let local = local::find(stack, scratch, layout.v6, &key.server)?;
+    // SAFETY: a map's value. Connections that were taken before the configuration said otherwise go on.
+    let excluded = unsafe { (*local).accelerated } == 0;
+    if !local::first_look(stack, control, Direction::Request) {
+        return None;
+    }
     connect::write_key(key, client_port, server_port);
     let (layout, tcp) = match headers::<H, K>(stack, layout, scratch) {
         Ok(found) => found,
@@ -71,7 +107,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
             return Some(Action::Drop);
         }
     };
-    let opening = connect::Opening { layout, tcp, predicate, control, role, scratch };
+    let opening = connect::Opening { layout, tcp, predicate, control, role, excluded, scratch };
     if tcp.segment.flags & (tcp_flag::SYN | tcp_flag::ACK | tcp_flag::RST) == tcp_flag::SYN {
         return Some(connect::syn(stack, handler, &opening));
     }
@@ -105,7 +141,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
         stack.count(Reason::Contended, 1);
         return Some(Action::Drop);
     }
-    let packet = Packet { layout, tcp, control, client_port, server_port, scratch };
+    let packet = Packet { layout, tcp, control, scratch };
     Some(known(stack, handler, &packet, flow))
 }
 
@@ -163,6 +199,23 @@ fn headers<'a, H: Handler, K: Stack<H>>(
     Ok(unsafe { (&(*scratch).layout, &(*scratch).tcp) })
 }
 
+/// Takes priority tags off that stand before another tag, as the kernel does (`__netif_receive_skb_core`), so that what is
+/// behind them can be judged. Whether that was possible.
+#[inline(always)]
+fn priority_tags_off<H: Handler, K: Stack<H>>(stack: &K) -> bool {
+    for _ in 0..=PRIORITY_TAGS_MAX {
+        let protocol = stack.protocol();
+        let nested = protocol == VLAN || protocol == SERVICE_VLAN;
+        if !nested || stack.vlan() != Some(0) || !stack.for_this_host() {
+            return true;
+        }
+        if !stack.pop_tag() {
+            return false;
+        }
+    }
+    false
+}
+
 #[inline(always)]
 fn known<H: Handler, K: Stack<H>>(
     stack: &K,
@@ -185,9 +238,12 @@ fn known<H: Handler, K: Stack<H>>(
             let offset = splice.has_offset();
             let held = segment.payload == 0 && splice.take_held_ack();
             let complete = splice.has(flag::COMPLETE);
-            let acknowledgement = splice.acknowledgement();
+            if held {
+                // SAFETY: the scratch value is this CPU's own while the program runs.
+                unsafe { (*packet.scratch).told = splice.acknowledgement() };
+            }
             stack.unlock(flow);
-            if held && !acknowledge_client(stack, packet, flow, &acknowledgement) {
+            if held && !acknowledge_client(stack, packet, flow) {
                 stack.count(Reason::WriteFailed, 1);
                 return Action::Drop;
             }
@@ -231,7 +287,8 @@ fn known<H: Handler, K: Stack<H>>(
         ClientStep::Resend(injection) => {
             stack.unlock(flow);
             stack.count(Reason::Resent, 1);
-            reply(stack, packet, flow, &injection, true)
+            tell(packet.scratch, injection);
+            reply(stack, packet.control, flow, true)
         }
         ClientStep::Read { skip, refused } => {
             let opaque = splice.has(flag::CLIENT_OPAQUE);
@@ -253,8 +310,8 @@ fn probe<H: Handler, K: Stack<H>>(
     let bare = Outgoing {
         back: false,
         service: 0,
-        source_port: packet.client_port,
-        destination_port: packet.server_port,
+        source_port: packet.client_port(),
+        destination_port: packet.server_port(),
         seq: to.seq,
         ack: to.ack,
         flags: tcp_flag::ACK,
@@ -349,7 +406,8 @@ fn read<H: Handler, K: Stack<H>>(
                         stack.unlock(flow);
                         stack.count(Reason::Replied, 1);
                         stack.count(Reason::RequestsAnswered, u64::from(handler.requests(of_handler)));
-                        return reply(stack, packet, flow, &injection, false);
+                        tell(scratch, injection);
+                        return reply(stack, packet.control, flow, false);
                     }
                     Err(raced) => {
                         stack.unlock(flow);
@@ -370,7 +428,8 @@ fn read<H: Handler, K: Stack<H>>(
         }
     }
     if ends {
-        return close(stack, handler, packet, flow, skip, silent);
+        let how = skip | if silent { SILENT } else { 0 };
+        return close(stack, handler, control, flow, how);
     }
     if let Some(reason) = reason {
         stack.count(reason, 1);
@@ -467,23 +526,33 @@ fn forward<H: Handler, K: Stack<H>>(
     Action::Drop
 }
 
-/// The packet becomes the reply. `again`: it was sent before.
+/// Puts down what the client is told.
+#[inline(always)]
+fn tell<S>(scratch: *mut Scratch<S>, told: Injection) {
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    unsafe { (*scratch).told = told };
+}
+
+/// The packet becomes the reply that `scratch.told` describes. `again`: it was sent before.
 #[inline(always)]
 fn reply<H: Handler, K: Stack<H>>(
     stack: &K,
-    packet: &Packet<'_, H::Scratch>,
+    control: &Control,
     flow: *mut Flow<H::State>,
-    injection: &Injection,
     again: bool,
 ) -> Action {
-    let Packet { tcp, scratch, .. } = *packet;
+    let Some(scratch) = stack.scratch() else { return Action::Drop };
+    let packet = &Packet::of(control, scratch);
+    let tcp = packet.tcp;
     let segment = &tcp.segment;
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let injection = unsafe { &(*scratch).told };
     if injection.owes {
         let bare = Outgoing {
             back: false,
             service: 0,
-            source_port: packet.client_port,
-            destination_port: packet.server_port,
+            source_port: packet.client_port(),
+            destination_port: packet.server_port(),
             seq: injection.owed.seq,
             ack: injection.owed.ack,
             flags: if injection.last { tcp_flag::RST | tcp_flag::ACK } else { tcp_flag::ACK },
@@ -500,7 +569,7 @@ fn reply<H: Handler, K: Stack<H>>(
             stack.count(Reason::ServerAcknowledged, 1);
         }
     }
-    if H::READS_ALL && !injection.last && !way::confirm(stack, packet, flow, injection) {
+    if H::READS_ALL && !injection.last && !way::confirm(stack, control, scratch, flow) {
         stack.count(Reason::Unconfirmed, 1);
         return Action::Drop;
     }
@@ -514,8 +583,8 @@ fn reply<H: Handler, K: Stack<H>>(
     let outgoing = Outgoing {
         back: true,
         service: service & !ECN_MASK | ecn,
-        source_port: packet.server_port,
-        destination_port: packet.client_port,
+        source_port: packet.server_port(),
+        destination_port: packet.client_port(),
         seq: injection.seq,
         ack: injection.ack,
         flags: tcp_flag::ACK | tcp_flag::PSH | echo | if injection.last { tcp_flag::FIN } else { 0 },
@@ -551,9 +620,10 @@ fn acknowledge_client<H: Handler, K: Stack<H>>(
     stack: &K,
     packet: &Packet<'_, H::Scratch>,
     flow: *mut Flow<H::State>,
-    ack: &Injection,
 ) -> bool {
     let Packet { layout, tcp, scratch, .. } = *packet;
+    // SAFETY: as above.
+    let ack = unsafe { &(*scratch).told };
     let segment = &tcp.segment;
     // By another way than that of its request it would have to be sent alone; the next segment of the server brings it.
     if tcp.more_options || layout.unusual != Unusual::No || way::back(stack, flow) != 0 {
@@ -564,8 +634,8 @@ fn acknowledge_client<H: Handler, K: Stack<H>>(
     let back = Outgoing {
         back: true,
         service,
-        source_port: packet.server_port,
-        destination_port: packet.client_port,
+        source_port: packet.server_port(),
+        destination_port: packet.client_port(),
         seq: ack.seq,
         ack: ack.ack,
         flags: tcp_flag::ACK,
@@ -585,8 +655,8 @@ fn acknowledge_client<H: Handler, K: Stack<H>>(
     let again = Outgoing {
         back: true,
         service: 0,
-        source_port: packet.client_port,
-        destination_port: packet.server_port,
+        source_port: packet.client_port(),
+        destination_port: packet.server_port(),
         seq: segment.seq,
         ack: segment.ack,
         flags: segment.flags,

@@ -99,6 +99,7 @@ impl Kernel {
                 map_entries: Vec::new(),
                 fresh_maps: Vec::new(),
                 predicates: vec![Predicate { accelerated_port, plain_port, ..Predicate::default() }],
+                addresses: Vec::new(),
                 flows_max: FLOWS_MAX,
                 reply_bytes_max: REPLY_MAX as u32,
                 xdp: None,

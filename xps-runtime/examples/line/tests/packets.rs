@@ -9,10 +9,10 @@ use std::process::Command;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
-use xps_core::abi::{self, Control, Device, Redirect, State, map, program};
+use xps_core::abi::{self, Control, Device, Local, Redirect, State, map, program};
 use xps_core::flow::{Flow, FlowKey};
 use xps_core::handshake::{MARKS, Mark};
-use xps_core::host::segment::{ACCELERATED_PORT, PLAIN_PORT};
+use xps_core::host::segment::{ACCELERATED_PORT, PLAIN_PORT, SERVERS};
 use xps_core::host::table::{Becomes, Case, Step, cases};
 use xps_core::path::Socket;
 use xps_core::predicate::Predicate;
@@ -42,13 +42,14 @@ fn the_kernel_does_what_the_host_does() {
     // A namespace of this thread's own: test packets belong to its loopback device, sockets are looked up in it.
     // SAFETY: no memory is involved.
     assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0, "{}", std::io::Error::last_os_error());
-    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+    // With the link address that packets for the server have.
+    let up = Command::new("ip").args(["link", "set", "lo", "up", "address", "02:00:00:00:00:02"]).status();
     assert!(up.is_ok_and(|status| status.success()), "loopback cannot be set up");
     let _listener = TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, PLAIN_PORT)).unwrap();
     let mut kernel = Kernel::load();
     let (mut run, mut left) = (0, Vec::new());
     for case in cases() {
-        if needs_a_connection(&case) {
+        if needs_a_connection(&case) || needs_a_device(&case) {
             left.push(case.name);
             continue;
         }
@@ -79,6 +80,11 @@ fn needs_a_connection(case: &Case) -> bool {
     !usual || named(Reason::TupleInUse) || named(Reason::HandshakeUnseen) || named(Reason::NoListener)
 }
 
+/// Whether a case has tags, which a device takes off.
+fn needs_a_device(case: &Case) -> bool {
+    case.steps.iter().any(|step| matches!(step, Step::Packet { frame, .. } if frame.tag.is_some()))
+}
+
 struct Kernel {
     ebpf: Ebpf,
     /// Whether the server's socket counts as established.
@@ -101,7 +107,7 @@ impl Kernel {
         let predicate =
             Predicate { accelerated_port: ACCELERATED_PORT, plain_port: PLAIN_PORT, ..Predicate::default() };
         kernel.array(map::PREDICATES).set(1, Plain(predicate), 0).unwrap();
-        let loopback = Device { redirect: Redirect::Egress as u32, mtu: 65536 };
+        let loopback = Device { redirect: Redirect::Egress as u32, mtu: 65536, vrf: 0 };
         let mut devices: HashMap<_, u32, Plain<Device>> =
             HashMap::try_from(kernel.ebpf.map_mut(map::DEVICES).unwrap()).unwrap();
         devices.insert(1, Plain(loopback), 0).unwrap();
@@ -135,6 +141,9 @@ impl Kernel {
         };
         self.array(map::CONTROL).set(0, Plain(control), 0).unwrap();
         self.array(map::STATE).set(0, Plain(State::default()), 0).unwrap();
+        for address in SERVERS {
+            self.set_local(address, Some(Local { accelerated: 1, ..Local::default() }));
+        }
         let mut flows = self.flows();
         let keys: Vec<_> = flows.keys().map(Result::unwrap).collect();
         for key in keys {
@@ -143,6 +152,15 @@ impl Kernel {
         let mut marks = self.array::<Mark>(map::MARKS);
         for slot in 0..MARKS {
             marks.set(slot, Plain(Mark::default()), 0).unwrap();
+        }
+    }
+
+    fn set_local(&mut self, address: [u8; 16], local: Option<Local>) {
+        let mut locals: HashMap<_, [u8; 16], Plain<Local>> =
+            HashMap::try_from(self.map(map::LOCALS)).unwrap();
+        match local {
+            Some(local) => locals.insert(address, Plain(local), 0).unwrap(),
+            None => locals.remove(&address).unwrap(),
         }
     }
 
@@ -174,6 +192,7 @@ impl Kernel {
             let at = format!("{}, step {nth}", case.name);
             match step {
                 Step::Socket(socket) => self.live = *socket == Socket::Live,
+                Step::Local(address, local) => self.set_local(*address, *local),
                 Step::LeaseLapses => self.change_control(|control| control.lease_deadline_ns = 0),
                 Step::FlowsMax(flows) => self.change_control(|control| control.flows_max = *flows),
                 Step::Packet { from_server, frame, becomes, counts } => {

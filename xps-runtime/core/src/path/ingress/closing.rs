@@ -1,6 +1,7 @@
 //! Ends that the stack makes (S16): what the client is told, and the reset that the server gets.
 
-use super::{Packet, reply, room, way};
+use super::{Packet, reply, room, tell, way};
+use crate::abi::Control;
 use crate::flow::Flow;
 use crate::handler::Handler;
 use crate::outlet::ECN_MASK;
@@ -9,17 +10,24 @@ use crate::path::{Action, Socket, Stack, Target, write};
 use crate::splice::{Injection, Translated, tcp_flag};
 use crate::verdict::Reason;
 
-/// The connection ends on both sides: with the handler's last words, or with a reset, or silently.
-#[inline(always)]
+/// The client is told nothing.
+pub(super) const SILENT: u32 = 1 << 31;
+
+/// The connection ends on both sides: with the handler's last words, or with a reset, or silently. The server has the segment's
+/// first bytes already: [`SILENT`] and how many. A function of its own: few packets need it, and its room on the stack is not
+/// the others'.
+#[inline(never)]
 pub(super) fn close<H: Handler, K: Stack<H>>(
     stack: &K,
     handler: &H,
-    packet: &Packet<'_, H::Scratch>,
+    control: &Control,
     flow: *mut Flow<H::State>,
-    skip: u32,
-    silent: bool,
+    how: u32,
 ) -> Action {
-    let Packet { tcp, scratch, .. } = *packet;
+    let (skip, silent) = (how & !SILENT, how & SILENT != 0);
+    let Some(scratch) = stack.scratch() else { return Action::Drop };
+    let packet = &Packet::of(control, scratch);
+    let tcp = packet.tcp;
     let segment = &tcp.segment;
     stack.lock(flow);
     // SAFETY: under the flow's lock.
@@ -42,7 +50,8 @@ pub(super) fn close<H: Handler, K: Stack<H>>(
                     stack.unlock(flow);
                     stack.count(Reason::Closed, 1);
                     stack.count(Reason::RequestsAnswered, u64::from(handler.requests(of_handler)));
-                    return reply(stack, packet, flow, &injection, false);
+                    tell(scratch, injection);
+                    return reply(stack, control, flow, false);
                 }
                 Err(raced) => {
                     stack.unlock(flow);
@@ -88,8 +97,8 @@ fn server_reset<S>(packet: &Packet<'_, S>, to: Translated) -> Outgoing {
     Outgoing {
         back: false,
         service: 0,
-        source_port: packet.client_port,
-        destination_port: packet.server_port,
+        source_port: packet.client_port(),
+        destination_port: packet.server_port(),
         seq: to.seq,
         ack: to.ack,
         flags: tcp_flag::RST | tcp_flag::ACK,
@@ -136,8 +145,8 @@ pub(super) fn tell_client<H: Handler, K: Stack<H>>(
     let outgoing = Outgoing {
         back: true,
         service,
-        source_port: packet.server_port,
-        destination_port: packet.client_port,
+        source_port: packet.server_port(),
+        destination_port: packet.client_port(),
         seq: told.seq,
         ack: told.ack,
         flags,

@@ -1,12 +1,13 @@
 //! Where replies go, how long they may be, and whether both ways are still known (T5, T9): see [`crate::outlet`].
 
 use super::Packet;
+use crate::abi::Control;
 use crate::flow::Flow;
 use crate::handler::Handler;
 use crate::outlet::{CONFIRMED, units};
 use crate::path::headers::Outgoing;
-use crate::path::{Stack, Target, write};
-use crate::splice::{Injection, tcp_flag};
+use crate::path::{Scratch, Stack, Target, write};
+use crate::splice::tcp_flag;
 use crate::verdict::Reason;
 
 /// How long the server may take for a sign of life, in units: it is on this host.
@@ -35,14 +36,16 @@ pub(super) fn is_unconfirmed<H: Handler, K: Stack<H>>(stack: &K, flow: *mut Flow
 }
 
 /// Asks the server for a sign of life where its last one is some time ago: a segment before the next one that it expects, which
-/// it answers by an acknowledgement (RFC 9293 §3.10.7.4). Whether the reply may be sent: not while that is overdue.
-#[inline(always)]
+/// it answers by an acknowledgement (RFC 9293 §3.10.7.4). Whether the reply in `scratch.told` may be sent: not while that is
+/// overdue. A function of its own, since few packets need it.
+#[inline(never)]
 pub(super) fn confirm<H: Handler, K: Stack<H>>(
     stack: &K,
-    packet: &Packet<'_, H::Scratch>,
+    control: &Control,
+    scratch: *mut Scratch<H::Scratch>,
     flow: *mut Flow<H::State>,
-    injection: &Injection,
 ) -> bool {
+    let packet = &Packet::of(control, scratch);
     let now_ns = stack.now_ns();
     // SAFETY: a copy of plain data, of which each word is whole.
     let outlet = unsafe { (*flow).outlet };
@@ -57,11 +60,13 @@ pub(super) fn confirm<H: Handler, K: Stack<H>>(
         return true;
     }
     let segment = &packet.tcp.segment;
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let injection = unsafe { &(*packet.scratch).told };
     let probe = Outgoing {
         back: false,
         service: 0,
-        source_port: packet.client_port,
-        destination_port: packet.server_port,
+        source_port: packet.client_port(),
+        destination_port: packet.server_port(),
         seq: injection.expected.seq.wrapping_sub(1),
         ack: injection.expected.ack,
         flags: tcp_flag::ACK,
