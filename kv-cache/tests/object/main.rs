@@ -131,7 +131,7 @@ fn layouts() -> Vec<(&'static str, (usize, Fields))> {
         ("Reading", layout!(Reading: payload, position, end, skip)),
         (
             "Scratch",
-            layout!(ServiceScratch: window, reading, key, layout, tcp, outgoing, header, options, handler),
+            layout!(ServiceScratch: window, reading, key, accelerated, role, layout, tcp, outgoing, header, options, handler),
         ),
         (
             "Mark",

@@ -10,7 +10,7 @@ use crate::abi::Control;
 use crate::flow::Flow;
 use crate::handler::Handler;
 use crate::packet::{self, Layout, Tcp};
-use crate::predicate::{Predicate, Role};
+use crate::predicate::Predicate;
 use crate::splice::{ServerStep, Translated, flag, tcp_flag};
 use crate::verdict::Reason;
 
@@ -30,21 +30,17 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     if index == 0 || stack.vlan().is_some() {
         return None;
     }
+    let scratch = stack.scratch()?;
+    let asked = local::Asked::new(index, layout.v6, Direction::Response, server_port);
+    if stack.role(scratch, asked) != local::PLAIN {
+        return None;
+    }
     // SAFETY: maps' values stay while the program runs; the agent writes predicates before it sets their ports.
     let predicate = unsafe { &*stack.predicate(index)? };
     // SAFETY: likewise.
     let control = unsafe { &*stack.control()? };
-    let scratch = stack.scratch()?;
     // SAFETY: this CPU's own while the program runs.
     let key = unsafe { &mut (*scratch).key };
-    packet::addresses(stack, layout.v6, &mut key.server, &mut key.client)?;
-    if predicate.role(&key.server, server_port)? != Role::Plain {
-        return None;
-    }
-    local::find(stack, scratch, layout.v6, &key.server)?;
-    if !local::first_look(stack, control, Direction::Response) {
-        return None;
-    }
     connect::write_key(key, client_port, predicate.plain_port);
     let tcp = packet::tcp(stack, &layout)?;
     let opening = tcp.segment.flags & tcp_flag::SYN != 0;

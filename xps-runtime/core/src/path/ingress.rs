@@ -10,7 +10,7 @@ use super::arrival::{SERVICE_VLAN, VLAN};
 use super::headers::Outgoing;
 use super::{
     Action, Direction, Ports, Reading, Scratch, Socket, Stack, Target, blank_sack, connect, local, remember,
-    translate, write,
+    remember_layout, translate, write,
 };
 use crate::abi::Control;
 use crate::flow::Flow;
@@ -20,17 +20,22 @@ use crate::predicate::{Predicate, Role};
 use crate::splice::{ClientStep, Injection, Translated, flag, tcp_flag};
 use crate::verdict::{Reason, Verdict};
 
-/// Priority tags before another tag, at most; nobody sends more than one.
-const PRIORITY_TAGS_MAX: u32 = 3;
-
 /// What is known of a packet of a flow.
 struct Packet<'a, S> {
     layout: &'a Layout,
     tcp: &'a Tcp,
     predicate: &'a Predicate,
     control: &'a Control,
-    client_port: u16,
     scratch: *mut Scratch<S>,
+}
+
+impl<S> Packet<'_, S> {
+    /// The client's port. Not a field: there is no room for it on the program's stack.
+    #[inline(always)]
+    fn client_port(&self) -> u16 {
+        // SAFETY: this CPU's own while the program runs.
+        unsafe { (*self.scratch).key.client_port }
+    }
 }
 
 /// The ingress program.
@@ -44,7 +49,7 @@ pub fn run<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Action {
 
 #[inline(always)]
 fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
-    if !priority_tags_off(stack) {
+    if nested(stack) && !stack.priority_tags_off() {
         stack.count(Reason::Tags, 1);
         return Some(Action::Drop);
     }
@@ -53,56 +58,61 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     if index == 0 || stack.vlan().is_some_and(|vlan| vlan != 0) || !stack.for_this_host() {
         return None;
     }
-    // SAFETY: maps' values stay while the program runs; the agent writes predicates before it sets their ports.
-    let predicate = unsafe { &*stack.predicate(index)? };
-    // SAFETY: likewise.
-    let control = unsafe { &*stack.control()? };
     let scratch = stack.scratch()?;
+    // In memory already: what lives across the call would take room on the program's stack.
     // SAFETY: this CPU's own while the program runs.
-    let key = unsafe { &mut (*scratch).key };
-    packet::addresses(stack, layout.v6, &mut key.client, &mut key.server)?;
-    let role = predicate.role(&key.server, server_port)?;
-    if stack.packet_mark() == control.internal_mark && control.internal_mark != 0 {
+    unsafe { (*scratch).key.client_port = client_port };
+    let asked = local::Asked::new(index, layout.v6, Direction::Request, server_port);
+    let layout = remember_layout(scratch, layout);
+    let whose = stack.role(scratch, asked);
+    if whose == local::FOREIGN {
         return None;
     }
-    let local = local::find(stack, scratch, layout.v6, &key.server)?;
-    if !local::first_look(stack, control, Direction::Request) {
-        return None;
-    }
+    // SAFETY: as above.
+    unsafe { (*scratch).role = whose };
     if layout.unusual == Unusual::Fragment {
         stack.count(Reason::Fragment, 1);
         return Some(Action::Drop);
     }
-    connect::write_key(key, client_port, predicate.plain_port);
-    let tcp = packet::tcp(stack, &layout)?;
-    let (layout, tcp) = remember(scratch, layout, tcp);
+    // SAFETY: maps' values stay while the program runs; the agent writes predicates before it sets their ports.
+    let predicate = unsafe { &*stack.predicate(index)? };
+    // SAFETY: likewise.
+    let control = unsafe { &*stack.control()? };
+    // SAFETY: as above.
+    let key = unsafe { &mut (*scratch).key };
+    connect::write_key(key, key.client_port, predicate.plain_port);
+    let tcp = packet::tcp(stack, layout)?;
+    let (layout, tcp) = remember(scratch, *layout, tcp);
     if tcp.segment.flags & (tcp_flag::SYN | tcp_flag::ACK | tcp_flag::RST) == tcp_flag::SYN {
-        // SAFETY: a map's value. Connections that were taken before the configuration said otherwise go on.
-        if role == Role::Accelerated && unsafe { (*local).accelerated } == 0 {
+        // SAFETY: as above. Connections that were taken before the configuration said otherwise go on.
+        if role(scratch) == Role::Accelerated && unsafe { (*scratch).accelerated } == 0 {
             stack.count(Reason::AddressExcluded, 1);
             return None;
         }
-        return Some(connect::syn(stack, handler, layout, tcp, predicate, role, control, scratch));
+        return Some(connect::syn(stack, handler, layout, tcp, predicate, role(scratch), control, scratch));
     }
     // SAFETY: as above.
     let key = unsafe { &(*scratch).key };
     let flow = match stack.flow(key) {
         Some(flow) => flow,
-        None if role == Role::Plain && !H::OBSERVES => return None,
-        None if H::READS_ALL && role == Role::Accelerated && connect::early(stack, tcp, control, scratch) => {
+        None if role(scratch) == Role::Plain && !H::OBSERVES => return None,
+        None if H::READS_ALL
+            && role(scratch) == Role::Accelerated
+            && connect::early(stack, tcp, control, scratch) =>
+        {
             stack.count(Reason::OutOfOrder, 1);
             return Some(Action::Drop);
         }
-        None => match connect::first_ack(stack, handler, tcp, layout.v6, role, control, scratch) {
+        None => match connect::first_ack(stack, handler, tcp, layout.v6, role(scratch), control, scratch) {
             Some(flow) => flow,
             None => {
-                if role == Role::Accelerated
+                if role(scratch) == Role::Accelerated
                     && (connect::refused(stack, tcp, control, scratch)
                         || connect::late(stack, tcp, control, scratch))
                 {
                     return Some(connect::rewrite(stack, layout, tcp, predicate));
                 }
-                if role == Role::Plain && tcp.segment.payload != 0 {
+                if role(scratch) == Role::Plain && tcp.segment.payload != 0 {
                     stack.foreign();
                     stack.count(Reason::Foreign, 1);
                 }
@@ -117,7 +127,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
         stack.count(Reason::Contended, 1);
         return Some(Action::Drop);
     }
-    match (role, flags & flag::ACCELERATED != 0) {
+    match (role(scratch), flags & flag::ACCELERATED != 0) {
         (Role::Plain, true) => {
             stack.count(Reason::PortClash, 1);
             return Some(Action::Drop);
@@ -126,25 +136,25 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
         (Role::Accelerated, false) => return None,
         _ => {}
     }
-    let packet = Packet { layout, tcp, predicate, control, client_port, scratch };
+    let packet = Packet { layout, tcp, predicate, control, scratch };
     Some(known(stack, handler, &packet, flow))
 }
 
-/// Takes priority tags off that stand before another tag, as the kernel does (`__netif_receive_skb_core`), so that what is
-/// behind them can be judged. Whether that was possible.
+/// What the packet's port is. Read anew each time: it would take room on the program's stack.
 #[inline(always)]
-fn priority_tags_off<H: Handler, K: Stack<H>>(stack: &K) -> bool {
-    for _ in 0..=PRIORITY_TAGS_MAX {
-        let protocol = stack.protocol();
-        let nested = protocol == VLAN || protocol == SERVICE_VLAN;
-        if !nested || stack.vlan() != Some(0) || !stack.for_this_host() {
-            return true;
-        }
-        if !stack.pop_tag() {
-            return false;
-        }
+fn role<S>(scratch: *mut Scratch<S>) -> Role {
+    // SAFETY: this CPU's own while the program runs.
+    match unsafe { (*scratch).role } {
+        local::PLAIN => Role::Plain,
+        _ => Role::Accelerated,
     }
-    false
+}
+
+/// Whether a tag stands behind the one that the device has taken off, or it is no packet of IP at all.
+#[inline(always)]
+fn nested<H: Handler, K: Stack<H>>(stack: &K) -> bool {
+    let protocol = stack.protocol();
+    protocol == VLAN || protocol == SERVICE_VLAN
 }
 
 #[inline(always)]
@@ -379,7 +389,7 @@ fn forward<H: Handler, K: Stack<H>>(
     if unsafe { (*flow).splice.flags } & flag::ACCELERATED == 0 {
         return Action::Next;
     }
-    let ports = Ports { source: packet.client_port, destination: packet.predicate.plain_port };
+    let ports = Ports { source: packet.client_port(), destination: packet.predicate.plain_port };
     let written =
         (!offset || !packet.tcp.more_options || blank_sack(stack, packet.layout, packet.tcp, packet.scratch))
             && translate(stack, packet.layout, ports, to);
@@ -404,7 +414,7 @@ fn reply<H: Handler, K: Stack<H>>(
     if injection.owes {
         let bare = Outgoing {
             back: false,
-            source_port: packet.client_port,
+            source_port: packet.client_port(),
             destination_port: packet.predicate.plain_port,
             seq: injection.owed.seq,
             ack: injection.owed.ack,
@@ -424,7 +434,7 @@ fn reply<H: Handler, K: Stack<H>>(
     let outgoing = Outgoing {
         back: true,
         source_port: packet.predicate.accelerated_port,
-        destination_port: packet.client_port,
+        destination_port: packet.client_port(),
         seq: injection.seq,
         ack: injection.ack,
         flags: tcp_flag::ACK | tcp_flag::PSH | if injection.last { tcp_flag::FIN } else { 0 },
@@ -468,7 +478,7 @@ fn acknowledge_client<H: Handler, K: Stack<H>>(
     let back = Outgoing {
         back: true,
         source_port: packet.predicate.accelerated_port,
-        destination_port: packet.client_port,
+        destination_port: packet.client_port(),
         seq: ack.seq,
         ack: ack.ack,
         flags: tcp_flag::ACK,
@@ -487,7 +497,7 @@ fn acknowledge_client<H: Handler, K: Stack<H>>(
     }
     let again = Outgoing {
         back: true,
-        source_port: packet.client_port,
+        source_port: packet.client_port(),
         destination_port: packet.predicate.accelerated_port,
         seq: segment.seq,
         ack: segment.ack,

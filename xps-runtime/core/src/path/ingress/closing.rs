@@ -85,7 +85,7 @@ pub(super) fn close<H: Handler, K: Stack<H>>(
 fn server_reset<S>(packet: &Packet<'_, S>, to: Translated) -> Outgoing {
     Outgoing {
         back: false,
-        source_port: packet.client_port,
+        source_port: packet.client_port(),
         destination_port: packet.predicate.plain_port,
         seq: to.seq,
         ack: to.ack,
@@ -129,7 +129,7 @@ pub(super) fn tell_client<H: Handler, K: Stack<H>>(
     let outgoing = Outgoing {
         back: true,
         source_port: packet.predicate.accelerated_port,
-        destination_port: packet.client_port,
+        destination_port: packet.client_port(),
         seq: told.seq,
         ack: told.ack,
         flags,
