@@ -324,6 +324,25 @@ mod tests {
     }
 
     #[test]
+    fn addresses_of_this_host_are_named_or_all() {
+        let read = |file: &str| Config::read(Some(("kv.toml", file)), Vec::new(), Vec::new());
+        assert!(read("").expect("defaults").server_addresses.is_empty());
+        let named = read("[server]\naddresses = [\"10.0.0.1\", \"fd00::1\"]\n").expect("addresses");
+        let expected: Vec<IpAddr> = ["10.0.0.1", "fd00::1"].map(|text| text.parse().expect("it")).into();
+        assert_eq!(named.server_addresses, expected);
+        for (file, part) in [
+            (
+                "[server]\naddresses = [\"::\"]\n",
+                "kv.toml:2: server.addresses names no address in particular",
+            ),
+            ("[server]\naddresses = [\"host\"]\n", "a list of addresses of this host"),
+        ] {
+            let mistakes = read(file).expect_err("a mistake").to_string();
+            assert!(mistakes.contains(part), "{mistakes}");
+        }
+    }
+
+    #[test]
     fn limits_are_read_and_checked() {
         let none = Config::read(None, Vec::new(), Vec::new()).expect("defaults").limits;
         assert_eq!(none.ttl_max, None);

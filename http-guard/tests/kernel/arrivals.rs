@@ -9,9 +9,9 @@ use http_fastpath::abi::{self as http, Settings};
 use http_fastpath::head;
 use http_fastpath::judge;
 use http_fastpath::limit::Rate;
-use xps_core::abi::{self, Control, map};
+use xps_core::abi::{self, Control, Local, map};
 use xps_core::host::arrivals::{Arrived, BLOCKED_V4, BLOCKED_V6, arrivals};
-use xps_core::host::segment::{ACCELERATED_PORT, PLAIN_PORT, client};
+use xps_core::host::segment::{ACCELERATED_PORT, PLAIN_PORT, SERVERS, client};
 use xps_core::predicate::Predicate;
 use xps_core::verdict::Reason;
 
@@ -56,6 +56,8 @@ impl Kernel {
         let predicate =
             Predicate { accelerated_port: ACCELERATED_PORT, plain_port: PLAIN_PORT, ..Predicate::default() };
         kernel.array(map::PREDICATES)?.set(1, Plain(predicate), 0)?;
+        kernel.locals()?.insert(SERVERS[0], Plain(Local::default()), 0)?;
+        kernel.locals()?.insert(SERVERS[1], Plain(Local::default()), 0)?;
         kernel.set_lease(u64::MAX)?;
         kernel.set_blocking(1)?;
         let blocks = kernel.0.map_mut(http::map::BLOCKS).context("no blocks")?;
@@ -68,6 +70,10 @@ impl Kernel {
 
     fn array<T: Copy + 'static>(&mut self, name: &str) -> Result<Array<&mut MapData, Plain<T>>> {
         Ok(Array::try_from(self.0.map_mut(name).context("no such map")?)?)
+    }
+
+    fn locals(&mut self) -> Result<HashMap<&mut MapData, [u8; 16], Plain<Local>>> {
+        Ok(HashMap::try_from(self.0.map_mut(map::LOCALS).context("no addresses")?)?)
     }
 
     fn set_lease(&mut self, lease_deadline_ns: u64) -> Result<()> {
@@ -143,6 +149,10 @@ fn test() -> Result<()> {
     kernel.set_lease(u64::MAX)?;
     kernel.set_blocking(0)?;
     kernel.check("nobody is blocked", &syn, false)?;
+    kernel.set_blocking(1)?;
+    kernel.locals()?.remove(&SERVERS[0])?;
+    kernel.check("another host's address", &syn, false)?;
+    kernel.set_blocking(0)?;
     kernel.time("a request passes while nobody is blocked", &request)
 }
 

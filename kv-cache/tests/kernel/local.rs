@@ -92,6 +92,18 @@ fn own(lab: &Lab, from: &Place, to: IpAddr, witness: &mut Client) -> Result<()> 
     Ok(())
 }
 
+/// Waits until no address is still being asked about (RFC 4862 §5.4), and kv-cache knows all of them. How many these are.
+fn settled(lab: &Lab) -> Result<u64> {
+    let show = ["-6", "address", "show", "tentative"];
+    until("the end of duplicate address detection", || {
+        let output = lab.place(Side::Server).command("ip").args(show).output()?;
+        Ok(output.stdout.is_empty().then_some(()))
+    })?;
+    // Longer than the agent takes to hear of the last one.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    Ok(lab.status()?.addresses.known)
+}
+
 fn strict(lab: &Lab) -> Result<()> {
     let coherence = lab.status()?.coherence;
     ensure!(coherence.state == "strict", "{coherence:?}");
@@ -221,7 +233,7 @@ fn addresses_come_and_go() {
         let (server, client) = (lab.place(Side::Server), lab.place(Side::Client));
         let mut witness = lab.client(ACCELERATED)?;
         let known = |lab: &Lab| -> Result<u64> { Ok(lab.status()?.addresses.known) };
-        let first = known(lab)?;
+        let first = settled(lab)?;
         // An address of an interface, one of one that is down, and a route alone, as load balancers' addresses are.
         ip(server, "link add down0 type veth peer name down1")?;
         let ways = ["address", "address", "route"];
@@ -287,7 +299,7 @@ fn a_local_network_is_not_seen_and_that_is_said() {
 fn more_addresses_than_there_is_room_for_are_said() {
     Lab::run(Options::default(), |lab| {
         let server = lab.place(Side::Server);
-        let known = lab.status()?.addresses.known;
+        let known = settled(lab)?;
         let all = xps_core::abi::LOCALS_MAX as usize;
         let address = |n: usize| format!("10.{}.{}.{}/32", 90 + (n >> 16), n >> 8 & 255, n & 255);
         let batch = |what: &str| -> Result<()> {

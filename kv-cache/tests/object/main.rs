@@ -140,7 +140,8 @@ fn layouts() -> Vec<(&'static str, (usize, Fields))> {
         ("Reading", layout!(Reading: payload, position, end, skip)),
         (
             "Scratch",
-            layout!(ServiceScratch: window, reading, key, layout, tcp, told, outgoing, header, options, handler),
+            layout!(ServiceScratch: window, reading, key, accelerated, role, layout, tcp, told, outgoing, header, options,
+            handler),
         ),
         (
             "Mark",

@@ -160,6 +160,8 @@ impl<H: Handler> Machine<H> {
             window: Window::EMPTY,
             reading: Reading::default(),
             key: FlowKey::default(),
+            accelerated: 0,
+            role: 0,
             layout: Layout { v6: false, unusual: Unusual::No, tcp: 0, end: 0 },
             tcp: Tcp::default(),
             // SAFETY: plain data.

@@ -84,6 +84,10 @@ pub struct Scratch<S> {
     pub reading: Reading,
     /// Key of the packet's flow.
     pub key: FlowKey,
+    /// Whether connections to the accelerated port are taken at the server's address (1).
+    pub accelerated: u32,
+    /// What [`local::role`] said.
+    pub role: u32,
     /// Where the packet's headers are.
     pub layout: Layout,
     /// Its TCP header.
@@ -141,6 +145,8 @@ pub trait Stack<H: Handler>: Skb {
     fn sender_port(&self) -> u16;
     /// Identifier of the packet's VLAN tag, if it has one. 0 is a priority tag, which is no other device's (T8).
     fn vlan(&self) -> Option<u16>;
+    /// [`local::priority_tags_off`], which the kernel verifies as a function of its own.
+    fn priority_tags_off(&self) -> bool;
     /// Takes the tag off; one that lies behind it in the packet is the packet's tag then.
     fn pop_tag(&self) -> bool;
     /// Whether the device takes the packet for its own by its link address (`PACKET_HOST`).
@@ -151,6 +157,8 @@ pub trait Stack<H: Handler>: Skb {
     fn vrf(&self) -> Option<u32>;
     /// What the agent says of an address of this host.
     fn local(&self, address: &[u8; 16]) -> Option<*const Local>;
+    /// [`local::role`], which the kernel verifies as a function of its own.
+    fn role(&self, scratch: *mut Scratch<H::Scratch>, asked: local::Asked) -> u32;
     /// What [`Stack::set_seen`] has left with the packet, at this or at another device; anything where it did not.
     fn seen(&self) -> u32;
     /// Leaves a word with the packet.
@@ -243,6 +251,17 @@ pub(crate) fn remember<'a, S>(scratch: *mut Scratch<S>, layout: Layout, tcp: Tcp
         (*scratch).tcp = tcp;
         keep_in_memory();
         (&(*scratch).layout, &(*scratch).tcp)
+    }
+}
+
+/// The first part of [`remember`].
+#[inline(always)]
+pub(crate) fn remember_layout<'a, S>(scratch: *mut Scratch<S>, layout: Layout) -> &'a Layout {
+    // SAFETY: as in `remember`.
+    unsafe {
+        (*scratch).layout = layout;
+        keep_in_memory();
+        &(*scratch).layout
     }
 }
 

@@ -6,6 +6,7 @@ use xps_core::flow::{Flow, FlowKey};
 use xps_core::handler::{Handler, Reply};
 use xps_core::handshake::Mark;
 use xps_core::path::Scratch;
+use xps_core::path::local::Asked;
 use xps_core::predicate::Predicate;
 
 /// The maps of a service with the handler `H`; pointers are to values, which stay while a program runs.
@@ -22,6 +23,10 @@ pub trait Maps<H: Handler> {
     fn device(ifindex: u32) -> Option<*const Device>;
     /// An address of this host.
     fn local(address: &[u8; 16]) -> Option<*const Local>;
+    /// [`xps_core::path::local::role`], a verified function of its own.
+    fn role(ctx: *mut __sk_buff, scratch: *mut Scratch<H::Scratch>, asked: Asked) -> u32;
+    /// [`xps_core::path::local::priority_tags_off`], a verified function of its own.
+    fn priority_tags_off(ctx: *mut __sk_buff) -> bool;
     /// A counter of this CPU.
     fn counter(index: u32) -> Option<*mut u64>;
     /// This CPU's working memory.

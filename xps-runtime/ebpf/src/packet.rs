@@ -17,7 +17,7 @@ use xps_core::handler::{Handler, REPLY_MAX, REPLY_SLACK, Reply, Scan, WINDOW};
 use xps_core::handshake::Mark;
 use xps_core::packet::{Layout, Skb, Tcp};
 use xps_core::path::listen::ListenerKey;
-use xps_core::path::{Action, Direction, Scratch, Socket, Stack, Target, headers};
+use xps_core::path::{Action, Direction, Scratch, Socket, Stack, Target, headers, local};
 use xps_core::predicate::Predicate;
 use xps_core::verdict::Reason;
 use xps_core::word::{load_u16, load_u32};
@@ -162,6 +162,11 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
+    fn priority_tags_off(&self) -> bool {
+        M::priority_tags_off(self.skb())
+    }
+
+    #[inline(always)]
     fn pop_tag(&self) -> bool {
         // SAFETY: the program's own context; pointers into the packet are taken anew by each read.
         unsafe { helper::bpf_skb_vlan_pop(self.skb()) == 0 }
@@ -186,6 +191,11 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     #[inline(always)]
     fn local(&self, address: &[u8; 16]) -> Option<*const Local> {
         M::local(address)
+    }
+
+    #[inline(always)]
+    fn role(&self, scratch: *mut Scratch<H::Scratch>, asked: local::Asked) -> u32 {
+        M::role(self.skb(), scratch, asked)
     }
 
     #[inline(always)]

@@ -42,7 +42,7 @@ macro_rules! service {
             use $crate::xps_core::handler::{Handler, Reply, Scan};
             use $crate::xps_core::handshake::{MARKS as MARKS_LEN, Mark};
             use $crate::xps_core::path::listen::ListenerKey;
-            use $crate::xps_core::path::{Scratch as Work, egress, headers, ingress};
+            use $crate::xps_core::path::{Direction, Scratch as Work, egress, headers, ingress, local};
             use $crate::xps_core::predicate::{PREDICATES_MAX, Predicate};
             use $crate::xps_core::verdict::Reason;
 
@@ -109,6 +109,14 @@ macro_rules! service {
                     LOCALS.get_ptr(address)
                 }
                 #[inline(always)]
+                fn role(ctx: *mut __sk_buff, scratch: *mut W, asked: local::Asked) -> u32 {
+                    xps_role(ctx, scratch, asked.0)
+                }
+                #[inline(always)]
+                fn priority_tags_off(ctx: *mut __sk_buff) -> bool {
+                    xps_priority_tags_off(ctx) != 0
+                }
+                #[inline(always)]
                 fn counter(index: u32) -> Option<*mut u64> {
                     STATS.get_ptr_mut(index)
                 }
@@ -168,6 +176,25 @@ macro_rules! service {
                 fn sum(ctx: *mut __sk_buff, from: u32, end: u32) -> u64 {
                     xps_sum(ctx, from, end)
                 }
+            }
+
+            /// Takes priority tags off. Whether that was possible.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_priority_tags_off(ctx: *mut __sk_buff) -> u32 {
+                let ctx = TcContext::new(ctx);
+                u32::from(local::priority_tags_off::<H, _>(&Packet::<ServiceMaps>::new(&ctx)))
+            }
+
+            /// Whose packet it is.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_role(ctx: *mut __sk_buff, scratch: *mut W, asked: u32) -> u32 {
+                if scratch.is_null() {
+                    return local::FOREIGN;
+                }
+                let ctx = TcContext::new(ctx);
+                local::role::<H, _>(&Packet::<ServiceMaps>::new(&ctx), scratch, local::Asked(asked))
             }
 
             /// Writes a packet of the programs' own. Whether it could be written.

@@ -13,7 +13,7 @@ use crate::handler::{Handler, REPLY_MAX, Reply, Scan, WINDOW};
 use crate::handshake::Mark;
 use crate::packet::{ETHERNET, Layout, Skb, Tcp};
 use crate::path::arrival::{SERVICE_VLAN, VLAN};
-use crate::path::{Action, Direction, Scratch, Socket, Stack, Target, headers};
+use crate::path::{Action, Direction, Scratch, Socket, Stack, Target, headers, local};
 use crate::predicate::Predicate;
 use crate::verdict::Reason;
 
@@ -142,6 +142,10 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         self.frame.borrow().tag.map(|tag| tag & 0xfff)
     }
 
+    fn priority_tags_off(&self) -> bool {
+        local::priority_tags_off::<H, _>(self)
+    }
+
     fn pop_tag(&self) -> bool {
         let mut frame = self.frame.borrow_mut();
         frame.tag = None;
@@ -166,6 +170,10 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
 
     fn local(&self, address: &[u8; 16]) -> Option<*const Local> {
         self.machine.locals.borrow().get(address).map(|local| core::ptr::from_ref(&**local))
+    }
+
+    fn role(&self, scratch: *mut Scratch<H::Scratch>, asked: local::Asked) -> u32 {
+        local::role::<H, _>(self, scratch, asked)
     }
 
     fn seen(&self) -> u32 {

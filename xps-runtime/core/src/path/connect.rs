@@ -1,5 +1,6 @@
 //! SYN, SYN-ACK and the first ACK: which path a connection takes, and when it becomes a flow.
 
+use super::ingress::role;
 use super::{Action, Scratch, Socket, Stack, listen, options};
 use crate::abi::Control;
 use crate::flow::{Flow, FlowKey};
@@ -18,9 +19,6 @@ pub(crate) struct Opening<'a, S> {
     pub(crate) tcp: &'a Tcp,
     pub(crate) predicate: &'a Predicate,
     pub(crate) control: &'a Control,
-    pub(crate) role: Role,
-    /// Whether the configuration leaves the server's address to the user path.
-    pub(crate) excluded: bool,
     pub(crate) scratch: *mut Scratch<S>,
 }
 
@@ -53,9 +51,11 @@ pub(crate) fn syn<H: Handler, K: Stack<H>>(
     handler: &H,
     opening: &Opening<'_, H::Scratch>,
 ) -> Action {
-    let Opening { layout, tcp, predicate, control, role, excluded, scratch } = *opening;
-    // SAFETY: the scratch value is this CPU's own while the program runs.
-    let key = unsafe { &(*scratch).key };
+    let Opening { layout, tcp, predicate, control, scratch } = *opening;
+    let role = role(scratch);
+    // SAFETY: the scratch value is this CPU's own while the program runs. Connections that were taken before the configuration
+    // left the server's address to the user path go on.
+    let (key, excluded) = unsafe { (&(*scratch).key, (*scratch).accelerated == 0) };
     let accepts = control.accept != 0 && control.version == crate::abi::VERSION && !excluded;
     let in_place = predicate.in_place();
     // In place a connection that is not taken is the server's alone; observers go on to look at it.
@@ -246,7 +246,8 @@ pub(crate) fn first_ack<H: Handler, K: Stack<H>>(
     handler: &H,
     opening: &Opening<'_, H::Scratch>,
 ) -> First<H::State> {
-    let Opening { layout, tcp, control, role, scratch, .. } = *opening;
+    let Opening { layout, tcp, control, scratch, .. } = *opening;
+    let role = role(scratch);
     // SAFETY: the scratch value is this CPU's own while the program runs.
     let key = unsafe { &(*scratch).key };
     let segment = &tcp.segment;

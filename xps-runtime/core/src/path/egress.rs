@@ -33,9 +33,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     if stack.vlan().is_some() {
         return None;
     }
-    // SAFETY: maps' values stay while the program runs; the agent writes predicates before it sets their ports.
-    let predicate = unsafe { &*stack.predicate(index)? };
-    // SAFETY: likewise.
+    // SAFETY: maps' values stay while the program runs.
     let control = unsafe { &*stack.control()? };
     if stack.packet_mark() == control.internal_mark && control.internal_mark != 0 {
         // A reply of the stack's own, in the client's numbers already. This program then runs within the other one, whose
@@ -44,14 +42,14 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
         return None;
     }
     let scratch = stack.scratch()?;
-    // SAFETY: this CPU's own while the program runs.
-    let key = unsafe { &mut (*scratch).key };
-    packet::addresses(stack, layout.v6, &mut key.server, &mut key.client)?;
-    predicate.role(&key.server, server_port)?;
-    local::find(stack, scratch, layout.v6, &key.server)?;
-    if !local::first_look(stack, control, Direction::Response) {
+    let asked = local::Asked::new(index, layout.v6, Direction::Response, server_port);
+    if stack.role(scratch, asked) == local::FOREIGN {
         return None;
     }
+    // SAFETY: likewise; the agent writes predicates before it sets their ports.
+    let predicate = unsafe { &*stack.predicate(index)? };
+    // SAFETY: this CPU's own while the program runs.
+    let key = unsafe { &mut (*scratch).key };
     connect::write_key(key, client_port, server_port);
     let tcp = packet::tcp(stack, &layout)?;
     if tcp.segment.flags & tcp_flag::SYN != 0 {

@@ -13,7 +13,7 @@ use super::connect::First;
 use super::headers::Outgoing;
 use super::{
     Action, Direction, Reading, Scratch, Socket, Stack, Target, blank_sack, connect, local, options,
-    remember, translate, write,
+    remember, remember_layout, translate, write,
 };
 use crate::abi::Control;
 use crate::bound::keep_in_memory;
@@ -25,9 +25,6 @@ use crate::predicate::Role;
 use crate::splice::accept::check;
 use crate::splice::{ClientStep, Injection, Translated, flag, tcp_flag};
 use crate::verdict::{Reason, Verdict};
-
-/// Priority tags before another tag, at most; nobody sends more than one.
-const PRIORITY_TAGS_MAX: u32 = 3;
 
 /// What is known of a packet of a flow.
 struct Packet<'a, S> {
@@ -72,7 +69,7 @@ pub fn run<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Action {
 
 #[inline(always)]
 fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
-    if !priority_tags_off(stack) {
+    if nested(stack) && !stack.priority_tags_off() {
         stack.count(Reason::Tags, 1);
         return Some(Action::Drop);
     }
@@ -81,25 +78,26 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     if index == 0 || stack.vlan().is_some_and(|vlan| vlan != 0) || !stack.for_this_host() {
         return None;
     }
+    let scratch = stack.scratch()?;
+    // In memory already: what lives across the call would take room on the program's stack.
+    // SAFETY: this CPU's own while the program runs.
+    unsafe { (*scratch).key.client_port = client_port };
+    let asked = local::Asked::new(index, layout.v6, Direction::Request, server_port);
+    let layout = remember_layout(scratch, layout);
+    let whose = stack.role(scratch, asked);
+    if whose == local::FOREIGN {
+        return None;
+    }
+    // SAFETY: as above.
+    unsafe {
+        (*scratch).role = whose;
+        (*scratch).key.server_port = (asked.0 >> 16) as u16;
+        (*scratch).key.padding = 0;
+    }
     // SAFETY: maps' values stay while the program runs; the agent writes predicates before it sets their ports.
     let predicate = unsafe { &*stack.predicate(index)? };
     // SAFETY: likewise.
     let control = unsafe { &*stack.control()? };
-    let scratch = stack.scratch()?;
-    // SAFETY: this CPU's own while the program runs.
-    let key = unsafe { &mut (*scratch).key };
-    packet::addresses(stack, layout.v6, &mut key.client, &mut key.server)?;
-    let role = predicate.role(&key.server, server_port)?;
-    if stack.packet_mark() == control.internal_mark && control.internal_mark != 0 {
-        return None;
-    }
-    let local = local::find(stack, scratch, layout.v6, &key.server)?;
-    // SAFETY: a map's value. Connections that were taken before the configuration said otherwise go on.
-    let excluded = unsafe { (*local).accelerated } == 0;
-    if !local::first_look(stack, control, Direction::Request) {
-        return None;
-    }
-    connect::write_key(key, client_port, server_port);
     let (layout, tcp) = match headers::<H, K>(stack, layout, scratch) {
         Ok(found) => found,
         Err(reason) => {
@@ -107,7 +105,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
             return Some(Action::Drop);
         }
     };
-    let opening = connect::Opening { layout, tcp, predicate, control, role, excluded, scratch };
+    let opening = connect::Opening { layout, tcp, predicate, control, scratch };
     if tcp.segment.flags & (tcp_flag::SYN | tcp_flag::ACK | tcp_flag::RST) == tcp_flag::SYN {
         return Some(connect::syn(stack, handler, &opening));
     }
@@ -115,7 +113,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     let key = unsafe { &(*scratch).key };
     let flow = match stack.flow(key) {
         Some(flow) => flow,
-        None if role == Role::Plain && !H::OBSERVES => return None,
+        None if role(scratch) == Role::Plain && !H::OBSERVES => return None,
         None => match connect::first_ack(stack, handler, &opening) {
             First::Opens(flow) => flow,
             First::Dropped(reason) => {
@@ -128,7 +126,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
                 return None;
             }
             First::Passes => {
-                if role == Role::Plain && tcp.segment.payload != 0 {
+                if role(scratch) == Role::Plain && tcp.segment.payload != 0 {
                     unread(stack, key, layout.v6);
                 }
                 return None;
@@ -160,7 +158,7 @@ fn unread<H: Handler, K: Stack<H>>(stack: &K, key: &FlowKey, v6: bool) {
 #[inline(always)]
 fn headers<'a, H: Handler, K: Stack<H>>(
     stack: &K,
-    layout: Layout,
+    layout: &'a Layout,
     scratch: *mut Scratch<H::Scratch>,
 ) -> Result<(&'a Layout, &'a Tcp), Reason> {
     if layout.unusual == Unusual::Fragment {
@@ -175,8 +173,8 @@ fn headers<'a, H: Handler, K: Stack<H>>(
     if H::CHECKS & check::IP_CHECKSUM != 0 && packet::ip_checksum(stack, layout.v6) != Some(true) {
         return Err(Reason::BadIpChecksum);
     }
-    let Some(tcp) = packet::tcp(stack, &layout) else { return Err(Reason::Malformed) };
-    let (layout, tcp) = remember(scratch, layout, tcp);
+    let Some(tcp) = packet::tcp(stack, layout) else { return Err(Reason::Malformed) };
+    let (layout, tcp) = remember(scratch, *layout, tcp);
     // Rare: beside timestamps, as everyone lays them out, options come with a SYN and with acknowledgements of what arrived
     // out of order.
     if tcp.more_options
@@ -199,21 +197,21 @@ fn headers<'a, H: Handler, K: Stack<H>>(
     Ok(unsafe { (&(*scratch).layout, &(*scratch).tcp) })
 }
 
-/// Takes priority tags off that stand before another tag, as the kernel does (`__netif_receive_skb_core`), so that what is
-/// behind them can be judged. Whether that was possible.
+/// What the packet's port is. Read anew each time: it would take room on the program's stack.
 #[inline(always)]
-fn priority_tags_off<H: Handler, K: Stack<H>>(stack: &K) -> bool {
-    for _ in 0..=PRIORITY_TAGS_MAX {
-        let protocol = stack.protocol();
-        let nested = protocol == VLAN || protocol == SERVICE_VLAN;
-        if !nested || stack.vlan() != Some(0) || !stack.for_this_host() {
-            return true;
-        }
-        if !stack.pop_tag() {
-            return false;
-        }
+pub(super) fn role<S>(scratch: *mut Scratch<S>) -> Role {
+    // SAFETY: this CPU's own while the program runs.
+    match unsafe { (*scratch).role } {
+        local::PLAIN => Role::Plain,
+        _ => Role::Accelerated,
     }
-    false
+}
+
+/// Whether a tag stands behind the one that the device has taken off, or it is no packet of IP at all.
+#[inline(always)]
+fn nested<H: Handler, K: Stack<H>>(stack: &K) -> bool {
+    let protocol = stack.protocol();
+    protocol == VLAN || protocol == SERVICE_VLAN
 }
 
 #[inline(always)]

@@ -75,12 +75,10 @@ pub(super) fn cases() -> Vec<Case> {
 fn excluded(v6: bool) -> Case {
     let accelerated =
         |accelerated| Step::Local(SERVERS[usize::from(v6)], Some(Local { accelerated, ..Local::default() }));
-    let syn = Text { seq: 7, ..client(C, 0, b"") }.over(v6).opening();
-    let mut steps = std::vec![accelerated(0), packet(&syn, next(&syn), &[(Reason::AddressExcluded, 1)])];
-    steps.push(accelerated(1));
-    steps.extend(opened(v6, &[]));
+    let syn = client(C, 0, b"").over(v6).opening();
+    let mut steps = opened(v6, &[]);
+    steps.extend([accelerated(0), packet(&syn, next(&syn), &[(Reason::AddressExcluded, 1)])]);
     // A connection that was taken goes on.
-    steps.push(accelerated(0));
     let (request, reply) = hit(v6);
     steps.push(packet(&request, Becomes::Reply(reply.frame()), &HIT));
     case(&std::format!("an address that is not accelerated, IPv6: {v6}"), steps)
