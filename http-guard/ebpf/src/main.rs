@@ -24,8 +24,10 @@ use http_fastpath::recall::{self, Remembered};
 use http_fastpath::rules::{Found, Search};
 use http_fastpath::words::{self, Words};
 use xps_core::abi::Event;
+use xps_core::bound::keep_in_memory;
 use xps_core::handler::{Reply, Window};
 use xps_core::verdict::Reason;
+use xps_core::word::{load_u64, store_u64};
 use xps_ebpf::maps::Maps;
 use xps_ebpf::{arrival, atomic};
 
@@ -87,10 +89,13 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn client(&self, key: &ClientKey) -> Option<*const Conditions> {
-        // SAFETY: an address is four words of any value.
-        let [a, b, c, d] = unsafe { core::mem::transmute::<[u8; 16], [u32; 4]>(key.address) };
-        let key = Key::new(key.bits, [key.generation, key.padding, a, b, c, d]);
-        CLIENTS.get(&key).map(core::ptr::from_ref)
+        // As in `is_blocked`.
+        let scratch = <xps_service::ServiceMaps as Maps<HttpGuard<Self>>>::scratch()?;
+        // SAFETY: this CPU's own.
+        let place = unsafe { &mut (*scratch).handler.prefix };
+        *place = *key;
+        // SAFETY: both are the length of the prefix in bits, and six words.
+        CLIENTS.get(unsafe { &*core::ptr::from_ref(place).cast::<Key<[u32; 6]>>() }).map(core::ptr::from_ref)
     }
 
     #[inline(always)]
@@ -148,8 +153,15 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn is_blocked(&self, client: &[u64; 2]) -> bool {
+        // The stack has no room for a key, and Linux 6.1 takes none from memory that came as a function's argument.
+        let Some(scratch) = <xps_service::ServiceMaps as Maps<HttpGuard<KernelTables>>>::scratch() else {
+            return true;
+        };
+        // SAFETY: this CPU's own.
+        let key = unsafe { &mut (*scratch).handler.blocked };
+        *key = *client;
         // SAFETY: a word of the map, aligned.
-        BLOCKS.get_ptr(client).is_some_and(|until_ns| unsafe { until_ns.read_volatile() } > self.now_ns())
+        BLOCKS.get_ptr(&*key).is_some_and(|until_ns| unsafe { until_ns.read_volatile() } > self.now_ns())
     }
 
     #[inline(always)]
@@ -197,11 +209,15 @@ impl Tables for KernelTables {
             return;
         };
         let refused = record.as_mut_ptr();
+        // The address is read now: read before, it would have waited on the stack.
+        keep_in_memory();
         // SAFETY: the record is ours until it is submitted.
         unsafe {
             (*refused).head =
                 Event { kind: event::REFUSED, len: (size_of::<Refused>() - size_of::<Event>()) as u32 };
-            (*refused).address = *client;
+            let (from, to) = (client.as_ptr(), (&raw mut (*refused).address).cast::<u8>());
+            store_u64(to, load_u64(from));
+            store_u64(to.add(8), load_u64(from.add(8)));
             (*refused).tables = tables;
             (*refused).cause = cause;
             (*refused).weight = weight;

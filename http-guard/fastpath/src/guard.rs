@@ -107,6 +107,10 @@ pub struct Scratch {
     pub blocked: [u64; 2],
     /// Hash of the segment if it may be a head to [remember](recall); otherwise 0.
     pub head: u64,
+    /// By what the client's prefixes are looked up: likewise.
+    pub prefix: ClientKey,
+    /// Zero.
+    pub padding_of_prefix: u32,
     /// Requests that may pass.
     pub asked: Asked,
     /// Answers to those that may not; only `..refused` are valid.
@@ -136,6 +140,8 @@ impl Scratch {
         path: 0,
         blocked: [0; 2],
         head: 0,
+        prefix: ClientKey { bits: 0, generation: 0, padding: 0, address: [0; 16] },
+        padding_of_prefix: 0,
         asked: Asked::NONE,
         words: [Words::NONE; WORDS_MAX],
         refused: 0,

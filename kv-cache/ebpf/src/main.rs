@@ -50,8 +50,13 @@ const NO_WAKEUP: u64 = 1;
 impl Tables for KernelTables {
     #[inline(always)]
     fn command(&self, name: &Name) -> Option<Info> {
+        // The stack has no room for a key, and Linux 6.1 takes none from memory that came as a function's argument.
+        let scratch = <xps_service::ServiceMaps as Maps<KvCache<Self>>>::scratch()?;
+        // SAFETY: this CPU's own.
+        let key = unsafe { &mut (*scratch).handler.name };
+        *key = *name;
         // SAFETY: four bytes, changed as a whole by the agent only before connections are understood.
-        COMMANDS.get_ptr(name).map(|info| unsafe { *info })
+        COMMANDS.get_ptr(&*key).map(|info| unsafe { *info })
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use xps_core::verdict::{Reason, Verdict};
 
 use crate::abi::{KEY_BYTES_MAX, MISSED, Settings};
 use crate::argument::role;
-use crate::command::{Info, Name};
+use crate::command::{Info, NAME_BYTES, Name};
 use crate::connection::Connection;
 use crate::request::{self, Parser};
 use crate::whole::{self, Whole};
@@ -161,6 +161,8 @@ pub struct Scratch {
     pub(crate) bucket: u32,
     /// What [`Tables::fence`] needs.
     pub order: u64,
+    /// The name that a command is looked up by.
+    pub name: Name,
 }
 
 impl Scratch {
@@ -181,6 +183,7 @@ impl Scratch {
         scan: 0,
         bucket: 0,
         order: 0,
+        name: [0; NAME_BYTES],
     };
 
     /// Where a key is collected: [`KEY_ROOM`] bytes.
@@ -215,7 +218,7 @@ pub struct State {
 const _: () = {
     assert!(size_of::<State>() <= xps_core::flow::HANDLER_STATE_MAX);
     assert!(align_of::<State>() == 8);
-    assert!(size_of::<Scratch>() == GETS_MAX * (KEY_ROOM + 16) + 32);
+    assert!(size_of::<Scratch>() == GETS_MAX * (KEY_ROOM + 16) + 32 + NAME_BYTES);
 };
 
 impl State {
