@@ -6,7 +6,6 @@
 
 mod connect;
 pub(crate) mod exposition;
-mod interrupt;
 mod lab;
 mod namespace;
 mod peer;
@@ -16,7 +15,6 @@ mod resp;
 mod trouble;
 
 pub(crate) use connect::connect_from;
-pub(crate) use interrupt::interrupted;
 pub(crate) use lab::{ACCELERATED, CLIENT_V4, CLIENT_V6, Lab, Options, PLAIN, SERVER_V4, SERVER_V6, Side};
 pub(crate) use namespace::Place;
 pub(crate) use peer::{Peer, info, signal};
@@ -24,6 +22,8 @@ pub(crate) use process::resident_bytes;
 pub(crate) use random::Random;
 pub(crate) use resp::{Client, bulk, is_lost, request, shown};
 pub(crate) use trouble::{hurry, lose, rules};
+
+pub(crate) use xps_testkit::interrupt::interrupted;
 
 use std::ffi::OsString;
 use std::thread::sleep;

@@ -7,10 +7,13 @@
 //! - [`link`](mod@link): a packet socket; [`heard`]: what comes through it.
 //! - [`peer`]: one connection's numbers, as the client has them.
 //! - [`lie`]: what can be wrong with a packet. [`plan`]: a connection that lies, made from a seed, printed and shortened.
-//! - [`raw`]: a TCP client without a kernel, for tests with real servers.
-//! - [`random`]: numbers that come again with the same seed.
+//! - [`raw`]: TCP clients without a kernel, for tests with real servers; [`attack`]: what they do to services.
+//! - [`interrupt`]: Ctrl-C ends a long run in order.
+//! - [`random`]: numbers that come again with the same seed; [`wish`]: seed and duration that are asked for.
 
+pub mod attack;
 pub mod heard;
+pub mod interrupt;
 pub mod lie;
 pub mod link;
 pub mod namespace;
@@ -20,3 +23,4 @@ pub mod peer;
 pub mod plan;
 pub mod random;
 pub mod raw;
+pub mod wish;

@@ -159,6 +159,13 @@ impl Lie {
         }
     }
 
+    /// One, or several at once.
+    #[must_use]
+    pub fn some(random: &mut Random) -> Vec<Self> {
+        let count = [1, 1, 1, 1, 1, 1, 1, 2, 2, 3][random.below(10)];
+        (0..count).map(|_| Self::any(random)).collect()
+    }
+
     /// Makes it wrong.
     pub fn tell(self, packet: &mut Packet, peer: &Peer) {
         let v6 = peer.client.0.is_ipv6();

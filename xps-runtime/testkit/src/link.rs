@@ -61,6 +61,22 @@ impl Link {
         Ok(Self { socket, buffer: vec![0; 1 << 16] })
     }
 
+    /// The interface's own link address.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn address(&self) -> io::Result<[u8; 6]> {
+        // SAFETY: all zero is a valid address.
+        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+        let mut len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        // SAFETY: the address lives through the call, and has this length.
+        let done =
+            unsafe { libc::getsockname(self.socket.as_raw_fd(), (&raw mut address).cast(), &raw mut len) };
+        checked(done)?;
+        let [a, b, c, d, e, f, ..] = address.sll_addr;
+        Ok([a, b, c, d, e, f])
+    }
+
     /// Sends a frame. When it returns, the frame was mostly looked at already: a link of veth hands it over at once.
     ///
     /// # Errors
@@ -71,8 +87,10 @@ impl Link {
             let sent = unsafe { libc::send(self.socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
             match checked(sent as libc::c_int) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The other end's queue is full; the frame is lost, as on any network.
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(()),
+                // The other end's queue is full, or the frame is too long for the link: it is lost, as on any network.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::EMSGSIZE)) => {
+                    return Ok(());
+                }
                 done => return done.map(|_| ()),
             }
         }

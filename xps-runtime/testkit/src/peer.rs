@@ -37,6 +37,8 @@ pub struct Peer {
     pub shift: Option<u8>,
     /// The server's shift.
     pub server_shift: u8,
+    /// The server's last acknowledgement.
+    pub acked: u32,
     /// Where the server's receive window ends.
     pub edge: u32,
     /// Whether the server has reset the connection.
@@ -70,6 +72,7 @@ impl Peer {
             window: 60_000,
             shift: Some(2),
             server_shift: 0,
+            acked: isn,
             edge: isn,
             reset: false,
             id: isn as u16,
@@ -137,6 +140,7 @@ impl Peer {
                 self.server_isn = Some(segment.seq);
                 self.ack = segment.seq.wrapping_add(1);
                 self.next = segment.ack;
+                self.acked = segment.ack;
                 self.timestamps &= segment.options.timestamp.is_some();
                 self.tsecr = segment.options.timestamp.unwrap_or(0);
                 match segment.options.shift {
@@ -156,6 +160,7 @@ impl Peer {
             self.tsecr = timestamp;
         }
         if has(tcp_flag::ACK) {
+            self.acked = segment.ack;
             self.edge = segment.ack.wrapping_add(u32::from(segment.window) << self.server_shift.min(14));
         }
         fresh

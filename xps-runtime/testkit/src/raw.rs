@@ -1,24 +1,92 @@
-//! A TCP client without a kernel: its frames are the test's own, at an address that nobody has.
+//! TCP clients without a kernel: their frames are the test's own, from addresses that nobody has.
 
+use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use xps_core::splice::tcp_flag;
 
 use crate::heard::Heard;
-use crate::lie::Lie;
+use crate::lie::{FIREWALLED, Lie};
 use crate::link::Link;
+use crate::namespace::Place;
+use crate::packet::Packet;
 use crate::peer::Peer;
+use crate::random::Random;
 
 /// How long a handshake may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The clients' networks.
+const NETWORKS: [&str; 2] = ["10.82.0.0/16", "fd00:82::/64"];
+
+/// The first of their ports.
+const PORT_FIRST: u16 = 2000;
+
+/// Addresses behind a host that is no router: what is sent to them ends there, and is heard only here.
+#[derive(Debug)]
+pub struct Outside {
+    /// One for all connections: to close a packet socket takes milliseconds.
+    link: Rc<RefCell<Link>>,
+    addresses: [[u8; 6]; 2],
+    random: Random,
+    port: u16,
+}
+
+impl Outside {
+    /// Clients behind the host in `client`, whose addresses are `via` and which is linked with `server` by an `interface` on
+    /// both sides. Packets of theirs that are so marked are dropped by the server's firewall ([`Lie::Firewalled`]).
+    ///
+    /// # Errors
+    /// If routes and rules cannot be made.
+    pub fn behind(
+        client: &Place,
+        server: &Place,
+        interface: &str,
+        via: [IpAddr; 2],
+        seed: u64,
+    ) -> Result<Self> {
+        for (network, via) in NETWORKS.iter().zip(via) {
+            server.run_program("ip", &["route", "add", network, "via", &via.to_string()])?;
+        }
+        let dscp = FIREWALLED >> 2;
+        server.run_program(
+            "nft",
+            &[&format!(
+                "table inet outside {{ chain input {{ type filter hook input priority 0; \
+                 ip dscp {dscp} drop; ip6 dscp {dscp} drop; }}; }}"
+            )],
+        )?;
+        let link = client.run(|| Ok(Link::open(interface)?))?;
+        let its = server.run(|| Ok(Link::open(interface)?.address()?))?;
+        let addresses = [link.address()?, its];
+        Ok(Self { link: Rc::new(RefCell::new(link)), addresses, random: Random(seed), port: PORT_FIRST })
+    }
+
+    /// Opens a connection, each from another port.
+    ///
+    /// # Errors
+    /// If the server does not answer.
+    pub fn connect(&mut self, server: SocketAddr, timestamps: bool) -> Result<Raw> {
+        self.port = self.port.checked_add(1).unwrap_or(PORT_FIRST);
+        let client = match server {
+            SocketAddr::V4(_) => Ipv4Addr::new(10, 82, 0, 1).into(),
+            SocketAddr::V6(_) => Ipv6Addr::new(0xfd00, 0x82, 0, 0, 0, 0, 0, 1).into(),
+        };
+        let (isn, [own, its]) = (self.random.word(), self.addresses);
+        let mut peer = Peer::new(client, self.port, server.ip(), server.port(), isn, own, its);
+        peer.timestamps = timestamps;
+        Raw::open(Rc::clone(&self.link), peer)
+    }
+}
+
 /// A connection.
 #[derive(Debug)]
 pub struct Raw {
-    link: Link,
+    link: Rc<RefCell<Link>>,
     /// Its numbers.
     pub peer: Peer,
     /// All that the server has sent.
@@ -26,28 +94,20 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// Opens a connection from `client`, whose link address the server must know, through `link`.
-    ///
-    /// # Errors
-    /// If the server does not answer.
-    pub fn connect(
-        link: Link,
-        addresses: [[u8; 6]; 2],
-        client: SocketAddr,
-        server: SocketAddr,
-    ) -> Result<Self> {
-        // Another number each time, so that an older connection is not met.
-        let isn = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as u32;
-        let [own, its] = addresses;
-        let mut peer = Peer::new(client.ip(), client.port(), server.ip(), server.port(), isn, own, its);
-        for frame in peer.syn().frames() {
-            link.send(&frame)?;
-        }
+    fn open(link: Rc<RefCell<Link>>, peer: Peer) -> Result<Self> {
+        let (client, server) = (peer.client, peer.server);
         let mut raw = Self { link, peer, got: Vec::new() };
+        let syn = raw.peer.syn();
+        raw.send_packet(&syn)?;
         raw.until(PATIENCE, |raw| raw.peer.server_isn.is_some() || raw.peer.reset)?;
-        ensure!(raw.peer.server_isn.is_some(), "{server} did not answer {client}");
+        ensure!(raw.peer.server_isn.is_some(), "{server:?} did not answer {client:?}");
         raw.acknowledge()?;
         Ok(raw)
+    }
+
+    fn send_packet(&self, packet: &Packet) -> io::Result<()> {
+        let link = self.link.borrow();
+        packet.frames().iter().try_for_each(|frame| link.send(frame))
     }
 
     /// Sends `payload` at the next number, with lies; the number stays.
@@ -55,13 +115,22 @@ impl Raw {
     /// # Errors
     /// The kernel's.
     pub fn ghost(&mut self, payload: &[u8], lies: &[Lie]) -> io::Result<()> {
+        self.at(0, payload, lies)
+    }
+
+    /// Sends `payload` so many bytes from the next number, with lies; the number stays.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn at(&mut self, offset: i32, payload: &[u8], lies: &[Lie]) -> io::Result<()> {
         let mut packet = self.peer.packet();
+        packet.seq = packet.seq.wrapping_add_signed(offset);
         packet.payload = payload.to_vec();
         packet.flags |= u16::from(tcp_flag::PSH);
         for lie in lies {
             lie.tell(&mut packet, &self.peer);
         }
-        packet.frames().iter().try_for_each(|frame| self.link.send(frame))
+        self.send_packet(&packet)
     }
 
     /// Sends `payload` and goes on behind it.
@@ -79,17 +148,22 @@ impl Raw {
     /// # Errors
     /// The kernel's.
     pub fn acknowledge(&mut self) -> io::Result<()> {
-        self.peer.packet().frames().iter().try_for_each(|frame| self.link.send(frame))
+        let packet = self.peer.packet();
+        self.send_packet(&packet)
     }
 
-    /// Ends the connection.
+    /// Ends the connection: by a reset where the server stands, and by one where the client does, should they differ.
     ///
     /// # Errors
     /// The kernel's.
     pub fn reset(&mut self) -> io::Result<()> {
-        let mut packet = self.peer.packet();
-        packet.flags |= u16::from(tcp_flag::RST);
-        packet.frames().iter().try_for_each(|frame| self.link.send(frame))
+        for seq in [self.peer.acked, self.peer.next] {
+            let mut packet = self.peer.packet();
+            packet.seq = seq;
+            packet.flags |= u16::from(tcp_flag::RST);
+            self.send_packet(&packet)?;
+        }
+        Ok(())
     }
 
     /// Listens until `done`, for `limit` at most. Whether it was done.
@@ -99,7 +173,9 @@ impl Raw {
     pub fn until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> Result<bool> {
         let deadline = Instant::now() + limit;
         while !done(self) {
-            let Some(heard) = self.link.wait(deadline).context("cannot listen")? else { return Ok(false) };
+            let Some(heard) = self.link.borrow_mut().wait(deadline).context("cannot listen")? else {
+                return Ok(false);
+            };
             let Heard::Tcp(segment) = heard else { continue };
             if segment.client != self.peer.client || segment.server != self.peer.server {
                 continue;

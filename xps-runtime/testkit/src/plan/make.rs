@@ -129,28 +129,19 @@ fn ghost(random: &mut Random) -> Text {
     if random.chance(15) { Text::Own } else { other(random) }
 }
 
-fn lies(random: &mut Random) -> Vec<Lie> {
-    let first = Lie::any(random);
-    match random.below(10) {
-        0..=6 => vec![first],
-        7 | 8 => vec![first, Lie::any(random)],
-        _ => vec![first, Lie::any(random), Lie::any(random)],
-    }
-}
-
 fn any(random: &mut Random, small: bool, moves: &mut Vec<Move>) {
     let next = From::Next(0);
     match random.below(100) {
         0..=19 => moves.push(own(random)),
         20..=51 => {
-            let lies = lies(random);
+            let lies = Lie::some(random);
             moves.push(data(next, length(random), ghost(random), &lies));
         }
         // Overlaps: from before, as long, and beyond.
         52..=60 => {
             let back = 1 + random.below(40) as i32;
             let len = if random.chance(50) { back as u16 } else { length(random) };
-            let lies = if random.chance(30) { lies(random) } else { Vec::new() };
+            let lies = if random.chance(30) { Lie::some(random) } else { Vec::new() };
             moves.push(data(From::Next(-back), len, ghost(random), &lies));
         }
         // Out of order, and the gap.
@@ -179,14 +170,14 @@ fn any(random: &mut Random, small: bool, moves: &mut Vec<Move>) {
             moves.push(data(from, length(random), ghost(random), &[]));
         }
         75..=81 => {
-            let lies = lies(random);
+            let lies = Lie::some(random);
             moves.push(bare(&lies));
         }
         82..=84 => {
             let from = random.one_of(&[0, 0, 1, -1, 10, 1000, 1 << 20]);
             let flags = tcp_flag::RST;
             let len = random.one_of(&[0, 0, 5]);
-            let lies = if random.chance(50) { lies(random) } else { Vec::new() };
+            let lies = if random.chance(50) { Lie::some(random) } else { Vec::new() };
             moves.push(Move::Segment { from: From::Next(from), len, text: other(random), flags, lies });
         }
         85..=87 => {
@@ -211,7 +202,7 @@ fn any(random: &mut Random, small: bool, moves: &mut Vec<Move>) {
 /// A FIN, and what lies behind it.
 fn fin(random: &mut Random, moves: &mut Vec<Move>) {
     let len = random.one_of(&[0, 0, 7]);
-    let lies = if random.chance(20) { lies(random) } else { Vec::new() };
+    let lies = if random.chance(20) { Lie::some(random) } else { Vec::new() };
     let from = From::Next(random.one_of(&[0, 0, 0, 10, -1]));
     moves.push(Move::Segment { from, len, text: Text::Own, flags: tcp_flag::FIN, lies });
     if random.chance(70) {
