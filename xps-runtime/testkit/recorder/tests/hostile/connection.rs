@@ -185,14 +185,23 @@ impl Connection<'_> {
         (ended && matches!(difference, Difference::Ghost(_))).then_some(Excuse::Ended)
     }
 
-    /// Where it differs, as text.
-    pub(crate) fn streams(&self, from: usize) -> String {
+    /// How it differs, as text.
+    pub(crate) fn told(&self) -> Option<String> {
+        let difference = self.difference?;
+        let (Difference::Other(from) | Difference::Unread(from) | Difference::Ghost(from)) = difference;
         let part = |bytes: &[u8]| {
             let start = from.saturating_sub(16).min(bytes.len());
             let end = (from + 60).min(bytes.len());
             format!("{} bytes, from {start} on: {}", bytes.len(), bytes[start..end].escape_ascii())
         };
-        format!("handler: {}\nserver:  {}", part(&self.reading.passed), part(&self.served.bytes))
+        let (read, served) = (part(&self.reading.passed), part(&self.served.bytes));
+        let state = match (self.opened, self.served.failed, self.served.fin) {
+            (false, ..) => ", which has not let the client in",
+            (true, Some(_), _) => ", whose socket was reset",
+            (true, None, true) => ", which has seen the client's end",
+            (true, None, false) => "",
+        };
+        Some(format!("{difference}\nhandler: {read}\nserver:  {served}{state}"))
     }
 }
 

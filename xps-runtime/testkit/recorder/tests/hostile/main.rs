@@ -23,6 +23,7 @@ use lab::Lab;
 use search::{Search, Tally};
 use xps_recorder::check::Check;
 use xps_testkit::plan::Focus;
+use xps_testkit::wish::{self, number};
 
 /// How long the search for one mutation may take.
 const MUTATION: Duration = Duration::from_secs(20);
@@ -39,24 +40,18 @@ fn kernel_tests() -> bool {
     wanted
 }
 
-/// A number that the environment gives.
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
-}
-
 #[test]
 fn what_the_handler_reads_is_what_the_server_takes() {
     if !kernel_tests() {
         return;
     }
     let _turn = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
-    let seed = number("XPS_HOSTILE_SEED").unwrap_or(1);
+    let seed = wish::seed();
     let mut lab = Lab::create().expect("the test network");
     let tally = match number("XPS_HOSTILE_ONLY") {
         Some(only) => Search::new(&mut lab, seed, Focus::Any).only(only),
         None => {
-            let duration = Duration::from_secs(number("XPS_HOSTILE_SECONDS").unwrap_or(40));
+            let duration = wish::duration(Duration::from_secs(40));
             let differences_max = number("XPS_HOSTILE_DIFFERENCES").unwrap_or(3);
             Search::new(&mut lab, seed, Focus::Any).run(duration, differences_max)
         }
@@ -81,7 +76,7 @@ fn each_check_that_is_missing_is_found() {
         return;
     }
     let _turn = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
-    let seed = number("XPS_HOSTILE_SEED").unwrap_or(1);
+    let seed = wish::seed();
     let mut lab = Lab::create().expect("the test network");
     let mut missed = Vec::new();
     for check in Check::ALL {

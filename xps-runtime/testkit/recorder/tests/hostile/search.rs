@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use xps_recorder::check::Check;
 use xps_recorder::record::Settings;
+use xps_testkit::interrupt::interrupted;
 use xps_testkit::plan::{Focus, Plan, make, shorten};
 
 use crate::batch::{Batch, Numbers};
@@ -106,13 +107,14 @@ impl<'l> Search<'l> {
         let start = Instant::now();
         let mut first = 0;
         while start.elapsed() < duration && tally.differences < differences_max {
+            ensure!(!interrupted(), "interrupted");
             let plans: Vec<_> =
                 (first..first + BATCH).map(|number| make(self.seed, number, self.focus)).collect();
             first += BATCH;
             let known = tally.differences;
             let found = self.batch(&plans, &mut tally)?;
-            for plan in found.iter().take((differences_max - known) as usize) {
-                self.tell(plan)?;
+            for (plan, told) in found.iter().take((differences_max - known) as usize) {
+                self.tell(plan, told)?;
             }
         }
         tally.seconds = start.elapsed().as_secs_f64();
@@ -126,8 +128,8 @@ impl<'l> Search<'l> {
         let start = Instant::now();
         let plan = make(self.seed, number, self.focus);
         println!("{plan}");
-        if !self.batch(std::slice::from_ref(&plan), &mut tally)?.is_empty() {
-            self.tell(&plan)?;
+        for (plan, told) in self.batch(std::slice::from_ref(&plan), &mut tally)? {
+            self.tell(&plan, &told)?;
         }
         tally.seconds = start.elapsed().as_secs_f64();
         self.lab.numbers = self.numbers;
@@ -143,22 +145,22 @@ impl<'l> Search<'l> {
         self.lab.set(Settings { answers: u32::from(answers), disabled_checks: self.disabled_checks });
     }
 
-    /// Runs plans of one batch; those that differ.
-    fn batch(&mut self, plans: &[Plan], tally: &mut Tally) -> Result<Vec<Plan>> {
+    /// Runs plans of one batch; those that differ, and how.
+    fn batch(&mut self, plans: &[Plan], tally: &mut Tally) -> Result<Vec<(Plan, String)>> {
         let answers = plans.first().is_some_and(Self::answers);
         self.set(answers);
         let connections = Batch::run(self.lab, &mut self.numbers, plans, answers, false)?;
         for connection in &connections {
             tally.add(connection);
         }
-        Ok(connections.iter().filter(|one| one.difference.is_some()).map(|one| one.plan.clone()).collect())
+        Ok(connections.iter().filter_map(|one| Some((one.plan.clone(), one.told()?))).collect())
     }
 
     /// Says what is known of a plan that differs, and how it is run again.
-    fn tell(&mut self, plan: &Plan) -> Result<()> {
+    fn tell(&mut self, plan: &Plan, told: &str) -> Result<()> {
         let answers = Self::answers(plan);
-        let mut broken = None;
-        let short = shorten(plan, SHORTENING, |plan| {
+        let (mut broken, seed) = (None, self.seed);
+        let mut differs = |plan: &Plan| {
             let plans = std::slice::from_ref(plan);
             match Batch::run(self.lab, &mut self.numbers, plans, answers, false) {
                 Ok(connections) => connections[0].difference.is_some(),
@@ -167,31 +169,24 @@ impl<'l> Search<'l> {
                     false
                 }
             }
-        });
+        };
+        let alone = differs(plan);
+        let short = if alone { shorten(plan, SHORTENING, &mut differs) } else { plan.clone() };
         if let Some(error) = broken {
             return Err(error);
         }
         let plans = std::slice::from_ref(&short);
         let connections = Batch::run(self.lab, &mut self.numbers, plans, answers, true)?;
-        let one = &connections[0];
-        let seed = self.seed;
         println!("\nDIFFERENCE, seed {seed}, {short}");
-        match one.difference {
-            Some(difference) => {
-                let at = match difference {
-                    crate::connection::Difference::Other(at)
-                    | crate::connection::Difference::Unread(at)
-                    | crate::connection::Difference::Ghost(at) => at,
-                };
-                println!("{difference}\n{}", one.streams(at));
-            }
-            None => println!("it does not differ each time"),
+        match connections[0].told() {
+            Some(told) => println!("{told}"),
+            None => println!("{told}\nIt does not differ each time; here it did not:"),
         }
-        for line in one.trace.iter().flatten() {
+        for line in connections[0].trace.iter().flatten() {
             println!("  {line}");
         }
         if self.focus == Focus::Any {
-            println!("again: XPS_HOSTILE_SEED={seed} XPS_HOSTILE_ONLY={}", plan.number);
+            println!("again: cargo xtask hostile --seed {seed} --only {}", plan.number);
         }
         Ok(())
     }
