@@ -274,3 +274,51 @@ fn extension(code: u8) -> (u8, Vec<u8>) {
         _ => (135, vec![0, 0, 0, 0, 0, 0, 0, 0]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heard::{self, Heard};
+
+    fn peer(v6: bool) -> Peer {
+        let (client, server) = if v6 { ("fd00::1", "fd00::2") } else { ("10.0.0.1", "10.0.0.2") };
+        Peer::new(client.parse().unwrap(), 1000, server.parse().unwrap(), 80, 7, [2; 6], [4; 6])
+    }
+
+    #[test]
+    fn every_lie_changes_the_frame_and_none_is_longer_than_a_link_takes() {
+        let mut random = Random(1);
+        for i in 0..20_000 {
+            let mut peer = peer(i % 2 == 0);
+            let mut packet = peer.packet();
+            packet.payload = b"payload".repeat(4);
+            let honest = packet.frames();
+            let lie = Lie::any(&mut random);
+            lie.tell(&mut packet, &peer);
+            let frames = packet.frames();
+            assert!(frames.iter().all(|frame| frame.len() <= 1514), "{lie:?}");
+            let same = match lie {
+                // Nothing, over IPv6; or what an honest packet has as well.
+                Lie::IpChecksum(_) | Lie::FragmentField(_) | Lie::OtherClient => i % 2 == 0,
+                Lie::EtherType(kind) => kind == if i % 2 == 0 { 0x86dd } else { 0x0800 },
+                Lie::FirstByte(byte) => byte == if i % 2 == 0 { 0x60 } else { 0x45 },
+                Lie::DataOffset(words) => words == 8,
+                Lie::Flags(flags) => u32::from(flags) == 0x10,
+                _ => false,
+            };
+            assert!(same || frames != honest, "{lie:?}");
+        }
+    }
+
+    #[test]
+    fn several_at_once_are_told_together() {
+        let mut peer = peer(false);
+        let mut packet = peer.packet();
+        for lie in [Lie::NoAck, Lie::AckAhead(5), Lie::OldTimestamp(9)] {
+            lie.tell(&mut packet, &peer);
+        }
+        let Heard::Tcp(segment) = heard::read(&packet.frames()[0]) else { panic!("not TCP") };
+        assert_eq!((segment.flags, segment.ack), (0, 5));
+        assert_eq!(segment.options.timestamp, Some(peer.tsval.wrapping_sub(9)));
+    }
+}

@@ -136,7 +136,9 @@ impl Peer {
             return false;
         }
         if has(tcp_flag::SYN) {
-            if self.server_isn.is_none() && segment.ack == self.isn.wrapping_add(1) {
+            // Of several SYNs the one that is answered is the connection's.
+            if self.server_isn.is_none() && has(tcp_flag::ACK) {
+                self.isn = segment.ack.wrapping_sub(1);
                 self.server_isn = Some(segment.seq);
                 self.ack = segment.seq.wrapping_add(1);
                 self.next = segment.ack;

@@ -69,6 +69,21 @@ pub enum Move {
     Hold,
 }
 
+/// How a connection is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// By an honest SYN.
+    Honest,
+    /// By a SYN with lies.
+    Lies(Vec<Lie>),
+    /// By a SYN with so much payload.
+    Payload(u16),
+    /// By two SYNs, of which the first one has a number that is so much larger.
+    OtherBefore(u32),
+    /// By two SYNs, of which the second one has a number that is so much larger.
+    OtherAfter(u32),
+}
+
 /// A connection.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -86,6 +101,8 @@ pub struct Plan {
     pub shift: Option<u8>,
     /// The number of the SYN.
     pub isn: u32,
+    /// How it is opened.
+    pub opening: Opening,
     /// What happens behind the SYN-ACK.
     pub moves: Vec<Move>,
 }
@@ -95,23 +112,32 @@ impl Plan {
     /// server never gets.
     #[must_use]
     pub fn has_firewalled(&self) -> bool {
-        self.moves.iter().any(|step| match step {
-            Move::Segment { lies, .. } => lies.contains(&Lie::Firewalled),
-            _ => false,
-        })
+        let opening = matches!(&self.opening, Opening::Lies(lies) if lies.contains(&Lie::Firewalled));
+        opening
+            || self.moves.iter().any(|step| match step {
+                Move::Segment { lies, .. } => lies.contains(&Lie::Firewalled),
+                _ => false,
+            })
     }
 
     /// Whether it is an honest connection.
     #[must_use]
     pub fn is_honest(&self) -> bool {
-        self.moves.iter().all(|step| match step {
-            Move::Segment { from, text, lies, .. } => {
-                lies.is_empty()
-                    && *from == From::Next(0)
-                    && !matches!(text, Text::Other(_) | Text::OtherAsking(_))
+        self.opening == Opening::Honest && self.moves.iter().all(Move::is_honest)
+    }
+}
+
+impl Move {
+    /// Whether an honest client does so.
+    #[must_use]
+    pub fn is_honest(&self) -> bool {
+        match self {
+            Self::Segment { from, text, flags, lies, .. } => {
+                let own = !matches!(text, Text::Other(_) | Text::OtherAsking(_));
+                own && lies.is_empty() && *from == From::Next(0) && *flags == 0
             }
             _ => true,
-        })
+        }
     }
 }
 
@@ -129,6 +155,9 @@ impl fmt::Display for Plan {
             write!(f, ", window shift {shift}")?;
         }
         writeln!(f, ", initial number {:#010x}", self.isn)?;
+        if self.opening != Opening::Honest {
+            writeln!(f, "  SYN: {:?}", self.opening)?;
+        }
         for (i, step) in self.moves.iter().enumerate() {
             writeln!(f, "  {i:2} {step}")?;
         }

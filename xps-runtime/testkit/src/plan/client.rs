@@ -2,7 +2,7 @@
 
 use xps_core::splice::tcp_flag;
 
-use super::{From, Move, Plan, Text};
+use super::{From, Move, Opening, Plan, Text};
 use crate::lie::Lie;
 use crate::peer::Peer;
 
@@ -26,6 +26,25 @@ impl Client {
         peer.timestamps = plan.timestamps;
         peer.shift = plan.shift;
         Self { peer, number: plan.number, own: Vec::new() }
+    }
+
+    /// The frames that open the connection.
+    pub fn open(&mut self, opening: &Opening) -> Vec<Vec<u8>> {
+        let mut packet = self.peer.syn();
+        let mut other = packet.clone();
+        match opening {
+            Opening::Honest => {}
+            Opening::Lies(lies) => lies.iter().for_each(|lie| lie.tell(&mut packet, &self.peer)),
+            Opening::Payload(len) => {
+                packet.payload = self.payload(packet.seq.wrapping_add(1), u32::from(*len), Text::Own);
+            }
+            Opening::OtherBefore(by) | Opening::OtherAfter(by) => other.seq = other.seq.wrapping_add(*by),
+        }
+        match opening {
+            Opening::OtherBefore(_) => [other.frames(), packet.frames()].concat(),
+            Opening::OtherAfter(_) => [packet.frames(), other.frames()].concat(),
+            _ => packet.frames(),
+        }
     }
 
     /// The frames of a segment or of a filling.

@@ -2,7 +2,7 @@
 
 use xps_core::splice::tcp_flag;
 
-use super::{From, Move, Plan, Text};
+use super::{From, Move, Opening, Plan, Text};
 use crate::lie::Lie;
 use crate::options::{Layout, kind};
 use crate::random::Random;
@@ -57,6 +57,7 @@ pub fn make(seed: u64, number: u64, focus: Focus) -> Plan {
         timestamps: focus == Focus::Timestamps || random.chance(65),
         shift: if random.chance(70) { Some(random.below(15) as u8) } else { None },
         isn: random.word(),
+        opening: Opening::Honest,
         moves: Vec::new(),
     };
     // A server reads from the first segment on, or from the one that ends the handshake.
@@ -66,6 +67,9 @@ pub fn make(seed: u64, number: u64, focus: Focus) -> Plan {
     if random.chance(4) {
         honest(random, &mut plan.moves);
         return plan;
+    }
+    if focus == Focus::Any && random.chance(15) {
+        plan.opening = opening(random);
     }
     let steps = 2 + random.below(9);
     for _ in 0..steps {
@@ -81,6 +85,15 @@ pub fn make(seed: u64, number: u64, focus: Focus) -> Plan {
     }
     plan.moves.push(Move::Sync);
     plan
+}
+
+fn opening(random: &mut Random) -> Opening {
+    match random.below(4) {
+        0 => Opening::Payload(length(random)),
+        1 => Opening::OtherBefore(random.one_of(&[1, 100, 1 << 20, 1 << 31])),
+        2 => Opening::OtherAfter(random.one_of(&[1, 100, 1 << 20, 1 << 31])),
+        _ => Opening::Lies(Lie::some(random)),
+    }
 }
 
 fn bare(lies: &[Lie]) -> Move {

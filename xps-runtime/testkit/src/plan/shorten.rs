@@ -1,6 +1,6 @@
 //! The shortest plan that still does it.
 
-use super::{Move, Plan};
+use super::{Move, Opening, Plan};
 
 /// Leaves out moves and lies as long as `still` says that the plan does what it did. Asks at most `tries` times.
 pub fn shorten(plan: &Plan, mut tries: usize, mut still: impl FnMut(&Plan) -> bool) -> Plan {
@@ -26,6 +26,9 @@ pub fn shorten(plan: &Plan, mut tries: usize, mut still: impl FnMut(&Plan) -> bo
 /// The plan without one of its moves, and without one of several lies.
 fn shorter(plan: &Plan) -> Vec<Plan> {
     let mut plans = Vec::new();
+    if plan.opening != Opening::Honest {
+        plans.push(Plan { opening: Opening::Honest, ..plan.clone() });
+    }
     for i in (0..plan.moves.len()).rev() {
         let mut without = plan.clone();
         without.moves.remove(i);

@@ -14,7 +14,7 @@ use xps_core::splice::tcp_flag;
 use xps_core::verdict::Reason;
 use xps_testkit::heard::{Heard, Segment, echo_request};
 use xps_testkit::peer::Peer;
-use xps_testkit::plan::{Client, Move, Plan};
+use xps_testkit::plan::{Client, Move, Opening, Plan};
 
 use crate::connection::{Connection, Difference, Reading, Served};
 use crate::lab::{self, ASKER, LINK, Lab, PORTS, SERVER_V4};
@@ -69,7 +69,12 @@ impl<'l, 'p> Batch<'l, 'p> {
 
     fn open(&mut self, numbers: &mut Numbers) -> Result<()> {
         for connection in &mut self.connections {
-            for frame in connection.client.peer.syn().frames() {
+            let frames = connection.client.open(&connection.plan.opening);
+            if connection.plan.opening != Opening::Honest {
+                connection.hostile += frames.len() as u64;
+            }
+            for frame in frames {
+                note(connection, "->", &frame);
                 self.lab.link.send(&frame)?;
             }
         }
@@ -90,7 +95,7 @@ impl<'l, 'p> Batch<'l, 'p> {
                     }
                     Move::Segment { .. } | Move::Fill(_) => {
                         let frames = connection.client.frames(step);
-                        if !is_honest(step) {
+                        if !step.is_honest() {
                             connection.hostile += frames.len() as u64;
                         }
                         for frame in frames {
@@ -264,17 +269,6 @@ fn connection<'p>(plan: &'p Plan, numbers: &mut Numbers, trace: bool) -> Connect
         excuse: None,
         difference: None::<Difference>,
         trace: trace.then(Vec::new),
-    }
-}
-
-fn is_honest(step: &Move) -> bool {
-    match step {
-        Move::Segment { lies, from, text, flags, .. } => {
-            use xps_testkit::plan::{From, Text};
-            let own = !matches!(text, Text::Other(_) | Text::OtherAsking(_));
-            lies.is_empty() && *from == From::Next(0) && own && *flags == 0
-        }
-        _ => true,
     }
 }
 
