@@ -32,6 +32,8 @@ pub enum Lie {
     OldTimestamp(u32),
     /// A timestamp so much newer than the last one.
     NewTimestamp(u32),
+    /// A timestamp of this value.
+    TimestampValue(u32),
     /// No timestamp, or one though none were agreed on.
     OtherTimestamps,
     /// A timestamp that stands elsewhere; whether it is an old one.
@@ -86,6 +88,9 @@ pub enum Lie {
     Trailer(u8),
     /// From another address of the client's.
     OtherClient,
+    /// To another port of the server's, so much beside this one: of an accelerated and a plain port that stand side by side
+    /// it is the other one, behind which the server has the same connection.
+    PortBeside(i16),
 }
 
 impl Lie {
@@ -93,7 +98,7 @@ impl Lie {
     #[must_use]
     pub fn any(random: &mut Random) -> Self {
         let layout = |random: &mut Random| random.one_of(&Layout::UNUSUAL);
-        match random.below(48) {
+        match random.below(50) {
             0 | 1 => Self::NoAck,
             2 | 3 => Self::Syn,
             4 => Self::Fin,
@@ -154,7 +159,9 @@ impl Lie {
                 Self::Tags(0),
                 Self::Tags(5),
             ]),
-            46 => Self::EtherType(random.one_of(&[0x0800, 0x86dd, 0x8847, 0x0806])),
+            46 => Self::PortBeside(random.one_of(&[1, -1])),
+            47 => Self::TimestampValue(random.one_of(&[0, 1, 1 << 31, u32::MAX])),
+            48 => Self::EtherType(random.one_of(&[0x0800, 0x86dd, 0x8847, 0x0806])),
             _ => Self::Trailer(random.one_of(&[1, 6, 200])),
         }
     }
@@ -183,6 +190,7 @@ impl Lie {
             Self::NewTimestamp(by) => {
                 packet.options = Layout::Usual.write(peer.tsval.wrapping_add(by), peer.tsecr)
             }
+            Self::TimestampValue(value) => packet.options = Layout::Usual.write(value, peer.tsecr),
             Self::OtherTimestamps if peer.timestamps => packet.options.clear(),
             Self::OtherTimestamps => packet.options = Layout::Usual.write(peer.tsval, peer.tsecr),
             Self::Timestamps(layout, old) => {
@@ -224,6 +232,7 @@ impl Lie {
             Self::Tags(content) => packet.tags = vec![(0x88a8, content), (0x8100, content)],
             Self::EtherType(kind) => packet.ether_type = Some(kind),
             Self::Trailer(bytes) => packet.trailer = vec![b'T'; usize::from(bytes)],
+            Self::PortBeside(by) => packet.destination_port = packet.destination_port.wrapping_add_signed(by),
             Self::OtherClient => {
                 if let std::net::IpAddr::V4(address) = packet.source {
                     packet.source = std::net::Ipv4Addr::from(u32::from(address) ^ 0x80).into();

@@ -2,11 +2,13 @@
 //!
 //! # Layout
 //! - [`make`]: plans from seeds.
+//! - [`pairs`]: each lie with each other one.
 //! - [`client`]: a plan's client, without a socket.
 //! - [`shorten`](mod@shorten): the shortest plan that still does it.
 
 pub mod client;
 pub mod make;
+pub mod pairs;
 pub mod shorten;
 
 use std::fmt;

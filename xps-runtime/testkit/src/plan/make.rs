@@ -2,7 +2,7 @@
 
 use xps_core::splice::tcp_flag;
 
-use super::{From, Move, Opening, Plan, Text};
+use super::{From, Move, Opening, Plan, Text, pairs};
 use crate::lie::Lie;
 use crate::options::{Layout, kind};
 use crate::random::Random;
@@ -64,6 +64,10 @@ pub fn make(seed: u64, number: u64, focus: Focus) -> Plan {
     if random.chance(80) {
         plan.moves.extend([bare(&[]), Move::Sync]);
     }
+    if let (Focus::Any, Some(lies)) = (focus, pairs::lies(number)) {
+        pair(random, lies, &mut plan.moves);
+        return plan;
+    }
     if random.chance(4) {
         honest(random, &mut plan.moves);
         return plan;
@@ -102,6 +106,18 @@ fn bare(lies: &[Lie]) -> Move {
 
 fn data(from: From, len: u16, text: Text, lies: &[Lie]) -> Move {
     Move::Segment { from, len, text, flags: 0, lies: lies.to_vec() }
+}
+
+/// A segment with these lies, in the midst of honest ones; then other bytes in its place, or the same.
+fn pair(random: &mut Random, lies: Vec<Lie>, moves: &mut Vec<Move>) {
+    if random.chance(60) {
+        moves.extend([own(random), Move::Sync]);
+    }
+    let text = ghost(random);
+    moves.extend([data(From::Next(0), length(random), text, &lies), Move::Sync]);
+    let after = if random.chance(50) { ghost(random) } else { Text::OwnLine };
+    moves.extend([data(From::Next(0), length(random), after, &[]), Move::Sync]);
+    moves.extend([own(random), Move::Sync]);
 }
 
 /// Only what an honest client sends.
