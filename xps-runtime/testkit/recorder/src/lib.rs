@@ -75,7 +75,8 @@ pub struct Lines {
     asking: u32,
     /// Not 0: the line that is being read is such a one.
     asks: u32,
-    padding: u32,
+    /// Bytes read of it.
+    bytes: u32,
 }
 
 impl<T: Tables> Handler for Recorder<T> {
@@ -93,6 +94,7 @@ impl<T: Tables> Handler for Recorder<T> {
         // The window is always read from its start: nothing but its end ends a call.
         self.tables.write(kind::READ, &lines.key, state.read, len, Some(&window.bytes));
         state.read = state.read.wrapping_add(len);
+        lines.bytes = lines.bytes.wrapping_add(len);
         for _ in 0..WINDOW {
             let Some(byte) = window.next() else { break };
             if state.column == 0 {
@@ -128,7 +130,7 @@ impl<T: Tables> Handler for Recorder<T> {
     #[inline(always)]
     fn passed(&self, state: &mut Connection, lines: &mut Lines) {
         state.asked = state.asked.wrapping_add(lines.all);
-        self.tables.write(kind::PASSED, &lines.key, state.read, 0, None);
+        self.tables.write(kind::PASSED, &lines.key, state.read, lines.bytes, None);
     }
 
     #[inline(always)]
@@ -148,6 +150,7 @@ impl<T: Tables> Handler for Recorder<T> {
     #[inline(always)]
     fn opened(&self, key: &FlowKey, state: &mut Connection) {
         state.key = *key;
+        self.tables.write(kind::OPENED, key, 0, 0, None);
     }
 
     #[inline(always)]

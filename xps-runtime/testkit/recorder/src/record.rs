@@ -13,13 +13,15 @@ pub mod kind {
 
     /// The handler has read [`super::Record::bytes`].
     pub const READ: u32 = EVENT_SERVICE;
-    /// What was read since the last record of this kind or of [`ANSWERED`] goes to the server. If nothing was, what was to
-    /// be answered goes there instead.
+    /// What was read since the last record of this kind or of [`ANSWERED`] goes to the server: [`super::Record::len`] bytes,
+    /// which are not in this record. If none were read since then, those that were to be answered go there after all.
     pub const PASSED: u32 = EVENT_SERVICE + 1;
     /// What was read since then is answered, and does not reach the server.
     pub const ANSWERED: u32 = EVENT_SERVICE + 2;
     /// The handler is not shown the rest.
     pub const OPAQUE: u32 = EVENT_SERVICE + 3;
+    /// A flow was made.
+    pub const OPENED: u32 = EVENT_SERVICE + 4;
 }
 
 /// What the test tells the programs.
@@ -42,7 +44,7 @@ pub struct Record {
     pub key: FlowKey,
     /// How many bytes of the connection were read before.
     pub position: u32,
-    /// How many of [`bytes`](Self::bytes) count.
+    /// How many of [`bytes`](Self::bytes) count; or how many bytes the segment had.
     pub len: u32,
     /// The bytes.
     pub bytes: [u8; WINDOW],

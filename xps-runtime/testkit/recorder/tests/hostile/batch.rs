@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use xps_core::flow::FlowKey;
 use xps_core::splice::tcp_flag;
 use xps_core::verdict::Reason;
+use xps_recorder::record::kind;
 use xps_testkit::heard::{Heard, Segment, echo_request};
 use xps_testkit::peer::Peer;
 use xps_testkit::plan::{Client, Move, Opening, Plan};
@@ -167,8 +168,12 @@ impl<'l, 'p> Batch<'l, 'p> {
         let (connections, by_key) = (&mut self.connections, &self.by_key);
         let mut complete = true;
         self.lab.records(|record| {
-            if let Some(&i) = by_key.get(&record.key) {
-                complete &= connections[i].reading.take(record);
+            let Some(&i) = by_key.get(&record.key) else { return };
+            let Connection { reading, served, .. } = &mut connections[i];
+            complete &= reading.take(record);
+            if record.head.kind == kind::OPENED && served.failed.is_some() {
+                // A flow of a connection that is over: nothing of it can reach the server.
+                served.bytes.clear();
             }
         })?;
         ensure!(complete, "a record is missing, or one is of another kind");
@@ -184,8 +189,13 @@ impl<'l, 'p> Batch<'l, 'p> {
                         let Some(&i) = self.by_client.get(&from) else { continue };
                         socket.set_nonblocking(true)?;
                         socket.set_nodelay(true)?;
-                        self.connections[i].served.socket = Some(socket);
-                        self.connections[i].opened = true;
+                        let connection = &mut self.connections[i];
+                        if connection.opened {
+                            // Another connection of the same ports, after a reset.
+                            connection.reading = Reading::default();
+                        }
+                        connection.served = Served { socket: Some(socket), ..Served::default() };
+                        connection.opened = true;
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}

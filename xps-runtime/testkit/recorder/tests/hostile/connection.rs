@@ -28,7 +28,7 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// Takes a record. False if one before it is missing.
+    /// Takes a record. A flow that is made starts anew, also one that is made again. False if one before it is missing.
     pub(crate) fn take(&mut self, record: &Record) -> bool {
         match record.head.kind {
             kind::READ => {
@@ -42,8 +42,11 @@ impl Reading {
                 self.answered = std::mem::take(&mut self.pending);
                 self.consumed += self.answered.len() as u32;
             }
-            kind::PASSED if self.pending.is_empty() && !self.answered.is_empty() => {
+            kind::PASSED if self.pending.is_empty() && record.len != 0 => {
                 // The server moved meanwhile: it was not answered, after all.
+                if self.answered.len() != record.len as usize {
+                    return false;
+                }
                 self.consumed -= self.answered.len() as u32;
                 self.passed.append(&mut self.answered);
             }
@@ -52,6 +55,7 @@ impl Reading {
                 self.answered.clear();
             }
             kind::OPAQUE => self.opaque = true,
+            kind::OPENED => *self = Self::default(),
             _ => return false,
         }
         true
