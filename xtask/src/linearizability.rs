@@ -41,5 +41,5 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         ("XPS_LINEARIZE_SEED", options.seed.to_string()),
         ("XPS_LINEARIZE_BOUND_MS", options.bound.to_string()),
     ];
-    trial::run(&Trial { program: "linearizability", name, variables })
+    trial::run(&Trial { package: "kv-cache", program: "linearizability", names: &[name], variables })
 }

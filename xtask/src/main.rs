@@ -5,7 +5,7 @@
 //! - [`lab`]: the test network: two namespaces, Redis or Nginx, the sidecar, removed whatever happens.
 //! - [`demo`], [`bench`](mod@bench): plain and accelerated measured in one run, by turns. [`report`]: the
 //!   results as a page.
-//! - [`linearizability`], [`soak`]: long tests of kv-cache, run by [`trial`].
+//! - [`linearizability`], [`soak`]: long tests of kv-cache, run by [`trial`]; [`hostile`]: likewise, of clients that lie.
 //! - [`compose`]: the containers of `docker-compose.yml`, run and checked.
 //! - [`dashboard`]: Grafana's dashboard.
 //! - [`conformance`]: Redis's own test suite through kv-cache.
@@ -23,6 +23,7 @@ mod dashboard;
 mod demo;
 mod docs;
 mod download;
+mod hostile;
 mod lab;
 mod linearizability;
 mod machine;
@@ -78,6 +79,12 @@ enum Command {
     ///
     /// Prints a table over time and judges it at the end.
     Soak(soak::Options),
+    /// Let clients whose frames lie loose on the stack: what its handler reads must be what the server's socket delivers;
+    /// nobody reads what Redis would not have said, and nothing that is denied reaches Nginx (root).
+    ///
+    /// Prints connections, hostile segments, connections ended and differences; there must be none. One that is found is
+    /// shortened, and shown segment by segment.
+    Hostile(hostile::Options),
     /// Run Redis's own test suite on Redis directly and through kv-cache, on the kernel path and on the user path, and
     /// compare: the same tests must pass and none may fail.
     ///
@@ -131,6 +138,7 @@ fn main() -> ExitCode {
         Command::Report(options) => report::run(&options),
         Command::Linearizability(options) => linearizability::run(&options),
         Command::Soak(options) => soak::run(&options),
+        Command::Hostile(options) => hostile::run(&options),
         Command::Conformance(options) => conformance::run(&options),
         Command::Docs => docs::run().map(|()| true),
         Command::Compose(options) => compose::run(&options),

@@ -22,8 +22,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         ("XPS_LINEARIZE_SEED", options.seed.to_string()),
     ];
     trial::run(&Trial {
+        package: "kv-cache",
         program: "linearizability",
-        name: "memory_stays_flat_and_counters_add_up",
+        names: &["memory_stays_flat_and_counters_add_up"],
         variables,
     })
 }

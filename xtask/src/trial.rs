@@ -1,6 +1,6 @@
-//! Long tests as commands of their own: the test program is built as for `cargo test`, and one of its tests is run.
+//! Long tests as commands of their own: the test program is built as for `cargo test`, and some of its tests are run.
 //!
-//! There is one implementation of each, in kv-cache's tests; a command only says for how long and how.
+//! There is one implementation of each, in the packages' tests; a command only says for how long and how.
 
 use crate::lab::{end, pidfd};
 use crate::{cleanup, setup, workspace};
@@ -14,10 +14,12 @@ const END_LIMIT_MS: libc::c_int = 30_000;
 
 /// Which test, and the variables that tell it what to do.
 pub(crate) struct Trial<'a> {
-    /// The test program in `kv-cache/tests`.
+    /// The package.
+    pub(crate) package: &'a str,
+    /// The test program in its `tests`.
     pub(crate) program: &'a str,
-    /// The test.
-    pub(crate) name: &'a str,
+    /// The tests.
+    pub(crate) names: &'a [&'a str],
     /// Its variables.
     pub(crate) variables: Vec<(&'a str, String)>,
 }
@@ -28,11 +30,11 @@ pub(crate) fn run(trial: &Trial) -> Result<bool> {
         bail!("this needs root: it runs in network namespaces of its own");
     }
     setup::run(&setup::Options::default())?;
-    let mut command = Command::new(build(trial.program)?);
-    command.args([trial.name, "--exact", "--nocapture"]).env("XPS_KERNEL_TESTS", "1");
+    let mut command = Command::new(build(trial.package, trial.program)?);
+    command.args(trial.names).args(["--exact", "--nocapture"]).env("XPS_KERNEL_TESTS", "1");
     command.envs(trial.variables.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
-    let mut child = command.spawn().with_context(|| format!("cannot run the test {}", trial.name))?;
-    let handle = Arc::new(pidfd(&child).with_context(|| format!("cannot hold on to {}", trial.name))?);
+    let mut child = command.spawn().with_context(|| format!("cannot run {}", trial.program))?;
+    let handle = Arc::new(pidfd(&child).with_context(|| format!("cannot hold on to {}", trial.program))?);
     // It removes what it made; from a terminal it has heard of Ctrl-C itself.
     let _guard = cleanup::at_end(move || {
         if !end(&handle, END_LIMIT_MS) {
@@ -44,9 +46,9 @@ pub(crate) fn run(trial: &Trial) -> Result<bool> {
     Ok(child.wait()?.success())
 }
 
-fn build(program: &str) -> Result<PathBuf> {
-    println!("building the test {program}");
+fn build(package: &str, program: &str) -> Result<PathBuf> {
+    println!("building the test {program} of {package}");
     let mut command = workspace::cargo();
-    command.args(["test", "--package", "kv-cache", "--test", program, "--no-run"]);
+    command.args(["test", "--package", package, "--test", program, "--no-run"]);
     workspace::built(&mut command, program)
 }

@@ -7,6 +7,7 @@ mod blocks;
 mod both;
 mod client;
 mod heads;
+mod hostile;
 mod lab;
 mod ledger;
 mod life;

@@ -17,6 +17,7 @@ mod expiry;
 mod failover;
 mod half_open;
 mod hits;
+mod hostile;
 mod life;
 mod limits;
 mod link;

@@ -6,7 +6,6 @@
 
 mod connect;
 pub(crate) mod exposition;
-mod interrupt;
 mod lab;
 mod namespace;
 mod peer;
@@ -18,7 +17,6 @@ mod tags;
 mod trouble;
 
 pub(crate) use connect::connect_from;
-pub(crate) use interrupt::interrupted;
 pub(crate) use lab::{ACCELERATED, CLIENT_V4, CLIENT_V6, Lab, Options, PLAIN, SERVER_V4, SERVER_V6, Side};
 pub(crate) use namespace::{Namespace, Place};
 pub(crate) use peer::{Peer, info, signal};
@@ -28,6 +26,8 @@ pub(crate) use resp::{Client, bulk, is_lost, request, shown};
 pub(crate) use server::Server;
 pub(crate) use tags::{Tagger, Tags};
 pub(crate) use trouble::{hurry, lose, rules};
+
+pub(crate) use xps_testkit::interrupt::interrupted;
 
 use std::ffi::OsString;
 use std::thread::sleep;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Whether the process was asked to end. From the first call on, SIGINT, SIGTERM and SIGHUP only ask.
-pub(crate) fn interrupted() -> bool {
+pub fn interrupted() -> bool {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
