@@ -18,6 +18,9 @@ mod timeouts;
 mod tools;
 
 // Namespaces and programs are the same for all sidecars.
+#[path = "../../../xps-runtime/tests/support/laboratory/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with other test programs; each uses a part")]
+mod laboratory;
 #[path = "../../../kv-cache/tests/support/namespace.rs"]
 #[allow(dead_code, reason = "shared with other test programs; each uses a part")]
 mod namespace;

@@ -1,0 +1,2 @@
+//! Situations of networks, each for any service: on the plain port and on the accelerated one the outcome must be the
+//! same.
