@@ -231,6 +231,11 @@ impl Lab {
         self.network.place(SERVER)
     }
 
+    /// The hosts and links.
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// A log of Nginx.
     pub(crate) fn log(&self, name: &str) -> Result<String> {
         Ok(std::fs::read_to_string(self.folder.path().join(name))?)

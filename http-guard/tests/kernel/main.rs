@@ -10,6 +10,7 @@ mod heads;
 mod lab;
 mod ledger;
 mod life;
+mod network;
 mod probes;
 mod refusals;
 mod site;

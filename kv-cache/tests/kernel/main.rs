@@ -21,6 +21,7 @@ mod life;
 mod limits;
 mod link;
 mod load;
+mod network;
 mod operators;
 mod replicas;
 mod seen;

@@ -1,2 +1,4 @@
 //! Situations of networks, each for any service: on the plain port and on the accelerated one the outcome must be the
 //! same.
+
+pub(crate) mod direct_return;
