@@ -2,3 +2,5 @@
 //! same.
 
 pub(crate) mod direct_return;
+pub(crate) mod interface_mtu;
+pub(crate) mod path_mtu;
