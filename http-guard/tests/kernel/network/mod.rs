@@ -4,6 +4,7 @@
 //! here.
 
 mod direct_return;
+mod icmp;
 mod mtu;
 
 use std::time::Duration;

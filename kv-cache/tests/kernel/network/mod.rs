@@ -3,6 +3,7 @@
 //! (`xps-runtime/tests/support/laboratory/situations`); what only a cache can do wrong stands here.
 
 mod direct_return;
+mod icmp;
 mod mtu;
 
 use std::net::SocketAddr;

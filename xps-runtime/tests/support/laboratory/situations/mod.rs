@@ -2,5 +2,6 @@
 //! same.
 
 pub(crate) mod direct_return;
+pub(crate) mod icmp;
 pub(crate) mod interface_mtu;
 pub(crate) mod path_mtu;
