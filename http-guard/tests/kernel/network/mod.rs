@@ -4,6 +4,7 @@
 //! here.
 
 mod direct_return;
+mod ecn;
 mod icmp;
 mod mtu;
 

@@ -3,6 +3,7 @@
 //! (`xps-runtime/tests/support/laboratory/situations`); what only a cache can do wrong stands here.
 
 mod direct_return;
+mod ecn;
 mod icmp;
 mod mtu;
 

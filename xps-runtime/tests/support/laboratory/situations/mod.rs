@@ -2,6 +2,7 @@
 //! same.
 
 pub(crate) mod direct_return;
+pub(crate) mod ecn;
 pub(crate) mod icmp;
 pub(crate) mod interface_mtu;
 pub(crate) mod path_mtu;
