@@ -5,6 +5,7 @@
 
 mod direct_return;
 mod ecn;
+mod firewall;
 mod icmp;
 mod mtu;
 

@@ -3,6 +3,7 @@
 
 pub(crate) mod direct_return;
 pub(crate) mod ecn;
+pub(crate) mod firewall;
 pub(crate) mod icmp;
 pub(crate) mod interface_mtu;
 pub(crate) mod path_mtu;
