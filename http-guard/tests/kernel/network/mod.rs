@@ -3,6 +3,7 @@
 //! those of all services (`xps-runtime/tests/support/laboratory/situations`); what only a guard can do wrong stands
 //! here.
 
+mod conntrack;
 mod direct_return;
 mod ecn;
 mod firewall;

@@ -2,6 +2,7 @@
 //! on the accelerated one the outcome must be the same, on both paths. The situations are those of all services
 //! (`xps-runtime/tests/support/laboratory/situations`); what only a cache can do wrong stands here.
 
+mod conntrack;
 mod direct_return;
 mod ecn;
 mod firewall;

@@ -1,6 +1,7 @@
 //! Situations of networks, each for any service: on the plain port and on the accelerated one the outcome must be the
 //! same.
 
+pub(crate) mod conntrack;
 pub(crate) mod direct_return;
 pub(crate) mod ecn;
 pub(crate) mod firewall;
