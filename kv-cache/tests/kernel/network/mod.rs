@@ -8,6 +8,7 @@ mod ecn;
 mod firewall;
 mod icmp;
 mod mtu;
+mod redirects;
 
 use std::net::SocketAddr;
 use std::time::Duration;
