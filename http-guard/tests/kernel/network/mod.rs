@@ -9,6 +9,7 @@ mod ecn;
 mod firewall;
 mod icmp;
 mod mtu;
+mod other_programs;
 mod redirects;
 
 use std::time::Duration;

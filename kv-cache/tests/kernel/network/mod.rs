@@ -8,6 +8,7 @@ mod ecn;
 mod firewall;
 mod icmp;
 mod mtu;
+mod other_programs;
 mod redirects;
 
 use std::net::SocketAddr;
