@@ -11,6 +11,7 @@ mod icmp;
 mod mtu;
 mod other_programs;
 mod redirects;
+mod shaping;
 
 use std::time::Duration;
 

@@ -10,6 +10,7 @@ mod icmp;
 mod mtu;
 mod other_programs;
 mod redirects;
+mod shaping;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -8,3 +8,4 @@ pub(crate) mod firewall;
 pub(crate) mod icmp;
 pub(crate) mod interface_mtu;
 pub(crate) mod path_mtu;
+pub(crate) mod shaping;
