@@ -12,6 +12,7 @@ mod mtu;
 mod other_programs;
 mod redirects;
 mod shaping;
+mod strangers;
 
 use std::time::Duration;
 

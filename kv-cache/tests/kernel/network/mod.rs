@@ -11,6 +11,7 @@ mod mtu;
 mod other_programs;
 mod redirects;
 mod shaping;
+mod strangers;
 
 use std::net::SocketAddr;
 use std::time::Duration;

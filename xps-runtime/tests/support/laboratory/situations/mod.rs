@@ -9,3 +9,4 @@ pub(crate) mod icmp;
 pub(crate) mod interface_mtu;
 pub(crate) mod path_mtu;
 pub(crate) mod shaping;
+pub(crate) mod strangers;
