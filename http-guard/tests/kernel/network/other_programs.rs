@@ -1,4 +1,4 @@
-//! Programs of somebody else's at tcx, before http-guard's.
+//! Programs of somebody else's at tcx, before http-guard's and behind them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use super::{DENIED, on_the_kernel_path};
 use crate::client::Client;
 use crate::lab::{ACCELERATED, Lab};
-use crate::laboratory::tcx::{Hook, Says, attach};
+use crate::laboratory::tcx::{Hook, Order, Says, attach};
 use crate::laboratory::{Network, SERVERS, Service, Way};
 use crate::until;
 
@@ -30,15 +30,15 @@ fn is_told(lab: &Lab) -> Result<bool> {
 }
 
 #[test]
-fn one_that_lets_the_next_decide_changes_nothing() {
+fn those_that_leave_packets_to_ours_change_nothing() {
     on_the_kernel_path(Network::direct, |lab| {
-        for hook in HOOKS {
-            let _other = attach(lab.server_place(), "veth0", hook, Says::Next)?;
-            for ip in SERVERS {
+        for (order, says) in [(Order::First, Says::Next), (Order::Last, Says::Pass)] {
+            for (hook, ip) in HOOKS.into_iter().flat_map(|hook| SERVERS.map(|ip| (hook, ip))) {
+                let _other = attach(lab.server_place(), "veth0", hook, order, says)?;
                 let mut talk = lab.connect_to((ip, ACCELERATED).into())?;
                 for _ in 0..10 {
                     talk.pass()?;
-                    talk.answer().with_context(|| format!("{hook:?}, {ip}"))?;
+                    talk.answer().with_context(|| format!("{hook:?}, {order:?}, {ip}"))?;
                 }
             }
         }
@@ -53,7 +53,7 @@ fn one_that_lets_the_next_decide_changes_nothing() {
 fn behind_one_that_ends_the_chain_new_connections_are_guarded() {
     on_the_kernel_path(Network::direct, |lab| {
         for (hook, ip) in HOOKS.into_iter().flat_map(|hook| SERVERS.map(|ip| (hook, ip))) {
-            let other = attach(lab.server_place(), "veth0", hook, Says::Pass)?;
+            let other = attach(lab.server_place(), "veth0", hook, Order::First, Says::Pass)?;
             let behind = lab.connect_to((ip, ACCELERATED).into()).and_then(|mut talk| {
                 talk.answer()?;
                 talk.pass()?;
@@ -77,7 +77,7 @@ fn what_passes_the_guard_by_is_told() {
             ensure!(open.get("/index.html")?.status == 200, "it passes");
             ensure!(open.get(DENIED)?.status == 403, "it is denied");
             open.stream().set_read_timeout(Some(Duration::from_secs(1)))?;
-            let other = attach(lab.server_place(), "veth0", hook, Says::Pass)?;
+            let other = attach(lab.server_place(), "veth0", hook, Order::First, Says::Pass)?;
             let met = open.get(DENIED);
             let (passed_by, told) = (reached_nginx(lab)?, is_told(lab)?);
             ensure!(

@@ -1,4 +1,4 @@
-//! Programs of somebody else's at tcx, before those of a sidecar.
+//! Programs of somebody else's at tcx, before or behind those of a sidecar.
 
 use std::ffi::c_long;
 use std::io;
@@ -14,8 +14,6 @@ const PROG_LOAD: c_long = 5;
 const LINK_CREATE: c_long = 28;
 /// A program for tc and tcx.
 const SCHED_CLS: u32 = 3;
-/// The new program is the first one.
-const BEFORE: u32 = 1 << 3;
 
 /// Where a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +22,15 @@ pub(crate) enum Hook {
     Ingress = 46,
     /// What it sends.
     Egress = 47,
+}
+
+/// Where it stands among the programs of a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Before all others (`BPF_F_BEFORE`).
+    First = 1 << 3,
+    /// Behind them (`BPF_F_AFTER`).
+    Last = 1 << 4,
 }
 
 /// What a program says of each packet.
@@ -39,17 +46,17 @@ pub(crate) enum Says {
 #[derive(Debug)]
 pub(crate) struct Attached(#[allow(dead_code, reason = "held, not used")] OwnedFd);
 
-/// Puts a program that says the same of all packets before all others on a device.
-pub(crate) fn attach(place: &Place, device: &str, hook: Hook, says: Says) -> Result<Attached> {
+/// Puts a program on a device that says the same of all packets.
+pub(crate) fn attach(place: &Place, device: &str, hook: Hook, order: Order, says: Says) -> Result<Attached> {
     let program = load(says).context("a program of two instructions")?;
     place.run(|| {
-        // See `link_create` in linux/bpf.h: program, device, kind, flags; the first of all has no relative.
+        // See `link_create` in linux/bpf.h: program, device, kind, flags; first and last have no relative.
         let mut attributes = [0u32; 16];
         attributes[..4].copy_from_slice(&[
             program.as_raw_fd().cast_unsigned(),
             index_of(device)?,
             hook as u32,
-            BEFORE,
+            order as u32,
         ]);
         Ok(Attached(bpf(LINK_CREATE, &attributes).context("a link of tcx")?))
     })
