@@ -52,10 +52,16 @@ impl Client {
         Self::over(stream.with_context(|| format!("connecting to {to} with MPTCP"))?)
     }
 
-    fn over(stream: TcpStream) -> Result<Self> {
+    /// Takes a connected stream.
+    pub(crate) fn over(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         Ok(Self { stream, read: Vec::new() })
+    }
+
+    /// The socket.
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
     }
 
     /// Sends bytes as they are.

@@ -1,6 +1,6 @@
 //! The network, Nginx and http-guard of one test. All of it is removed when it is dropped, also on a panic.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
@@ -15,6 +15,8 @@ use socket2::{Domain, Socket, Type};
 use xps_runtime::admin::address::Address;
 
 use crate::client::Client;
+use crate::laboratory::{CLIENT, Network, Plan, SERVER};
+pub(crate) use crate::laboratory::{CLIENT_V4, CLIENT_V6, SERVER_V4, SERVER_V6};
 use crate::namespace::{BpfMount, Namespace, Place, remove_leftovers};
 use crate::process::Process;
 use crate::site::Site;
@@ -26,14 +28,6 @@ pub(crate) const PLAIN: u16 = 80;
 pub(crate) const TOLD: u16 = 81;
 /// The port through XPS.
 pub(crate) const ACCELERATED: u16 = 8080;
-/// The server's address.
-pub(crate) const SERVER_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 79, 0, 1));
-/// The client's address.
-pub(crate) const CLIENT_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 79, 0, 2));
-/// The server's address.
-pub(crate) const SERVER_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x79, 0, 0, 0, 0, 0, 1));
-/// The client's address.
-pub(crate) const CLIENT_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x79, 0, 0, 0, 0, 0, 2));
 
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9181);
 
@@ -74,8 +68,7 @@ pub(crate) struct Lab {
     mode: Mode,
     sidecar: Option<Process>,
     _nginx: Process,
-    server: Namespace,
-    client: Namespace,
+    network: Network,
     bpf: BpfMount,
     folder: tempfile::TempDir,
     /// The next client's own port.
@@ -92,10 +85,21 @@ impl Lab {
 
     /// The same on any path, with Nginx serving what the test needs.
     pub(crate) fn run_on(mode: Mode, site: Site, file: &str, test: impl FnOnce(&mut Self) -> Result<()>) {
+        Self::run_in(Network::direct, mode, site, file, test);
+    }
+
+    /// The same in any network.
+    pub(crate) fn run_in(
+        plan: Plan,
+        mode: Mode,
+        site: Site,
+        file: &str,
+        test: impl FnOnce(&mut Self) -> Result<()>,
+    ) {
         if !kernel_tests() {
             return;
         }
-        let mut lab = Self::create(mode, site, file).expect("the test network");
+        let mut lab = Self::create(plan, mode, site, file).expect("the test network");
         if let Err(error) = test(&mut lab) {
             let status = lab.status().map_or_else(|error| format!("{error:#}"), |status| status.to_string());
             let words = lab.sidecar.as_ref().map(Process::words).unwrap_or_default();
@@ -104,37 +108,17 @@ impl Lab {
         lab.finish().expect("an end without remains");
     }
 
-    fn create(mode: Mode, site: Site, file: &str) -> Result<Self> {
+    fn create(plan: Plan, mode: Mode, site: Site, file: &str) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let turn = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
         remove_leftovers();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = tempfile::tempdir()?;
         let bpf = BpfMount::create(folder.path().join("bpf"))?;
-        let server = Namespace::create(&format!("{number}-server"))?;
-        let client = Namespace::create(&format!("{number}-client"))?;
-        server.ip(&[
-            "link",
-            "add",
-            "veth0",
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "veth0",
-            "netns",
-            client.name(),
-        ])?;
-        for (end, v4, v6) in [(&server, SERVER_V4, SERVER_V6), (&client, CLIENT_V4, CLIENT_V6)] {
-            end.ip(&["address", "add", &format!("{v4}/30"), "dev", "veth0"])?;
-            // Without "nodad" the address is not usable for the first second.
-            end.ip(&["address", "add", &format!("{v6}/64"), "dev", "veth0", "nodad"])?;
-            end.ip(&["link", "set", "veth0", "up"])?;
-        }
-        let nginx = site.start(&folder, server.place())?;
+        let network = plan(number)?;
+        let nginx = site.start(&folder, network.place(SERVER))?;
         let port = AtomicU16::new(OWN_PORTS.start);
-        let mut lab =
-            Self { mode, sidecar: None, _nginx: nginx, server, client, bpf, folder, port, _turn: turn };
+        let mut lab = Self { mode, sidecar: None, _nginx: nginx, network, bpf, folder, port, _turn: turn };
         lab.write_file(file)?;
         lab.start_sidecar()?;
         Ok(lab)
@@ -157,7 +141,7 @@ impl Lab {
     /// Starts http-guard and waits until it serves on the path that is asked for.
     pub(crate) fn start_sidecar(&mut self) -> Result<()> {
         let pins = format!("path.pin_directory={}", self.pins().display());
-        let mut command = self.server.place().command(env!("CARGO_BIN_EXE_http-guard"));
+        let mut command = self.server_place().command(env!("CARGO_BIN_EXE_http-guard"));
         command.arg("run").arg("--config").arg(self.file());
         let mode = self.mode.name();
         for setting in [&format!("path.mode={mode}"), "lease.drain_timeout=5s", &pins] {
@@ -168,7 +152,7 @@ impl Lab {
             command.args(["--set", &nginx, "--set", "proxy.to_server=proxy_protocol_v2"]);
         }
         let mut sidecar = Process::start(&mut command, self.folder.path(), "http-guard")?;
-        let place = self.server.place();
+        let place = self.server_place();
         sidecar.until(PATIENCE, || place.run(ask).ok().filter(|status| status.path == mode))?;
         self.sidecar = Some(sidecar);
         Ok(())
@@ -202,7 +186,7 @@ impl Lab {
         // Nginx goes on without it.
         let response = self.connect(SERVER_V4, PLAIN)?.get("/index.html")?;
         ensure!(response.body == PAGE, "{response:?}");
-        let names = [&self.server, &self.client].map(|namespace| namespace.name().to_owned());
+        let names = self.network.names();
         drop(self);
         for name in names {
             ensure!(Namespace::is_gone(&name), "the namespace {name} is still there");
@@ -212,7 +196,7 @@ impl Lab {
 
     /// A connection from the client's namespace.
     pub(crate) fn connect(&self, server: IpAddr, port: u16) -> Result<Client> {
-        Client::connect(self.client.place(), SocketAddr::new(server, port))
+        Client::connect(self.client_place(), SocketAddr::new(server, port))
     }
 
     /// A connection from the client's namespace through XPS, by IPv4.
@@ -222,7 +206,7 @@ impl Lab {
 
     /// A connection from the client's namespace through XPS that the stack leaves to the proxy.
     pub(crate) fn connect_to_proxy(&self, server: IpAddr) -> Result<Client> {
-        Client::multipath(self.client.place(), SocketAddr::new(server, ACCELERATED))
+        Client::multipath(self.client_place(), SocketAddr::new(server, ACCELERATED))
     }
 
     /// A connection through XPS from a port that no other connection of this test has: by it Nginx's logs know the client.
@@ -231,7 +215,7 @@ impl Lab {
         let port = self.port.fetch_add(1, Ordering::Relaxed);
         ensure!(OWN_PORTS.contains(&port), "a test has {} such connections at most", OWN_PORTS.len());
         let (own, to) = (SocketAddr::new(CLIENT_V4, port), SocketAddr::new(SERVER_V4, ACCELERATED));
-        let socket = self.client.place().run(|| Ok(Socket::new(Domain::IPV4, Type::STREAM, None)?))?;
+        let socket = self.client_place().run(|| Ok(Socket::new(Domain::IPV4, Type::STREAM, None)?))?;
         socket.bind(&own.into()).with_context(|| format!("binding {own}"))?;
         socket.connect_timeout(&to.into(), PATIENCE).with_context(|| format!("connecting to {to}"))?;
         Ok((socket.into(), port))
@@ -239,12 +223,17 @@ impl Lab {
 
     /// Where clients are.
     pub(crate) fn client_place(&self) -> &Place {
-        self.client.place()
+        self.network.place(CLIENT)
     }
 
     /// Where Nginx and http-guard are.
     pub(crate) fn server_place(&self) -> &Place {
-        self.server.place()
+        self.network.place(SERVER)
+    }
+
+    /// The hosts and links.
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
     }
 
     /// A log of Nginx.
@@ -254,23 +243,23 @@ impl Lab {
 
     /// What http-guard says of itself.
     pub(crate) fn status(&self) -> Result<Status> {
-        self.server.place().run(ask)
+        self.server_place().run(ask)
     }
 
     /// Who was refused most.
     pub(crate) fn top(&self) -> Result<View> {
         let address = Address::from(ADMIN);
-        self.server.place().run(|| Ok(OWNER.get_as(&address, "/top", |text| serde_json::from_str(text))?))
+        self.server_place().run(|| Ok(OWNER.get_as(&address, "/top", |text| serde_json::from_str(text))?))
     }
 
     /// Asks http-guard to do something, as `http-guard reload` and the like do.
     pub(crate) fn act(&self, action: &str) -> Result<String> {
-        self.server.place().run(|| Ok(OWNER.act(&ADMIN.into(), action)?))
+        self.server_place().run(|| Ok(OWNER.act(&ADMIN.into(), action)?))
     }
 
     /// What http-guard tells Prometheus.
     pub(crate) fn metrics(&self) -> Result<String> {
-        self.server.place().run(|| Ok(OWNER.get(&ADMIN.into(), "/metrics")?))
+        self.server_place().run(|| Ok(OWNER.get(&ADMIN.into(), "/metrics")?))
     }
 
     /// Nginx's access log: the client's address and the request line of each.

@@ -12,6 +12,7 @@ mod lab;
 mod ledger;
 mod life;
 mod local;
+mod network;
 mod probes;
 mod refusals;
 mod site;
@@ -20,6 +21,9 @@ mod timeouts;
 mod tools;
 
 // Namespaces and programs are the same for all sidecars.
+#[path = "../../../xps-runtime/tests/support/laboratory/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with other test programs; each uses a part")]
+mod laboratory;
 #[path = "../../../kv-cache/tests/support/namespace.rs"]
 #[allow(dead_code, reason = "shared with other test programs; each uses a part")]
 mod namespace;

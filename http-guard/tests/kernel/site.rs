@@ -11,6 +11,12 @@ use crate::lab::{PAGE, PLAIN, TOLD};
 use crate::namespace::Place;
 use crate::process::Process;
 
+/// Bytes of `/files/much`.
+pub(crate) const MUCH_BYTES: usize = 1 << 20;
+
+/// Bytes of `/files/unguarded`.
+pub(crate) const UNGUARDED_BYTES: usize = 1_250;
+
 /// What Nginx does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Site {
@@ -51,10 +57,13 @@ impl Site {
         let www = folder.path().join("www");
         std::fs::create_dir_all(www.join("files"))?;
         std::fs::write(www.join("index.html"), PAGE)?;
+        std::fs::write(www.join("files/much"), "m".repeat(MUCH_BYTES))?;
+        std::fs::write(www.join("files/unguarded"), "u".repeat(UNGUARDED_BYTES))?;
         let configuration = format!(
             "daemon off; master_process off; pid {path}/nginx.pid; error_log stderr;\n\
              events {{ worker_connections 1024; }}\n\
              http {{\n\
+             keepalive_requests 1000000;\n\
              types {{ text/html html; text/css css; text/javascript js; image/svg+xml svg; }}\n\
              log_format own '$remote_addr $request $status'; access_log {path}/access.log own;\n\
              client_body_temp_path {path}/body; proxy_temp_path {path}/proxy; fastcgi_temp_path {path}/fastcgi;\n\

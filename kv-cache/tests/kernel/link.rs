@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::load::Load;
+use crate::support::laboratory::Network;
 use crate::support::{
     ACCELERATED, CLIENT_V4, Lab, Options, PLAIN, Place, SERVER_V4, SERVER_V6, Side, hurry, lose, rules,
 };
@@ -59,7 +60,7 @@ fn lost_packets_change_no_byte() {
 
 #[test]
 fn repeated_packets_change_no_byte() {
-    Lab::run(Options { wire: true, ..Options::default() }, |lab| {
+    Lab::run(Options { network: Network::bridged, ..Options::default() }, |lab| {
         hurry(lab)?;
         let load = Load::start(lab, 6)?;
         let troubles = || {
@@ -70,7 +71,7 @@ fn repeated_packets_change_no_byte() {
                      meta l4proto tcp numgen random mod 3 == 0 dup to \"{to}\"\n{also}\n}}\n}}\n"
                 )
             };
-            let wire = lab.wire()?;
+            let wire = lab.network().place("wire");
             rules(wire, &repeat("client", "server", ""))?;
             work(lab, &load, "the client's packets twice")?;
             rules(wire, &repeat("server", "client", ""))?;

@@ -1,6 +1,6 @@
 //! The network, Redis and kv-cache of one test.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use kv_cache::telling::status::Status;
 use kv_cache::telling::top::View;
 use kv_cache::telling::{admin, client};
 
-use super::connect::connect_from;
+use super::laboratory::{CLIENT, Network, Plan, SERVER, SERVER_V4, Way};
 use super::namespace::{BpfMount, Namespace, Place, remove_leftovers};
 use super::process::{Life, Process};
 use super::resp::{Client, shown};
@@ -21,14 +21,6 @@ use super::{PATIENCE, kernel_tests, server_program, until};
 pub(crate) const PLAIN: u16 = 6379;
 /// The port through XPS.
 pub(crate) const ACCELERATED: u16 = 6380;
-/// The server's address.
-pub(crate) const SERVER_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 78, 0, 1));
-/// The client's address.
-pub(crate) const CLIENT_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 78, 0, 2));
-/// The server's address.
-pub(crate) const SERVER_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x78, 0, 0, 0, 0, 0, 1));
-/// The client's address.
-pub(crate) const CLIENT_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x78, 0, 0, 0, 0, 0, 2));
 
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
 const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PLAIN);
@@ -47,8 +39,8 @@ pub(crate) struct Options {
     pub(crate) environment: Vec<(&'static str, &'static str)>,
     /// Further arguments of Redis.
     pub(crate) redis: Vec<&'static str>,
-    /// A namespace with a bridge between client and server, where the link can be made bad.
-    pub(crate) wire: bool,
+    /// What is between client and server.
+    pub(crate) network: Plan,
     /// The path that kv-cache takes.
     pub(crate) path: &'static str,
     /// The state of coherence that kv-cache must reach before the test begins.
@@ -70,7 +62,7 @@ impl Default for Options {
             file: "",
             environment: Vec::new(),
             redis: Vec::new(),
-            wire: false,
+            network: Network::direct,
             path: "kernel",
             state: "strict",
         }
@@ -91,9 +83,7 @@ pub(crate) enum Side {
 pub(crate) struct Lab {
     sidecar: Option<Process>,
     redis: Option<Process>,
-    server: Namespace,
-    client: Namespace,
-    wire: Option<Namespace>,
+    network: Network,
     bpf: BpfMount,
     folder: tempfile::TempDir,
     options: Options,
@@ -129,22 +119,9 @@ impl Lab {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = tempfile::tempdir()?;
         let bpf = BpfMount::create(folder.path().join("bpf"))?;
-        let server = Namespace::create(&format!("{number}-server"))?;
-        let client = Namespace::create(&format!("{number}-client"))?;
-        let wire = options.wire.then(|| Namespace::create(&format!("{number}-wire"))).transpose()?;
-        connect(&server, &client, wire.as_ref())?;
-        let mut lab = Self {
-            sidecar: None,
-            redis: None,
-            server,
-            client,
-            wire,
-            bpf,
-            folder,
-            options,
-            made: Vec::new(),
-            _turn: turn,
-        };
+        let network = (options.network)(number)?;
+        let made = Vec::new();
+        let mut lab = Self { sidecar: None, redis: None, network, bpf, folder, options, made, _turn: turn };
         lab.write_file(lab.options.file)?;
         lab.start_redis()?;
         lab.start_sidecar()?;
@@ -163,7 +140,7 @@ impl Lab {
 
     /// Starts Redis, empty, and waits until it answers.
     pub(crate) fn start_redis(&mut self) -> Result<()> {
-        let place = self.server.place();
+        let place = self.network.place(SERVER);
         let mut command = place.command(server_program());
         command.args(["--port", &PLAIN.to_string(), "--save", "", "--appendonly", "no"]);
         command.args(["--protected-mode", "no", "--bind", "* -::*"]);
@@ -193,7 +170,7 @@ impl Lab {
     /// Starts kv-cache and does not wait.
     pub(crate) fn launch_sidecar(&mut self) -> Result<()> {
         let pins = format!("path.pin_directory={}", self.pins().display());
-        let mut command = self.server.place().command(env!("CARGO_BIN_EXE_kv-cache"));
+        let mut command = self.network.place(SERVER).command(env!("CARGO_BIN_EXE_kv-cache"));
         command.arg("run").arg("--config").arg(self.file());
         let mode = format!("path.mode={}", self.options.path);
         let own = [&mode, "cache.miss_sample=1", "lease.drain_timeout=10s", &pins];
@@ -210,7 +187,7 @@ impl Lab {
     /// Waits until kv-cache serves on the path and with the coherence that the test asks for.
     pub(crate) fn sidecar_ready(&mut self) -> Result<()> {
         let sidecar = self.sidecar.as_mut().context("no kv-cache runs")?;
-        let (place, path, state) = (self.server.place(), self.options.path, self.options.state);
+        let (place, path, state) = (self.network.place(SERVER), self.options.path, self.options.state);
         sidecar.until(PATIENCE, || {
             let status = place.run(|| admin::ask(ADMIN)).ok()?;
             let looked = !status.coherence.causes.iter().any(|cause| cause.starts_with("starting"));
@@ -258,11 +235,7 @@ impl Lab {
         if self.redis.is_some() {
             self.client(PLAIN)?.check("PING", "+PONG\r\n")?;
         }
-        let names: Vec<String> = [Some(&self.server), Some(&self.client), self.wire.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(|namespace| namespace.name().to_owned())
-            .collect();
+        let names = self.network.names();
         let (made, folder) = (self.made.clone(), self.folder.path().to_owned());
         drop(self);
         for name in names {
@@ -278,19 +251,19 @@ impl Lab {
     /// Where clients run, or servers.
     pub(crate) fn place(&self, side: Side) -> &Place {
         match side {
-            Side::Server => self.server.place(),
-            Side::Client => self.client.place(),
+            Side::Server => self.network.place(SERVER),
+            Side::Client => self.network.place(CLIENT),
         }
     }
 
     /// The name of the namespace where clients run, for `ip`.
     pub(crate) fn client_namespace(&self) -> &str {
-        self.client.name()
+        self.network.namespace(CLIENT).name()
     }
 
-    /// The namespace between, where the link can be made bad.
-    pub(crate) fn wire(&self) -> Result<&Place> {
-        Ok(self.wire.as_ref().context("the test did not ask for a wire")?.place())
+    /// The hosts and links.
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
     }
 
     /// Where Redis runs and what it writes lies.
@@ -320,22 +293,22 @@ impl Lab {
 
     /// What kv-cache says of itself.
     pub(crate) fn status(&self) -> Result<Status> {
-        self.server.place().run(|| admin::ask(ADMIN))
+        self.network.place(SERVER).run(|| admin::ask(ADMIN))
     }
 
     /// Asks kv-cache to do something, as `kv-cache flush` and the like do.
     pub(crate) fn act(&self, action: &str) -> Result<String> {
-        self.server.place().run(|| client::act(&ADMIN.into(), action))
+        self.network.place(SERVER).run(|| client::act(&ADMIN.into(), action))
     }
 
     /// What kv-cache tells Prometheus.
     pub(crate) fn metrics(&self) -> Result<String> {
-        Ok(self.server.place().run(|| client::ask(&ADMIN.into(), "GET", "/metrics"))?.body)
+        Ok(self.network.place(SERVER).run(|| client::ask(&ADMIN.into(), "GET", "/metrics"))?.body)
     }
 
     /// The keys that are asked for most, as `kv-cache top` shows them.
     pub(crate) fn top(&self) -> Result<View> {
-        self.server.place().run(|| client::top(&ADMIN.into()))
+        self.network.place(SERVER).run(|| client::top(&ADMIN.into()))
     }
 
     /// What kv-cache has logged.
@@ -388,27 +361,7 @@ impl Lab {
     }
 }
 
-/// Links client and server, directly or through a bridge.
-fn connect(server: &Namespace, client: &Namespace, wire: Option<&Namespace>) -> Result<()> {
-    let pair = |end: &Namespace, device: &str, other: &Namespace| {
-        end.ip(&["link", "add", "veth0", "type", "veth", "peer", "name", device, "netns", other.name()])
-    };
-    match wire {
-        None => pair(server, "veth0", client)?,
-        Some(wire) => {
-            wire.ip(&["link", "add", "bridge", "type", "bridge"])?;
-            wire.ip(&["link", "set", "bridge", "up"])?;
-            for (end, device) in [(server, "server"), (client, "client")] {
-                pair(end, device, wire)?;
-                wire.ip(&["link", "set", device, "master", "bridge", "up"])?;
-            }
-        }
-    }
-    for (end, v4, v6) in [(server, SERVER_V4, SERVER_V6), (client, CLIENT_V4, CLIENT_V6)] {
-        end.ip(&["address", "add", &format!("{v4}/30"), "dev", "veth0"])?;
-        // Without "nodad" the address is not usable for the first second.
-        end.ip(&["address", "add", &format!("{v6}/64"), "dev", "veth0", "nodad"])?;
-        end.ip(&["link", "set", "veth0", "up"])?;
-    }
-    Ok(())
+/// A connection from a place to an address.
+pub(crate) fn connect_from(place: &Place, to: SocketAddr) -> Result<Client> {
+    Client::of(Way::new(place, to).open()?)
 }

@@ -4,9 +4,10 @@
 //!
 //! Kernel tests need root. With `XPS_KERNEL_TESTS=1` they run or fail; without it they say that they are skipped, and pass.
 
-mod connect;
 pub(crate) mod exposition;
 mod lab;
+#[path = "../../../xps-runtime/tests/support/laboratory/mod.rs"]
+pub(crate) mod laboratory;
 mod namespace;
 mod peer;
 mod process;
@@ -16,8 +17,8 @@ mod server;
 mod tags;
 mod trouble;
 
-pub(crate) use connect::connect_from;
-pub(crate) use lab::{ACCELERATED, CLIENT_V4, CLIENT_V6, Lab, Options, PLAIN, SERVER_V4, SERVER_V6, Side};
+pub(crate) use lab::{ACCELERATED, Lab, Options, PLAIN, Side, connect_from};
+pub(crate) use laboratory::{CLIENT_V4, CLIENT_V6, SERVER_V4, SERVER_V6};
 pub(crate) use namespace::{Namespace, Place};
 pub(crate) use peer::{Peer, info, signal};
 pub(crate) use process::resident_bytes;

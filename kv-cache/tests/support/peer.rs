@@ -5,8 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::connect::connect_from;
-use super::lab::{CLIENT_V4, Lab, SERVER_V4, Side};
+use super::lab::{Lab, Side, connect_from};
+use super::laboratory::{CLIENT_V4, SERVER_V4};
 use super::namespace::Place;
 use super::process::Process;
 use super::resp::Client;

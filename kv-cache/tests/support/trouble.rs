@@ -1,7 +1,8 @@
 //! Links that lose packets.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+pub(crate) use super::laboratory::nft as rules;
 use super::{ACCELERATED, Lab, PLAIN, Place, Side};
 
 /// Loss is noticed after milliseconds instead of 200, so that a test sees much of it.
@@ -11,11 +12,6 @@ pub(crate) fn hurry(lab: &Lab) -> Result<()> {
         lab.place(side).run_program("ip", &change)?;
     }
     Ok(())
-}
-
-/// Makes these the rules of nftables in a place.
-pub(crate) fn rules(place: &Place, rules: &str) -> Result<()> {
-    place.run_program("nft", &[&format!("flush ruleset\n{rules}")]).context("nftables")
 }
 
 /// One of `one_in` packets of the connections is lost in a hook of this place.

@@ -198,13 +198,16 @@ pub trait Handler {
     /// Whether the handler looks at connections to the plain port, too.
     const OBSERVES: bool = true;
 
-    /// The checks by which a segment is known to be one that the server's TCP takes ([`crate::splice::accept::check`]). All of them,
-    /// but for laboratories that must find a splice without one.
-    const CHECKS: u32 = crate::splice::accept::check::ALL;
-
     /// Whether the handler remembers what it has read: then [`recall`](Self::recall) and [`remember`](Self::remember) are called.
     /// They spare time and change nothing, so who shows a stream to the handler may leave them out.
     const REMEMBERS: bool = false;
+
+    /// The checks by which a segment is known to be one that the server's TCP takes ([`crate::splice::accept::check`]). All of them,
+    /// but for laboratories that must find a splice without one.
+    #[inline(always)]
+    fn checks(&self) -> u32 {
+        crate::splice::accept::check::ALL
+    }
 
     /// Whether a client may open a connection. Asked once for each, at its SYN; without leave, the SYN is dropped.
     #[inline(always)]

@@ -75,7 +75,8 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     }
     let (layout, client_port, server_port) = packet::locate(stack)?;
     let index = stack.port(server_port);
-    if index == 0 || stack.vlan().is_some_and(|vlan| vlan != 0) || !stack.for_this_host() {
+    if index == 0 || stack.vlan().is_some_and(|vlan| vlan != 0) || handler.checks() & check::LINK_ADDRESS != 0 && !stack.for_this_host()
+    {
         return None;
     }
     let scratch = stack.scratch()?;
@@ -98,7 +99,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     let predicate = unsafe { &*stack.predicate(index)? };
     // SAFETY: likewise.
     let control = unsafe { &*stack.control()? };
-    let (layout, tcp) = match headers::<H, K>(stack, layout, scratch) {
+    let (layout, tcp) = match headers(stack, handler, layout, scratch) {
         Ok(found) => found,
         Err(reason) => {
             stack.count(reason, 1);
@@ -158,19 +159,20 @@ fn unread<H: Handler, K: Stack<H>>(stack: &K, key: &FlowKey, v6: bool) {
 #[inline(always)]
 fn headers<'a, H: Handler, K: Stack<H>>(
     stack: &K,
+    handler: &H,
     layout: &'a Layout,
     scratch: *mut Scratch<H::Scratch>,
 ) -> Result<(&'a Layout, &'a Tcp), Reason> {
     if layout.unusual == Unusual::Fragment {
         return Err(Reason::Fragment);
     }
-    if H::CHECKS & check::IP_OPTIONS != 0 && layout.unusual == Unusual::Options {
+    if handler.checks() & check::IP_OPTIONS != 0 && layout.unusual == Unusual::Options {
         return Err(Reason::IpOptions);
     }
     if layout.end > stack.len() {
         return Err(Reason::Malformed);
     }
-    if H::CHECKS & check::IP_CHECKSUM != 0 && packet::ip_checksum(stack, layout.v6) != Some(true) {
+    if handler.checks() & check::IP_CHECKSUM != 0 && packet::ip_checksum(stack, layout.v6) != Some(true) {
         return Err(Reason::BadIpChecksum);
     }
     let Some(tcp) = packet::tcp(stack, layout) else { return Err(Reason::Malformed) };
@@ -182,7 +184,7 @@ fn headers<'a, H: Handler, K: Stack<H>>(
         && tcp.segment.flags & (tcp_flag::SYN | tcp_flag::RST) == 0
     {
         let found = options(stack, layout, tcp, scratch);
-        if H::CHECKS & check::TCP_OPTIONS != 0 && found.refused {
+        if handler.checks() & check::TCP_OPTIONS != 0 && found.refused {
             return Err(Reason::BadTcpOption);
         }
         // SAFETY: the scratch value is this CPU's own while the program runs; of the header that lies there nothing else is
@@ -222,7 +224,7 @@ fn known<H: Handler, K: Stack<H>>(
     flow: *mut Flow<H::State>,
 ) -> Action {
     let segment = &packet.tcp.segment;
-    if H::CHECKS & check::TCP_CHECKSUM != 0 && !stack.verify(packet.layout, packet.tcp) {
+    if handler.checks() & check::TCP_CHECKSUM != 0 && !stack.verify(packet.layout, packet.tcp) {
         stack.count(Reason::BadChecksum, 1);
         return Action::Drop;
     }
@@ -230,7 +232,7 @@ fn known<H: Handler, K: Stack<H>>(
     // SAFETY: under the flow's lock, which each arm gives back: so no arm's values live on another's way, which the
     // verifier would take for uninitialised.
     let splice = unsafe { &mut (*flow).splice };
-    match splice.client(segment, H::CHECKS) {
+    match splice.client(segment, handler.checks()) {
         ClientStep::Pass(to) => {
             let finished = splice.finished();
             let offset = splice.has_offset();

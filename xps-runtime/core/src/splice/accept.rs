@@ -22,20 +22,20 @@ pub mod check {
     pub const TIMESTAMP: u32 = 1 << 4;
     /// Nothing beyond the server's window.
     pub const WINDOW: u32 = 1 << 5;
-    /// No urgent data.
-    pub const URGENT: u32 = 1 << 6;
-    /// Nothing behind the client's FIN.
-    pub const AFTER_FIN: u32 = 1 << 7;
-    /// The TCP checksum.
-    pub const TCP_CHECKSUM: u32 = 1 << 8;
     /// The IPv4 header's checksum.
-    pub const IP_CHECKSUM: u32 = 1 << 9;
-    /// No IPv4 options or IPv6 extension headers.
-    pub const IP_OPTIONS: u32 = 1 << 10;
-    /// No TCP options for which a segment is thrown away.
-    pub const TCP_OPTIONS: u32 = 1 << 11;
+    pub const IP_CHECKSUM: u32 = 1 << 6;
+    /// The TCP checksum.
+    pub const TCP_CHECKSUM: u32 = 1 << 7;
     /// The frame is for this host's link address.
-    pub const LINK_ADDRESS: u32 = 1 << 12;
+    pub const LINK_ADDRESS: u32 = 1 << 8;
+    /// No IPv4 options or IPv6 extension headers.
+    pub const IP_OPTIONS: u32 = 1 << 9;
+    /// No TCP options for which a segment is thrown away.
+    pub const TCP_OPTIONS: u32 = 1 << 10;
+    /// No urgent data.
+    pub const URGENT: u32 = 1 << 11;
+    /// Nothing behind the client's FIN.
+    pub const AFTER_FIN: u32 = 1 << 12;
     /// A repetition has the same bytes (T2).
     pub const SAME_BYTES: u32 = 1 << 13;
     /// All of them.

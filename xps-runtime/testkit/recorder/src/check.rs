@@ -1,40 +1,40 @@
-//! The checks without which a splice believes what the server's TCP does not, by name: a test switches one off and must
-//! find that out.
-//!
-//! [`crate::Recorder::checks`] says which are on.
+//! The checks without which a splice believes what the server's TCP does not ([`xps_core::splice::accept::check`]), by name: a
+//! test switches one off and must find that out.
+
+use xps_core::splice::accept::check;
 
 /// A check, as its bit in [`crate::record::Settings::disabled_checks`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Check {
     /// A segment without the ACK flag is not taken (RFC 9293 §3.10.7.4, fifth).
-    AckFlag = 1,
+    AckFlag = check::ACK_FLAG,
     /// A SYN within a connection is not taken, nor what it carries (RFC 5961 §4).
-    Syn = 1 << 1,
+    Syn = check::SYN,
     /// What acknowledges bytes that were never sent is not taken (RFC 5961 §5).
-    AckAhead = 1 << 2,
+    AckAhead = check::ACK_UNSENT,
     /// What acknowledges less than was acknowledged a largest window ago is not taken (RFC 5961 §5).
-    AckOld = 1 << 3,
+    AckOld = check::ACK_TOO_OLD,
     /// A timestamp older than the last one is not taken (RFC 7323 §5).
-    Paws = 1 << 4,
+    Paws = check::TIMESTAMP,
     /// What lies beyond the receive window is not taken (RFC 9293 §3.10.7.4, first).
-    Window = 1 << 5,
+    Window = check::WINDOW,
     /// A packet whose IPv4 header has a wrong checksum is not taken (RFC 791).
-    IpChecksum = 1 << 6,
+    IpChecksum = check::IP_CHECKSUM,
     /// A segment with a wrong checksum is not taken (RFC 9293 §3.1).
-    TcpChecksum = 1 << 7,
+    TcpChecksum = check::TCP_CHECKSUM,
     /// A frame to another link address, to a group or to all is not taken.
-    LinkAddress = 1 << 8,
+    LinkAddress = check::LINK_ADDRESS,
     /// A packet with a source route, or with options that cannot be read, is not taken.
-    IpOptions = 1 << 9,
+    IpOptions = check::IP_OPTIONS,
     /// A segment signed by TCP-MD5 or TCP-AO is not taken by a socket without a key (RFC 2385, RFC 5925).
-    Signature = 1 << 10,
+    Signature = check::TCP_OPTIONS,
     /// The urgent byte is taken out of the stream.
-    Urgent = 1 << 11,
+    Urgent = check::URGENT,
     /// What lies behind the client's FIN is not taken.
-    BehindFin = 1 << 12,
+    BehindFin = check::AFTER_FIN,
     /// What is repeated before it was acknowledged is the same bytes.
-    Repetition = 1 << 13,
+    Repetition = check::SAME_BYTES,
 }
 
 impl Check {

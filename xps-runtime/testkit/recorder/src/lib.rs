@@ -40,14 +40,6 @@ pub struct Recorder<T> {
     pub tables: T,
 }
 
-impl<T: Tables> Recorder<T> {
-    /// The [`check::Check`]s that the splice makes, as bits.
-    #[inline(always)]
-    pub fn checks(&self) -> u32 {
-        !self.tables.settings().disabled_checks
-    }
-}
-
 /// Of one connection. `answered` belongs to the server's direction, the rest to the client's.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,6 +74,11 @@ pub struct Lines {
 impl<T: Tables> Handler for Recorder<T> {
     type State = Connection;
     type Scratch = Lines;
+
+    #[inline(always)]
+    fn checks(&self) -> u32 {
+        !self.tables.settings().disabled_checks
+    }
 
     #[inline(always)]
     fn begin(&self, key: &FlowKey, lines: &mut Lines) {

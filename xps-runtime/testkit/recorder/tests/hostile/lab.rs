@@ -161,13 +161,13 @@ pub(crate) fn client(v6: bool, number: u16) -> IpAddr {
 }
 
 /// The key of a connection's flow.
-pub(crate) fn key(client: SocketAddr, server: IpAddr, plain_port: u16) -> FlowKey {
+pub(crate) fn key(client: SocketAddr, server: IpAddr, server_port: u16) -> FlowKey {
     let octets = |address: IpAddr| match address {
         IpAddr::V4(address) => mapped(address.octets()),
         IpAddr::V6(address) => address.octets(),
     };
     let (client_address, server) = (octets(client.ip()), octets(server));
-    FlowKey { client: client_address, server, client_port: client.port(), plain_port, padding: 0 }
+    FlowKey { client: client_address, server, client_port: client.port(), server_port, padding: 0 }
 }
 
 fn network(server: &Namespace, client: &Namespace) -> Result<()> {
@@ -247,6 +247,7 @@ fn install(pins: &Path) -> Result<Installed> {
             flows_max: FLOWS_MAX,
             reply_bytes_max: REPLY_MAX as u32,
             xdp: None,
+            addresses: Vec::new(),
         },
     )?;
     installed.renew_lease(Duration::from_secs(7 * 24 * 3600));

@@ -1,0 +1,12 @@
+//! What routers tell of a client's connection, the server's TCP hears.
+
+use crate::support::laboratory::{
+    both_paths,
+    situations::path_mtu::narrow,
+    situations::{icmp, interface_mtu::wide},
+};
+
+both_paths! {
+    that_a_packet_was_too_big_is_heard: narrow, icmp::too_big;
+    that_the_client_is_unreachable_is_heard_and_survived: wide, icmp::unreachable;
+}

@@ -1,0 +1,25 @@
+//! A situation as two tests, one a path.
+
+/// Makes tests `name::in_the_stack` and `name::on_the_user_path` of each `name: network, situation;`.
+#[allow(unused_macros, reason = "not every test program has situations")]
+macro_rules! both_paths {
+    ($($name:ident: $network:expr, $situation:expr;)*) => {
+        $(mod $name {
+            #[allow(unused_imports, reason = "not every situation needs all")]
+            use super::*;
+
+            #[test]
+            fn in_the_stack() {
+                crate::network::on_the_kernel_path($network, $situation);
+            }
+
+            #[test]
+            fn on_the_user_path() {
+                crate::network::on_the_user_path($network, $situation);
+            }
+        })*
+    };
+}
+
+#[allow(unused_imports, reason = "likewise")]
+pub(crate) use both_paths;
