@@ -13,3 +13,9 @@ both_paths! {
     fragments_of_clients_are_put_together: narrow, path_mtu::fragments;
     the_mtu_of_the_way_out_is_heeded: wide, interface_mtu::heeded;
 }
+
+/// It takes the server several time-outs.
+#[test]
+fn a_narrow_link_that_nobody_tells_of_is_found_out() {
+    crate::network::on_the_kernel_path(narrow, path_mtu::black_hole);
+}

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, ensure};
 
 use super::{ACCELERATED, CACHED, PLAIN, cached, on_the_kernel_path};
-use crate::support::laboratory::situations::strangers::{answered_beside, as_before, forged_segments};
-use crate::support::laboratory::{Network, SERVERS, Service, Talk};
+use crate::support::laboratory::situations::strangers::{answered_beside, as_before, count, forged_segments};
+use crate::support::laboratory::{Network, SERVERS, Talk};
 use crate::support::{Client, Lab, Options, Side, request};
 
 #[test]
@@ -70,10 +70,11 @@ fn beside_each(lab: &Lab, known: Client, others: &[(SocketAddr, &[u8])]) -> Resu
     for &(to, garbage) in others {
         lab.warm(&mut known.client, CACHED, cached())?;
         let other = stranger(lab, to, garbage)?;
-        let before = lab.answered()?;
-        (0..50).try_for_each(|_| known.answer())?;
-        let hits = lab.answered()? - before;
-        if hits < 45 {
+        let mut hits = 0;
+        for _ in 0..3 {
+            hits = hits.max(count(lab, &mut known, 50)?);
+        }
+        if hits < 48 {
             failed.push(format!("beside \"{}\" to {to}: {hits} of 50 were hits", garbage.escape_ascii()));
         }
         other.reset()?;

@@ -68,6 +68,23 @@ pub(crate) fn is_known(network: &Network, server: IpAddr) -> Result<bool> {
     Ok(network.said(SERVER, &format!("ip route get {client}"))?.contains(&format!("mtu {NARROW}")))
 }
 
+/// No router says so either, and the server finds out by probing (RFC 4821).
+pub(crate) fn black_hole<S: Service>(service: &S) -> Result<()> {
+    let network = service.network();
+    network.sysctl(SERVER, "net.ipv4.tcp_mtu_probing", "1")?;
+    network.rules(
+        "far",
+        "table inet silent {\nchain output {\ntype filter hook output priority 0\n\
+         icmp type destination-unreachable drop\nicmpv6 type packet-too-big drop\n}\n}",
+    )?;
+    on_each_port(service, |to| {
+        let mut talk = forgotten(service, to)?;
+        talk.answer().context("an answer of nearly a segment")?;
+        talk.receive_much().context("from the server")?;
+        talk.answer().context("an answer of nearly a segment, later")
+    })
+}
+
 /// A client that does not ask for it: routers cut its packets.
 pub(crate) fn fragments<S: Service>(service: &S) -> Result<()> {
     service.network().sysctl(CLIENT, "net.ipv4.ip_no_pmtu_disc", "1")?;
