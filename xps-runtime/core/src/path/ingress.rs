@@ -75,7 +75,9 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     }
     let (layout, client_port, server_port) = packet::locate(stack)?;
     let index = stack.port(server_port);
-    if index == 0 || stack.vlan().is_some_and(|vlan| vlan != 0) || handler.checks() & check::LINK_ADDRESS != 0 && !stack.for_this_host()
+    if index == 0
+        || stack.vlan().is_some_and(|vlan| vlan != 0)
+        || handler.checks() & check::LINK_ADDRESS != 0 && !stack.for_this_host()
     {
         return None;
     }

@@ -269,7 +269,7 @@ fn connection<'p>(plan: &'p Plan, numbers: &mut Numbers, trace: bool) -> Connect
     Connection {
         plan,
         client: Client::new(plan, peer),
-        key: lab::key(from, server, ports.plain),
+        key: lab::key(from, server, port),
         at: 0,
         served: Served::default(),
         reading: Reading::default(),
