@@ -254,7 +254,8 @@ mod tests {
             let mut packet = packet(source, destination);
             packet.payload = b"odd".to_vec();
             let frames = packet.frames();
-            let frame = Frame { bytes: frames[0].clone(), checksum: Form::Complete, mark: 0, tagged: false };
+            let bytes = &frames[0];
+            let frame = Frame::of_ip(&bytes[14..], [0; 6], [0; 6], Form::Complete);
             assert_eq!(frame.check(), Ok(()));
             packet.tcp_checksum = Checksum::Xor(1);
             let frame = Frame { bytes: packet.frames()[0].clone(), ..frame };
