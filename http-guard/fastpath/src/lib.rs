@@ -68,8 +68,6 @@ pub enum Step {
     Taken = 0,
     /// Something that came before it was told first: the same byte is to be given again.
     Again = 1,
-    /// It ended what the parser reads.
-    End = 2,
     /// It is refused; the parser knows why.
-    Refused = 3,
+    Refused = 2,
 }
