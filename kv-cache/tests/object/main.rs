@@ -126,7 +126,7 @@ fn layouts() -> Vec<(&'static str, (usize, Fields))> {
         ("Local", layout!(Local: scope, index, accelerated)),
         ("Predicate", layout!(Predicate: address, prefix_bits, accelerated_port, plain_port)),
         ("FlowKey", layout!(FlowKey: client, server, client_port, server_port, padding)),
-        ("Flow", layout!(ServiceFlow: lock, padding, splice, outlet, handler, reply)),
+        ("Flow", layout!(ServiceFlow: lock, bound, splice, outlet, handler, reply)),
         (
             "Splice",
             layout!(Splice: server_claim, flags, client_next, client_ack, server_next, server_ack, server_una, consumed, injected,
@@ -140,7 +140,7 @@ fn layouts() -> Vec<(&'static str, (usize, Fields))> {
         ("Reading", layout!(Reading: payload, position, end, skip)),
         (
             "Scratch",
-            layout!(ServiceScratch: window, reading, key, accelerated, role, layout, tcp, told, outgoing, header, options,
+            layout!(ServiceScratch: window, reading, key, accelerated, role, layout, tcp, shown, told, outgoing, header, options,
             handler),
         ),
         (

@@ -60,8 +60,8 @@ pub struct bpf_spin_lock {
 pub struct Flow<S> {
     /// Guards `splice` (S14) and `outlet`. The handler's states are guarded by the claims in it.
     pub lock: bpf_spin_lock,
-    /// Zero.
-    pub padding: u32,
+    /// How many pieces of the client's stream were remembered since the last reply ([`crate::binding`]).
+    pub bound: u32,
     /// Sequence numbers and their translation.
     pub splice: Splice,
     /// How the server's packets leave.

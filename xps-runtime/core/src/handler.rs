@@ -111,7 +111,7 @@ impl Scan {
 }
 
 /// The reply under construction: the flow's own buffer, which keeps it until the client has it (S3).
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy)]
 pub struct Reply {
     /// The bytes; only `..len` are sent.

@@ -25,6 +25,7 @@ use std::rc::Rc;
 use std::vec::Vec;
 
 use crate::abi::{Control, Local, VERSION};
+use crate::binding::Shown;
 use crate::flow::{Flow, FlowKey, bpf_spin_lock};
 use crate::handler::{Handler, REPLY_MAX, Reply, Window};
 use crate::handshake::{MARKS, Mark};
@@ -164,6 +165,7 @@ impl<H: Handler> Machine<H> {
             role: 0,
             layout: Layout { v6: false, unusual: Unusual::No, tcp: 0, end: 0 },
             tcp: Tcp::default(),
+            shown: Shown::default(),
             // SAFETY: plain data.
             told: unsafe { zeroed() },
             // SAFETY: plain data.
@@ -276,7 +278,7 @@ impl<H: Handler> Machine<H> {
     fn new_flow(&self) -> Flow<H::State> {
         Flow {
             lock: bpf_spin_lock::default(),
-            padding: 0,
+            bound: 0,
             splice: Splice::default(),
             outlet: Outlet::default(),
             handler: self.blank,

@@ -12,6 +12,7 @@
 //! - [`flow`]: one connection: key, splice, the handler's state, the reply that is kept.
 //! - [`outlet`]: how the server's packets of a connection leave.
 //! - [`splice`]: sequence numbers of a connection in which the stack answers for the server.
+//! - [`binding`]: what was read, held against what is repeated.
 //! - [`handler`]: the trait of a service's code, and the windows of bytes that it reads.
 //! - [`verdict`]: what becomes of a segment, each reason named.
 //! - [`path`]: the two programs, tcx ingress and egress, written once over [`path::Stack`].
@@ -25,6 +26,7 @@
 extern crate std;
 
 pub mod abi;
+pub mod binding;
 pub mod bound;
 pub mod checksum;
 pub mod flow;

@@ -114,6 +114,9 @@ pub fn locate<S: Skb>(skb: &S) -> Option<(Layout, u16, u16)> {
         }
         IPV6 => {
             skb.reach(ETHERNET + 40 + 20);
+            if skb.half(ETHERNET)? >> 12 != 6 {
+                return None;
+            }
             let second = skb.word(ETHERNET + 4)?;
             let mut next = (second >> 8) as u8;
             let mut tcp = ETHERNET + 40;

@@ -23,6 +23,7 @@ pub mod listen;
 pub mod local;
 
 use crate::abi::{Control, Local};
+use crate::binding::Shown;
 use crate::bound::keep_in_memory;
 use crate::flow::{Flow, FlowKey};
 use crate::handler::{Handler, Reply, Scan, Window};
@@ -92,6 +93,8 @@ pub struct Scratch<S> {
     pub layout: Layout,
     /// Its TCP header.
     pub tcp: Tcp,
+    /// What the handler was shown of the payload.
+    pub shown: Shown,
     /// Numbers that the client is told beside what becomes of the packet.
     pub told: Injection,
     /// What replaces them.
@@ -209,6 +212,12 @@ pub trait Stack<H: Handler>: Skb {
         flow: *mut Flow<H::State>,
         scratch: *mut Scratch<H::Scratch>,
     ) -> bool;
+    /// Adds the window that was shown last to the digest of what was shown.
+    fn settle_shown(&self, scratch: *mut Scratch<H::Scratch>);
+    /// Digest of `len` bytes at `at` in the packet, as if they were a run that was shown.
+    fn digest(&self, scratch: *mut Scratch<H::Scratch>, at: u32, len: u32) -> u64;
+    /// Bytes of payload after each of which the packet is cut into segments; 0 if it is one.
+    fn cut(&self) -> u32;
     /// Whether the TCP checksum is right, or is the device's to compute.
     fn verify(&self, layout: &Layout, tcp: &Tcp) -> bool;
     /// Copies `len` bytes (1 to 40) at `offset` to the scratch's options and walks over them: [`Options::walk`], which the

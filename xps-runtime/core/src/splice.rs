@@ -66,6 +66,8 @@ pub mod flag {
     pub const ECHO_DUE: u32 = 1 << 18;
     /// The server has taken bytes that were not read.
     pub const UNREAD: u32 = 1 << 19;
+    /// What was passed could not be remembered for comparison (T2).
+    pub const UNBOUND: u32 = 1 << 20;
 }
 
 /// One connection's numbers. Client's numbering unless it says otherwise.
@@ -308,6 +310,10 @@ impl Splice {
             if self.outstanding() && before(segment.seq, self.request_end()) {
                 return ClientStep::Resend(self.injection(false, Translated { seq: 0, ack: 0 }));
             }
+            if checks & accept::check::SAME_BYTES != 0 && self.unsettled(segment).1 != 0 {
+                self.flags |= flag::CLIENT_CLAIMED;
+                return ClientStep::Compare;
+            }
             if fresh <= 0 {
                 return ClientStep::Pass(self.for_server(segment));
             }
@@ -320,6 +326,31 @@ impl Splice {
         }
         let refused = self.refuses(segment);
         self.flags |= flag::CLIENT_CLAIMED | if fin { flag::CLIENT_FIN } else { 0 };
+        self.client_next = segment.end();
+        ClientStep::Read { skip: ahead.unsigned_abs(), refused }
+    }
+
+    /// Which bytes of a segment were passed to the server and are not acknowledged by it: the first one's number, and how many.
+    /// Those of a connection that is not read count for nothing.
+    #[inline(always)]
+    #[must_use]
+    pub fn unsettled(&self, segment: &Segment) -> (u32, u32) {
+        let from = latest(segment.seq, self.server_ack.wrapping_add(self.consumed));
+        let end = segment.seq.wrapping_add(segment.payload);
+        let to = if after(end, self.client_next) { self.client_next } else { end };
+        let read = self.flags & (flag::CLIENT_OPAQUE | flag::SERVER_OPAQUE) == 0;
+        (from, if read && after(to, from) { to.wrapping_sub(from) } else { 0 })
+    }
+
+    /// The segment that this CPU has claimed is the same as what was passed: what becomes of it.
+    #[inline(always)]
+    pub fn repeated(&mut self, segment: &Segment) -> ClientStep {
+        if distance(segment.end(), self.client_next) <= 0 {
+            return ClientStep::Pass(self.pass_claimed(segment));
+        }
+        let ahead = distance(segment.seq, self.client_next);
+        let refused = self.refuses(segment);
+        self.flags |= if segment.has(tcp_flag::FIN) { flag::CLIENT_FIN } else { 0 };
         self.client_next = segment.end();
         ClientStep::Read { skip: ahead.unsigned_abs(), refused }
     }

@@ -132,6 +132,10 @@ reasons! {
     AckUnsent = "ack_unsent",
     /// Dropped: acknowledges less than the server's socket would accept (T1, RFC 5961).
     AckTooOld = "ack_too_old",
+    /// The connection ends: a repetition is not the bytes that were read (T2).
+    OtherBytes = "other_bytes",
+    /// The connection ends: a repetition cannot be compared with the bytes that were read, since it is cut otherwise (T2).
+    OtherCuts = "other_cuts",
     /// Dropped: bytes behind the client's FIN (T1).
     AfterFin = "after_fin",
     /// A connection opened through the accelerated port.

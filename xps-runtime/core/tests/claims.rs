@@ -58,6 +58,14 @@ enum Byte {
     Reply(usize, u32),
 }
 
+/// What becomes of a client's segment, whose repetitions are the same bytes.
+fn client(splice: &mut Splice, segment: &Segment) -> ClientStep {
+    match splice.client(segment, ALL) {
+        ClientStep::Compare => splice.repeated(segment),
+        step => step,
+    }
+}
+
 struct Model {
     splice: Splice,
     /// What each number of the client's numbering was used for.
@@ -123,13 +131,13 @@ impl Model {
             }
             Between::Acknowledges => self.server_segment(self.server_seq, 0),
             Between::Again => {
-                let step = self.splice.client(claimed, ALL);
+                let step = client(&mut self.splice, claimed);
                 assert!(matches!(step, ClientStep::Drop(_)), "a claimed segment has {step:?} elsewhere");
             }
             Between::ClientAcknowledges => {
                 let mut ack = self.client_segment(0, self.client_expects);
                 ack.seq = claimed.end();
-                let ClientStep::Pass(to) = self.splice.client(&ack, ALL) else {
+                let ClientStep::Pass(to) = client(&mut self.splice, &ack) else {
                     panic!("a bare acknowledgement passes")
                 };
                 assert!(
@@ -143,7 +151,7 @@ impl Model {
     /// The stack ends the connection with this segment, if the server does not move before: with a reply if there is one.
     fn end(&mut self, last: &Round) {
         let segment = self.client_segment(last.request, self.client_expects);
-        let ClientStep::Read { skip: 0, .. } = self.splice.client(&segment, ALL) else {
+        let ClientStep::Read { skip: 0, .. } = client(&mut self.splice, &segment) else {
             panic!("new bytes in order are read")
         };
         for what in &last.between {
@@ -160,7 +168,7 @@ impl Model {
             }
             let more = self.client_segment(7, segment.ack);
             for (again, ack) in [(&segment, segment.end()), (&more, more.end()), (&segment, more.end())] {
-                let step = self.splice.client(again, ALL);
+                let step = client(&mut self.splice, again);
                 let same = |told: Injection| told.seq == words.seq && told.ack == ack && told.last;
                 assert!(matches!(step, ClientStep::Resend(told) if same(told)), "{step:?}");
             }
@@ -173,7 +181,7 @@ impl Model {
         } else {
             let told = self.splice.abort(&segment, 0, false);
             assert_eq!((told.seq, told.ack), (segment.ack, segment.end()));
-            let step = self.splice.client(&segment, ALL);
+            let step = client(&mut self.splice, &segment);
             const RESET: u8 = RST | ACK;
             assert!(matches!(step, ClientStep::AfterClose { flags: RESET, .. }), "{step:?}");
         }
@@ -186,7 +194,7 @@ impl Model {
 
     fn client_after_end(&mut self, payload: u32) -> ClientStep {
         let segment = self.client_segment(payload, self.client_expects);
-        self.splice.client(&segment, ALL)
+        client(&mut self.splice, &segment)
     }
 }
 
@@ -207,7 +215,7 @@ fn run(client_isn: u32, server_isn: u32, rounds: &[Round], last: Option<&Round>)
     let mut unsent = 0;
     for (nth, round) in rounds.iter().enumerate() {
         let segment = model.client_segment(round.request, model.client_expects);
-        let ClientStep::Read { skip: 0, refused } = model.splice.client(&segment, ALL) else {
+        let ClientStep::Read { skip: 0, refused } = client(&mut model.splice, &segment) else {
             panic!("new bytes in order are read")
         };
         for what in &round.between {
@@ -225,13 +233,13 @@ fn run(client_isn: u32, server_isn: u32, rounds: &[Round], last: Option<&Round>)
             for i in 0..len {
                 model.give(injection.seq.wrapping_add(i), Byte::Reply(nth, i));
             }
-            let step = model.splice.client(&segment, ALL);
+            let step = client(&mut model.splice, &segment);
             assert!(matches!(step, ClientStep::Resend(again) if again.seq == injection.seq), "{step:?}");
         } else {
             let to = model.splice.pass_claimed(&segment);
             assert_eq!(to.seq, model.server_expects, "the server's stream has no gap");
             model.server_expects = to.seq.wrapping_add(round.request);
-            let step = model.splice.client(&segment, ALL);
+            let step = client(&mut model.splice, &segment);
             assert!(!matches!(step, ClientStep::Resend(_)), "{step:?}");
             unsent += round.answered_by_server;
         }

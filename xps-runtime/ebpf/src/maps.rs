@@ -52,6 +52,10 @@ pub trait Maps<H: Handler> {
     /// Writes the headers that the scratch value describes, and the reply: a verified function of its own. `reply` may be
     /// null.
     fn write(ctx: *mut __sk_buff, scratch: *mut Scratch<H::Scratch>, reply: *const Reply) -> bool;
+    /// [`crate::packet::settle_shown`]: a verified function of its own.
+    fn settle_shown();
+    /// [`crate::packet::digest_of`], likewise.
+    fn digest(ctx: *mut __sk_buff, at: u32, len: u32) -> u64;
     /// Sum of the packet's bytes as big-endian words: a verified function of its own. `u64::MAX` if they cannot be read.
     fn sum(ctx: *mut __sk_buff, from: u32, end: u32) -> u64;
     /// [`crate::packet::walk_options`], a verified function of its own.

@@ -10,6 +10,7 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TcContext;
 use xps_core::abi::{Control, Local, Redirect};
+use xps_core::binding::{self, PIECE_MAX};
 use xps_core::bound::{masked, unknown};
 use xps_core::checksum;
 use xps_core::flow::{Flow, FlowKey};
@@ -17,7 +18,7 @@ use xps_core::handler::{Handler, REPLY_MAX, REPLY_SLACK, Reply, Scan, WINDOW};
 use xps_core::handshake::Mark;
 use xps_core::packet::{Layout, Skb, Tcp};
 use xps_core::path::listen::ListenerKey;
-use xps_core::path::{Action, Direction, Scratch, Socket, Stack, Target, headers, local};
+use xps_core::path::{Action, Direction, Reading, Scratch, Socket, Stack, Target, headers, local};
 use xps_core::predicate::Predicate;
 use xps_core::verdict::Reason;
 use xps_core::word::{load_u16, load_u32};
@@ -374,6 +375,21 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
+    fn settle_shown(&self, _: *mut Scratch<H::Scratch>) {
+        M::settle_shown();
+    }
+
+    #[inline(always)]
+    fn digest(&self, _: *mut Scratch<H::Scratch>, at: u32, len: u32) -> u64 {
+        M::digest(self.skb(), at, len)
+    }
+
+    #[inline(always)]
+    fn cut(&self) -> u32 {
+        field!(self.skb(), gso_size)
+    }
+
+    #[inline(always)]
     fn verify(&self, layout: &Layout, tcp: &Tcp) -> bool {
         if headers::partial(self, layout, tcp) {
             return true;
@@ -717,9 +733,61 @@ pub fn sum<S>(ctx: *mut __sk_buff, scratch: *mut Scratch<S>, from: u32, end: u32
     sum
 }
 
-/// Puts the next part of the payload into the window. Whether there was one; `Err` if it cannot be read.
+/// Adds the window that was shown last to the digest of what was shown.
 #[inline(always)]
-pub fn refill<S>(ctx: *mut __sk_buff, scratch: *mut Scratch<S>) -> Result<bool, ()> {
+pub fn settle_shown<S>(key: [u64; 2], scratch: *mut Scratch<S>) {
+    // SAFETY: this CPU's working memory.
+    unsafe {
+        let window = &(*scratch).window;
+        (*scratch).shown.settle(|offset, len| binding::digest(key, window, offset, len));
+    }
+}
+
+/// Digest of `len` bytes at `at` in the packet, as if they were a run that was shown; `digest` is that of the window. 0 if they cannot
+/// be read.
+#[inline(always)]
+pub fn digest_of<S>(
+    ctx: *mut __sk_buff,
+    scratch: *mut Scratch<S>,
+    at: u32,
+    len: u32,
+    digest: impl Fn(u32, u32) -> u64,
+) -> u64 {
+    // Where it stands is kept in memory: to the verifier all steps look alike then.
+    // SAFETY: this CPU's own; neither is in use before the payload is read.
+    let (reading, window) = unsafe { (&raw mut (*scratch).reading, (*scratch).window.bytes.as_mut_ptr()) };
+    // SAFETY: as above.
+    unsafe { *reading = Reading { payload: at, position: 0, end: len, skip: 0 } };
+    let mut sum = 0u64;
+    for _ in 0..(PIECE_MAX as usize / WINDOW) {
+        // SAFETY: as above.
+        let Reading { payload: at, position: offset, end, .. } = unsafe { reading.read_volatile() };
+        let left = end.wrapping_sub(offset);
+        if left == 0 {
+            break;
+        }
+        let len = unknown(if left > WINDOW as u32 { WINDOW as u32 } else { left });
+        if len == 0 || len > WINDOW as u32 {
+            return 0;
+        }
+        // SAFETY: the window has WINDOW bytes; `len` is at most that.
+        if unsafe { helper::bpf_skb_load_bytes(ctx.cast(), at & 0x1ffff, window.cast(), len) } != 0 {
+            return 0;
+        }
+        sum = sum.wrapping_add(digest(offset, len));
+        // SAFETY: as above.
+        unsafe {
+            (*reading).payload = at.wrapping_add(len);
+            (*reading).position = offset.wrapping_add(len);
+        }
+    }
+    sum
+}
+
+/// Puts the next part of the payload into the window; `settle` is called before the one that is there is overwritten. Whether there
+/// was one; `Err` if it cannot be read.
+#[inline(always)]
+pub fn refill<S>(ctx: *mut __sk_buff, scratch: *mut Scratch<S>, settle: impl Fn()) -> Result<bool, ()> {
     // SAFETY: this CPU's working memory, of which the caller has the pointer.
     unsafe {
         let reading = &mut (*scratch).reading;
@@ -732,10 +800,15 @@ pub fn refill<S>(ctx: *mut __sk_buff, scratch: *mut Scratch<S>) -> Result<bool, 
         if len > WINDOW as u32 {
             len = WINDOW as u32;
         }
+        let to_cut = (*scratch).shown.to_cut(reading.position);
+        if len > to_cut {
+            len = to_cut;
+        }
         let len = unknown(len);
         if len == 0 || len > WINDOW as u32 {
             return Ok(false);
         }
+        settle();
         let from = reading.payload + reading.position;
         if helper::bpf_skb_load_bytes(ctx.cast(), from, window.bytes.as_mut_ptr().cast(), len) != 0 {
             return Err(());
@@ -743,6 +816,7 @@ pub fn refill<S>(ctx: *mut __sk_buff, scratch: *mut Scratch<S>) -> Result<bool, 
         window.at = 0;
         window.len = len;
         window.base = reading.position;
+        (*scratch).shown.take(reading.position, len);
         Ok(true)
     }
 }

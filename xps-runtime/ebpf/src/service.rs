@@ -33,11 +33,15 @@ macro_rules! service {
             use $crate::aya_ebpf::macros::{btf_map, classifier, sk_lookup};
             use $crate::aya_ebpf::programs::{SkLookupContext, TcContext};
             use $crate::maps::Maps;
-            use $crate::packet::{ABSENT, Packet, advance, listens, refill, socket_state, sum, walk_options};
+            use $crate::packet::{
+                ABSENT, Packet, advance, digest_of, listens, refill, settle_shown, socket_state, sum,
+                walk_options,
+            };
             use $crate::service::return_code;
             use $crate::xps_core::abi::{
                 Control, DEVICES_MAX, Device, EVENTS_BYTES, LISTENERS_MAX, LOCALS_MAX, Local, State,
             };
+            use $crate::xps_core::binding;
             use $crate::xps_core::flow::{Flow, FlowKey};
             use $crate::xps_core::handler::{Handler, Reply, Scan};
             use $crate::xps_core::handshake::{MARKS as MARKS_LEN, Mark};
@@ -153,6 +157,14 @@ macro_rules! service {
                     xps_listens(ctx, v6, plain_port)
                 }
                 #[inline(always)]
+                fn settle_shown() {
+                    xps_settle_shown();
+                }
+                #[inline(always)]
+                fn digest(ctx: *mut __sk_buff, at: u32, len: u32) -> u64 {
+                    xps_digest(ctx, at, len)
+                }
+                #[inline(always)]
                 fn listeners() -> *mut core::ffi::c_void {
                     (&raw const LISTENERS).cast_mut().cast()
                 }
@@ -244,6 +256,46 @@ macro_rules! service {
                 u32::from(listens(ctx, scratch, ServiceMaps::listeners(), v6 != 0, plain_port as u16))
             }
 
+            /// Adds the window that was shown last to the digest of what was shown.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_settle_shown() -> u32 {
+                if let (Some(scratch), Some(control)) = (SCRATCH.get_ptr_mut(0), CONTROL.get_ptr(0)) {
+                    // SAFETY: the agent's words.
+                    settle_shown(unsafe { (*control).secret }, scratch);
+                }
+                0
+            }
+
+            /// Digest of the window's first bytes.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_digest_window(offset: u32, len: u32) -> u64 {
+                let (Some(scratch), Some(control)) = (SCRATCH.get_ptr(0), CONTROL.get_ptr(0)) else {
+                    return 0;
+                };
+                // SAFETY: this CPU's working memory, and the agent's words.
+                unsafe { binding::digest((*control).secret, &(*scratch).window, offset, len) }
+            }
+
+            /// Digest of a part of the payload.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_digest(ctx: *mut __sk_buff, at: u32, len: u32) -> u64 {
+                let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
+                digest_of(ctx, scratch, at, len, |offset, len| xps_digest_window(offset, len))
+            }
+
+            /// The window is about to be overwritten.
+            #[inline(always)]
+            fn xps_bind() {
+                xps_settle_shown();
+            }
+
+            /// The server's bytes are bound to nothing.
+            #[inline(always)]
+            fn xps_bind_nothing() {}
+
             /// Sum of a packet's bytes.
             #[unsafe(no_mangle)]
             #[inline(never)]
@@ -261,7 +313,8 @@ macro_rules! service {
                 xps_scan_request,
                 request,
                 xps_recall,
-                xps_settle_read
+                xps_settle_read,
+                xps_bind
             );
             $crate::scanner!(
                 xps_response_step,
@@ -269,7 +322,8 @@ macro_rules! service {
                 xps_scan_response,
                 response,
                 xps_recall_nothing,
-                xps_settle_nothing
+                xps_settle_nothing,
+                xps_bind_nothing
             );
 
             /// Whether the window was read before.
@@ -383,7 +437,7 @@ macro_rules! service {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! scanner {
-    ($step:ident, $steps:ident, $scan:ident, $method:ident, $recall:ident, $settle:ident) => {
+    ($step:ident, $steps:ident, $scan:ident, $method:ident, $recall:ident, $settle:ident, $bind:ident) => {
         /// One call of the handler. A [`Scan`].
         #[unsafe(no_mangle)]
         #[inline(never)]
@@ -407,7 +461,7 @@ macro_rules! scanner {
                 // SAFETY: as above.
                 let empty = unsafe { (*scratch).window.at >= (*scratch).window.len };
                 if empty {
-                    match refill(ctx, scratch) {
+                    match refill(ctx, scratch, $bind) {
                         Ok(true) => {}
                         Ok(false) => return 1,
                         Err(()) => return 2,

@@ -7,9 +7,10 @@ use std::vec::Vec;
 use super::frame::{Checksum, Frame, number};
 use super::{Machine, Outcome};
 use crate::abi::{Control, Local};
+use crate::binding;
 use crate::checksum::{fold, of_bytes};
 use crate::flow::{Flow, FlowKey};
-use crate::handler::{Handler, REPLY_MAX, Reply, Scan, WINDOW};
+use crate::handler::{Handler, REPLY_MAX, Reply, Scan, WINDOW, Window};
 use crate::handshake::Mark;
 use crate::packet::{ETHERNET, Layout, Skb, Tcp};
 use crate::path::arrival::{SERVICE_VLAN, VLAN};
@@ -90,7 +91,10 @@ impl<'a, H: Handler> Packet<'a, H> {
             reading.skip = reading.position - reading.end;
             return Ok(false);
         }
-        let len = (reading.end - reading.position).min(WINDOW as u32);
+        Stack::<H>::settle_shown(self, scratch);
+        // SAFETY: this CPU's working memory.
+        let to_cut = unsafe { (*scratch).shown.to_cut(reading.position) };
+        let len = (reading.end - reading.position).min(WINDOW as u32).min(to_cut);
         let from = (reading.payload + reading.position) as usize;
         let frame = self.frame.borrow();
         let part = frame.bytes.get(from..from + len as usize).ok_or(())?;
@@ -98,6 +102,8 @@ impl<'a, H: Handler> Packet<'a, H> {
         window.at = 0;
         window.len = len;
         window.base = reading.position;
+        // SAFETY: this CPU's working memory.
+        unsafe { (*scratch).shown.take(reading.position, len) };
         Ok(true)
     }
 }
@@ -340,6 +346,31 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
             unsafe { (*scratch).reading.advance(&mut (*scratch).window, scan) };
         }
         false
+    }
+
+    fn settle_shown(&self, scratch: *mut Scratch<H::Scratch>) {
+        // SAFETY: this CPU's working memory, and the agent's word.
+        unsafe {
+            let (key, window) = ((*self.machine.control.get()).secret, &(*scratch).window);
+            (*scratch).shown.settle(|offset, len| binding::digest(key, window, offset, len));
+        }
+    }
+
+    fn digest(&self, _: *mut Scratch<H::Scratch>, at: u32, len: u32) -> u64 {
+        // SAFETY: the agent's word.
+        let key = unsafe { (*self.machine.control.get()).secret };
+        let frame = self.frame.borrow();
+        let windows =
+            frame.bytes[at as usize..][..len as usize].chunks(WINDOW).enumerate().map(|(nth, part)| {
+                let mut window = Window::EMPTY;
+                window.bytes[..part.len()].copy_from_slice(part);
+                binding::digest(key, &window, (nth * WINDOW) as u32, part.len() as u32)
+            });
+        windows.fold(0, u64::wrapping_add)
+    }
+
+    fn cut(&self) -> u32 {
+        0
     }
 
     fn verify(&self, layout: &Layout, tcp: &Tcp) -> bool {

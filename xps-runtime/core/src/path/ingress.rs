@@ -16,12 +16,14 @@ use super::{
     remember, remember_layout, translate, write,
 };
 use crate::abi::Control;
+use crate::binding::{self, Comparison};
 use crate::bound::keep_in_memory;
 use crate::flow::{Flow, FlowKey};
 use crate::handler::Handler;
 use crate::outlet::{CE, ECN_MASK, ECT_0};
 use crate::packet::{self, Layout, Tcp, Unusual};
 use crate::predicate::Role;
+use crate::seq::distance;
 use crate::splice::accept::check;
 use crate::splice::{ClientStep, Injection, Translated, flag, tcp_flag};
 use crate::verdict::{Reason, Verdict};
@@ -234,7 +236,32 @@ fn known<H: Handler, K: Stack<H>>(
     // SAFETY: under the flow's lock, which each arm gives back: so no arm's values live on another's way, which the
     // verifier would take for uninitialised.
     let splice = unsafe { &mut (*flow).splice };
-    match splice.client(segment, handler.checks()) {
+    let mut step = splice.client(segment, handler.checks());
+    if matches!(step, ClientStep::Compare) {
+        let (from, len) = splice.unsettled(segment);
+        stack.unlock(flow);
+        // SAFETY: one word; the flag is only set and taken back under the claim.
+        let known = unsafe { (*flow).splice.flags } & flag::UNBOUND == 0;
+        let comparison = if known { compare(stack, flow, from, len) } else { Comparison::Unknown };
+        if comparison != Comparison::Same {
+            let other = comparison == Comparison::Other;
+            stack.count(if other { Reason::OtherBytes } else { Reason::OtherCuts }, 1);
+            let behind = distance(from, segment.seq);
+            return close(
+                stack,
+                handler,
+                packet.control,
+                flow,
+                if behind > 0 { behind.unsigned_abs() } else { 0 },
+            );
+        }
+        stack.lock(flow);
+        // SAFETY: under the flow's lock.
+        step = unsafe { (*flow).splice.repeated(segment) };
+    }
+    // SAFETY: as above.
+    let splice = unsafe { &mut (*flow).splice };
+    match step {
         ClientStep::Pass(to) => {
             let finished = splice.finished();
             let offset = splice.has_offset();
@@ -280,6 +307,11 @@ fn known<H: Handler, K: Stack<H>>(
             }
             if flags == 0 { Action::Drop } else { tell_client(stack, packet, flow, &told, flags) }
         }
+        ClientStep::Compare => {
+            // What was compared is passed or read.
+            stack.unlock(flow);
+            Action::Drop
+        }
         ClientStep::Probe(to) => {
             let tsecr = splice.server_tsval;
             stack.unlock(flow);
@@ -298,6 +330,21 @@ fn known<H: Handler, K: Stack<H>>(
             read(stack, handler, packet, flow, skip, refused, opaque)
         }
     }
+}
+
+/// How a repetition compares with what was read, as far as the server has not acknowledged that: `len` bytes from `from` on. The
+/// caller has the claim on the client's direction.
+#[inline(never)]
+fn compare<H: Handler, K: Stack<H>>(stack: &K, flow: *mut Flow<H::State>, from: u32, len: u32) -> Comparison {
+    let Some(scratch) = stack.scratch() else { return Comparison::Unknown };
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let (layout, tcp) = unsafe { (&(*scratch).layout, &(*scratch).tcp) };
+    let first = tcp.segment.seq;
+    let behind = first.wrapping_add(tcp.segment.payload);
+    let payload = layout.tcp + tcp.header;
+    binding::compare(flow, (first, behind), (from, from.wrapping_add(len)), |start, len| {
+        stack.digest(scratch, payload + start.wrapping_sub(first), len)
+    })
 }
 
 /// A window probe goes to the server without its byte.
@@ -351,6 +398,8 @@ fn read<H: Handler, K: Stack<H>>(
     if !opaque {
         // SAFETY: `client_skip` belongs to the claim.
         let skipped = unsafe { (*flow).splice.client_skip };
+        // SAFETY: the scratch value is this CPU's own while the program runs.
+        unsafe { (*scratch).shown.begin(stack.cut()) };
         *reading = Reading {
             payload: packet.layout.tcp + packet.tcp.header,
             position: skip.wrapping_add(skipped),
@@ -405,6 +454,11 @@ fn read<H: Handler, K: Stack<H>>(
                 // SAFETY: under the flow's lock.
                 match unsafe { (*flow).splice.inject(segment, len) } {
                     Ok(injection) => {
+                        // SAFETY: as above. The server has acknowledged all that it was given.
+                        unsafe {
+                            (*flow).bound = 0;
+                            (*flow).splice.flags &= !flag::UNBOUND;
+                        }
                         stack.unlock(flow);
                         stack.count(Reason::Replied, 1);
                         stack.count(Reason::RequestsAnswered, u64::from(handler.requests(of_handler)));
@@ -439,9 +493,20 @@ fn read<H: Handler, K: Stack<H>>(
     // SAFETY: the claim.
     let state = unsafe { &mut (*flow).handler };
     handler.passed(state, of_handler);
+    if !unread {
+        stack.settle_shown(scratch);
+    }
     stack.lock(flow);
-    // SAFETY: under the flow's lock.
-    let splice = unsafe { &mut (*flow).splice };
+    // SAFETY: under the flow's lock, and with the claim.
+    let splice = unsafe {
+        let splice = &mut (*flow).splice;
+        if !unread {
+            let kept = if splice.outstanding() { (*flow).reply.len } else { 0 };
+            let bound = binding::bind(flow, segment.seq, &mut (*scratch).shown, kept);
+            splice.flags |= if bound { 0 } else { flag::UNBOUND };
+        }
+        splice
+    };
     let to = splice.pass_claimed(segment);
     let offset = splice.has_offset();
     stack.unlock(flow);

@@ -83,6 +83,9 @@ pub enum ClientStep {
         /// Why a reply is out of the question, if it is.
         refused: Option<Reason>,
     },
+    /// A repetition of bytes that the server has not acknowledged: this CPU has the claim, and finds out whether they are the same
+    /// ([`super::Splice::repeated`]).
+    Compare,
     /// The same answered request again: the kept reply is sent again (S3).
     Resend(Injection),
     /// The stack has ended the connection, and answers what still comes by a segment without payload.
