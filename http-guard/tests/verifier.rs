@@ -10,7 +10,7 @@ use xps_core::abi::program;
 
 /// Instructions that the verifier may go through.
 const BUDGET: [(&str, u32); 4] = [
-    (program::INGRESS, 196_000),
+    (program::INGRESS, 280_000),
     (program::EGRESS, 188_000),
     (http_fastpath::abi::program::LEDGER, 2_000),
     (http_fastpath::abi::program::BLOCK, 12_000),

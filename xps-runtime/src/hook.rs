@@ -128,7 +128,7 @@ impl Hook {
     /// # Errors
     /// The kernel's; then nothing is attached.
     pub fn attach_to_namespace(program: BorrowedFd<'_>, pins: &Path) -> io::Result<Self> {
-        let namespace = std::fs::File::open("/proc/self/ns/net")?;
+        let namespace = std::fs::File::open("/proc/thread-self/ns/net")?;
         // The descriptor stands where other links have the interface.
         Self::attach_to(program, namespace.as_raw_fd() as u32, pin_of(pins, 0, Place::Listen), Place::Listen)
     }

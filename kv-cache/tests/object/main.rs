@@ -146,7 +146,7 @@ fn layouts() -> Vec<(&'static str, (usize, Fields))> {
         (
             "Mark",
             layout!(Mark: tag, client_isn, server_isn, mss, client_shift, server_shift, flags, server_tsval,
-            client_tsval, server_window, born, ifindex, link_first, link_last,
+            server_tsval_first, client_tsval, server_window, born, ifindex, link_first, link_last,
             service, padding),
         ),
         (

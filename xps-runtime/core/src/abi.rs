@@ -3,7 +3,7 @@
 use crate::predicate::Predicate;
 
 /// Version of everything in this module and of [`crate::flow`]. A pinned map of another version is not taken over.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Names of the maps in a service's object file.
 pub mod map {
@@ -171,7 +171,7 @@ const _: () = {
     assert!(size_of::<Event>() == 8);
     assert!(size_of::<Predicate>() == 24);
     assert!(size_of::<crate::flow::FlowKey>() == 40);
-    assert!(size_of::<crate::handshake::Mark>() == 48);
+    assert!(size_of::<crate::handshake::Mark>() == 56);
     assert!(size_of::<crate::path::listen::ListenerKey>() == 24);
     assert!(size_of::<crate::splice::Splice>() == 96);
     assert!(size_of::<crate::handler::Reply>() == 1448);

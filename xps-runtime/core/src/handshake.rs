@@ -28,8 +28,10 @@ pub struct Mark {
     pub server_shift: u8,
     /// See the constants.
     pub flags: u32,
-    /// The server's timestamp value in its SYN-ACK.
+    /// The server's timestamp value in its last SYN-ACK.
     pub server_tsval: u32,
+    /// Likewise in its first one.
+    pub server_tsval_first: u32,
     /// The client's timestamp value in its SYN.
     pub client_tsval: u32,
     /// The server's window in its SYN-ACK, in bytes: there it is not scaled (RFC 7323 §2.2).
@@ -45,7 +47,7 @@ pub struct Mark {
     /// Its IPv4 TOS or IPv6 traffic class.
     pub service: u8,
     /// Zero.
-    pub padding: u8,
+    pub padding: [u8; 5],
 }
 
 /// Units of [`Mark::born`] in nanoseconds, as a power of two.
@@ -62,6 +64,7 @@ impl Mark {
         server_shift: 0,
         flags: 0,
         server_tsval: 0,
+        server_tsval_first: 0,
         client_tsval: 0,
         server_window: 0,
         born: 0,
@@ -69,7 +72,7 @@ impl Mark {
         link_first: 0,
         link_last: 0,
         service: 0,
-        padding: 0,
+        padding: [0; 5],
     };
 
     /// How old it is; one that was never used is older than all.

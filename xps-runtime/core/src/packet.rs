@@ -237,6 +237,8 @@ pub struct Tcp {
     pub checksum: u16,
     /// Whether there are options beside timestamps: SACK blocks, or those of a SYN.
     pub more_options: bool,
+    /// Timestamp echo, if the segment has timestamps.
+    pub tsecr: u32,
     /// The bit that accurate ECN uses beside ECE and CWR (RFC 9768 §3.1).
     pub accurate: bool,
 }
@@ -260,11 +262,13 @@ pub fn tcp<S: Skb>(skb: &S, layout: &Layout) -> Option<Tcp> {
         timestamps: false,
     };
     let mut more_options = header > 20;
+    let mut tsecr = 0;
     // Everyone lays timestamps out like this (RFC 7323 appendix A).
     skb.reach(layout.tcp + header);
     if header >= 32 && skb.word(layout.tcp + 20)? == 0x0101_080a {
         segment.timestamps = true;
         segment.tsval = skb.word(layout.tcp + 24)?;
+        tsecr = skb.word(layout.tcp + 28)?;
         more_options = header > 32;
     }
     Some(Tcp {
@@ -272,6 +276,7 @@ pub fn tcp<S: Skb>(skb: &S, layout: &Layout) -> Option<Tcp> {
         header,
         checksum: skb.half(layout.tcp + 16)?,
         more_options,
+        tsecr,
         accurate: fourth >> 24 & 1 != 0,
     })
 }
@@ -293,6 +298,7 @@ pub struct Options {
     found: u32,
     sack: u32,
     tsval: u32,
+    tsecr: u32,
 }
 
 const TIMESTAMPS: u32 = 1;
@@ -318,6 +324,8 @@ pub struct Found {
     pub timestamps: bool,
     /// Timestamp value.
     pub tsval: u32,
+    /// Timestamp echo.
+    pub tsecr: u32,
     /// An option that cannot be spliced: MPTCP, MD5, AO (S9), or options that do not end where they should.
     pub foreign: bool,
     /// An option for which a socket may throw the segment away: MD5, AO, or options that do not end where they should (T1).
@@ -331,7 +339,7 @@ pub struct Found {
 impl Options {
     /// No options.
     pub const EMPTY: Self =
-        Self { bytes: [0; 64], len: 0, at: 0, mss: 0, shift: 0, found: 0, sack: 0, tsval: 0 };
+        Self { bytes: [0; 64], len: 0, at: 0, mss: 0, shift: 0, found: 0, sack: 0, tsval: 0, tsecr: 0 };
 
     /// Walks over all options.
     #[inline(always)]
@@ -341,6 +349,7 @@ impl Options {
         self.shift = 0;
         self.sack = 0;
         self.tsval = 0;
+        self.tsecr = 0;
         self.found = 0;
         for _ in 0..40 {
             if !self.step() {
@@ -387,6 +396,10 @@ impl Options {
                 | u32::from(byte(&self.bytes, at + 3)) << 16
                 | u32::from(byte(&self.bytes, at + 4)) << 8
                 | u32::from(byte(&self.bytes, at + 5));
+            self.tsecr = u32::from(byte(&self.bytes, at + 6)) << 24
+                | u32::from(byte(&self.bytes, at + 7)) << 16
+                | u32::from(byte(&self.bytes, at + 8)) << 8
+                | u32::from(byte(&self.bytes, at + 9));
             new = TIMESTAMPS;
         } else if kind == 19 || kind == 29 {
             new = SIGNED;
@@ -408,6 +421,7 @@ impl Options {
             shift: self.shift as u8,
             timestamps: self.found & TIMESTAMPS != 0,
             tsval: self.tsval,
+            tsecr: self.tsecr,
             foreign: self.found & (MULTIPATH | SIGNED | BROKEN) != 0,
             refused: self.found & (SIGNED | BROKEN) != 0,
             sacks: self.found & SACK != 0,

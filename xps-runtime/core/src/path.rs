@@ -342,6 +342,7 @@ pub(crate) fn options<H: Handler, K: Stack<H>>(
             shift: 0,
             timestamps: false,
             tsval: 0,
+            tsecr: 0,
             foreign: false,
             refused: false,
             sacks: false,

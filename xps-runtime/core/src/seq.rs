@@ -14,11 +14,11 @@ pub const fn before(a: u32, b: u32) -> bool {
     distance(a, b) < 0
 }
 
-/// Whether `a` lies after `b`.
+/// Whether `a` lies after `b`. Of two numbers half the space apart each lies before and after the other, as Linux has it.
 #[inline(always)]
 #[must_use]
 pub const fn after(a: u32, b: u32) -> bool {
-    distance(a, b) > 0
+    before(b, a)
 }
 
 /// The later of two numbers.

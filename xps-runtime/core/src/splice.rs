@@ -342,6 +342,14 @@ impl Splice {
         (from, if read && after(to, from) { to.wrapping_sub(from) } else { 0 })
     }
 
+    /// How many bytes before a new segment were passed to the server and are not acknowledged by it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unsettled_before(&self, segment: &Segment) -> u32 {
+        let settled = self.server_ack.wrapping_add(self.consumed);
+        if after(segment.seq, settled) { segment.seq.wrapping_sub(settled) } else { 0 }
+    }
+
     /// The segment that this CPU has claimed is the same as what was passed: what becomes of it.
     #[inline(always)]
     pub fn repeated(&mut self, segment: &Segment) -> ClientStep {
@@ -430,7 +438,7 @@ impl Splice {
             tsval: self.server_tsval,
             owes,
             owed,
-            expected: Translated { seq: self.client_next.wrapping_sub(self.consumed), ack: self.server_una },
+            expected: Translated { seq: self.server_ack, ack: self.server_una },
             last,
         }
     }

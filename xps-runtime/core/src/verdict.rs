@@ -126,6 +126,8 @@ reasons! {
     Urgent = "urgent",
     /// Dropped: its timestamp is older than one that was accepted (T1, RFC 7323 PAWS).
     OldTimestamp = "old_timestamp",
+    /// Dropped: the end of a handshake that echoes a timestamp which the server has not sent (T1).
+    BadEcho = "bad_echo",
     /// Dropped: beyond the window that the server has announced (T1).
     BeyondWindow = "beyond_window",
     /// Dropped: acknowledges what the server has not sent (T1, RFC 5961).

@@ -733,16 +733,6 @@ pub fn sum<S>(ctx: *mut __sk_buff, scratch: *mut Scratch<S>, from: u32, end: u32
     sum
 }
 
-/// Adds the window that was shown last to the digest of what was shown.
-#[inline(always)]
-pub fn settle_shown<S>(key: [u64; 2], scratch: *mut Scratch<S>) {
-    // SAFETY: this CPU's working memory.
-    unsafe {
-        let window = &(*scratch).window;
-        (*scratch).shown.settle(|offset, len| binding::digest(key, window, offset, len));
-    }
-}
-
 /// Digest of `len` bytes at `at` in the packet, as if they were a run that was shown; `digest` is that of the window. 0 if they cannot
 /// be read.
 #[inline(always)]

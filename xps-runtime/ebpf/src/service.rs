@@ -34,8 +34,7 @@ macro_rules! service {
             use $crate::aya_ebpf::programs::{SkLookupContext, TcContext};
             use $crate::maps::Maps;
             use $crate::packet::{
-                ABSENT, Packet, advance, digest_of, listens, refill, settle_shown, socket_state, sum,
-                walk_options,
+                ABSENT, Packet, advance, digest_of, listens, refill, socket_state, sum, walk_options,
             };
             use $crate::service::return_code;
             use $crate::xps_core::abi::{
@@ -260,9 +259,9 @@ macro_rules! service {
             #[unsafe(no_mangle)]
             #[inline(never)]
             pub extern "C" fn xps_settle_shown() -> u32 {
-                if let (Some(scratch), Some(control)) = (SCRATCH.get_ptr_mut(0), CONTROL.get_ptr(0)) {
-                    // SAFETY: the agent's words.
-                    settle_shown(unsafe { (*control).secret }, scratch);
+                if let Some(scratch) = SCRATCH.get_ptr_mut(0) {
+                    // SAFETY: this CPU's working memory.
+                    unsafe { (*scratch).shown.settle(|offset, len| xps_digest_window(offset, len)) };
                 }
                 0
             }

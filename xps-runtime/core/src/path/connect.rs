@@ -9,7 +9,7 @@ use crate::handshake::{self, Mark};
 use crate::outlet::{self, Outlet};
 use crate::packet::{self, Layout, Tcp};
 use crate::predicate::{Predicate, Role};
-use crate::seq::after;
+use crate::seq::{after, before};
 use crate::splice::tcp_flag;
 use crate::verdict::Reason;
 
@@ -233,6 +233,9 @@ pub(crate) fn answered<H: Handler, K: Stack<H>>(
     mark.service = service;
     mark.ifindex = stack.ifindex();
     mark.server_window = tcp.segment.window;
+    if mark.flags & handshake::ANSWERED == 0 || mark.server_isn != tcp.segment.seq {
+        mark.server_tsval_first = found.tsval;
+    }
     mark.server_tsval = found.tsval;
     mark.server_isn = tcp.segment.seq;
     mark.flags |= handshake::ANSWERED;
@@ -264,11 +267,15 @@ pub(crate) fn first_ack<H: Handler, K: Stack<H>>(
     if known && segment.ack == mark.server_isn.wrapping_add(1) {
         let first = mark.client_isn.wrapping_add(1);
         if segment.seq == first {
-            return open(stack, handler, key, &mark);
+            return match lets_in(&mark, tcp) {
+                Ok(()) => open(stack, handler, key, &mark),
+                Err(reason) => First::Dropped(reason),
+            };
         }
         // The bare acknowledgement that ends a handshake is not sent again, and what follows it may overtake it, or be lost
-        // (S2): then this will come again behind it.
-        if after(segment.seq, first) && stack.socket(key, layout.v6) == Socket::Opening {
+        // (S2): then this will come again behind it. What begins with the SYN's number would be taken without it, and unread.
+        let bytes = segment.payload != 0 || segment.flags & tcp_flag::FIN != 0;
+        if (bytes || after(segment.seq, first)) && stack.socket(key, layout.v6) == Socket::Opening {
             return First::Dropped(Reason::OutOfOrder);
         }
     }
@@ -284,6 +291,20 @@ pub(crate) fn first_ack<H: Handler, K: Stack<H>>(
         Socket::Opening => First::Dropped(Reason::HandshakeUnseen),
         _ => First::Passes,
     }
+}
+
+/// Whether the server's half-open connection takes the segment that ends its handshake, as Linux has it (`tcp_check_req`): its
+/// timestamp not older than that of the SYN, without the tolerance that there is later, and its echo one that was sent.
+#[inline(always)]
+fn lets_in(mark: &Mark, tcp: &Tcp) -> Result<(), Reason> {
+    if mark.flags & handshake::TIMESTAMPS == 0 || !tcp.segment.timestamps {
+        return Ok(());
+    }
+    if before(tcp.segment.tsval, mark.client_tsval) {
+        return Err(Reason::OldTimestamp);
+    }
+    let sent = !before(tcp.tsecr, mark.server_tsval_first) && !after(tcp.tsecr, mark.server_tsval);
+    if tcp.tsecr != 0 && !sent { Err(Reason::BadEcho) } else { Ok(()) }
 }
 
 #[inline(always)]

@@ -196,6 +196,7 @@ fn headers<'a, H: Handler, K: Stack<H>>(
         unsafe {
             (*scratch).tcp.segment.timestamps = found.timestamps;
             (*scratch).tcp.segment.tsval = found.tsval;
+            (*scratch).tcp.tsecr = found.tsecr;
         }
         keep_in_memory();
     }
@@ -232,11 +233,13 @@ fn known<H: Handler, K: Stack<H>>(
         stack.count(Reason::BadChecksum, 1);
         return Action::Drop;
     }
+    // Asked for before, since nothing may be called under the lock.
+    let checks = handler.checks();
     stack.lock(flow);
     // SAFETY: under the flow's lock, which each arm gives back: so no arm's values live on another's way, which the
     // verifier would take for uninitialised.
     let splice = unsafe { &mut (*flow).splice };
-    let mut step = splice.client(segment, handler.checks());
+    let mut step = splice.client(segment, checks);
     if matches!(step, ClientStep::Compare) {
         let (from, len) = splice.unsettled(segment);
         stack.unlock(flow);
@@ -501,6 +504,10 @@ fn read<H: Handler, K: Stack<H>>(
     let splice = unsafe {
         let splice = &mut (*flow).splice;
         if !unread {
+            if splice.unsettled_before(segment) == 0 {
+                (*flow).bound = 0;
+                splice.flags &= !flag::UNBOUND;
+            }
             let kept = if splice.outstanding() { (*flow).reply.len } else { 0 };
             let bound = binding::bind(flow, segment.seq, &mut (*scratch).shown, kept);
             splice.flags |= if bound { 0 } else { flag::UNBOUND };

@@ -5,7 +5,7 @@
 //! and `tcp_ack`. Where the stack knows less than the server's socket it is the stricter one: TCP sends again.
 
 use super::{Segment, Splice, flag, tcp_flag};
-use crate::seq::{after, distance};
+use crate::seq::{after, before, distance};
 use crate::verdict::Reason;
 
 /// The checks, one bit each. All of them are made; a laboratory leaves one out to see that this is found.
@@ -76,7 +76,7 @@ impl Splice {
         let window =
             if acknowledged < self.client_window_max { acknowledged } else { self.client_window_max };
         if checks & check::ACK_TOO_OLD != 0
-            && distance(self.client_ack, segment.ack) > 0
+            && before(segment.ack, self.client_ack)
             && self.client_ack.wrapping_sub(segment.ack) > window
         {
             return Err(Reason::AckTooOld);
@@ -98,7 +98,7 @@ impl Splice {
         // As the server does (tcp_replace_ts_recent), or sooner: a timestamp of bytes that are still missing does not count.
         if segment.timestamps
             && !after(segment.seq, self.client_next)
-            && distance(segment.tsval, self.client_tsval) > 0
+            && distance(self.client_tsval, segment.tsval) <= 0
         {
             self.client_tsval = segment.tsval;
         }

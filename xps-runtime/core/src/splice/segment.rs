@@ -141,7 +141,7 @@ pub struct Injection {
     pub owes: bool,
     /// The acknowledgement that the server is owed, in its numbering.
     pub owed: Translated,
-    /// The server's next expected sequence number, and what it was acknowledged; in its numbering.
+    /// What the server has acknowledged, and what it was acknowledged; in its numbering.
     pub expected: Translated,
     /// Whether the connection ends: the reply has a FIN behind it, and what the server is owed is a reset.
     pub last: bool,
