@@ -307,6 +307,13 @@ impl Splice {
         }
         let fresh = distance(segment.end(), self.client_next);
         if ahead < 0 {
+            if checks & accept::check::AFTER_FIN != 0
+                && self.has(flag::CLIENT_FIN)
+                && after(segment.seq.wrapping_add(segment.payload), self.client_next.wrapping_sub(1))
+            {
+                // A byte in the place of the FIN: a server that has not got that would take it.
+                return ClientStep::Drop(Reason::AfterFin);
+            }
             if self.outstanding() && before(segment.seq, self.request_end()) {
                 return ClientStep::Resend(self.injection(false, Translated { seq: 0, ack: 0 }));
             }
@@ -342,12 +349,12 @@ impl Splice {
         (from, if read && after(to, from) { to.wrapping_sub(from) } else { 0 })
     }
 
-    /// How many bytes before a new segment were passed to the server and are not acknowledged by it.
+    /// How many bytes before a new one were passed to the server and are not acknowledged by it.
     #[inline(always)]
     #[must_use]
-    pub const fn unsettled_before(&self, segment: &Segment) -> u32 {
+    pub const fn unsettled_before(&self, seq: u32) -> u32 {
         let settled = self.server_ack.wrapping_add(self.consumed);
-        if after(segment.seq, settled) { segment.seq.wrapping_sub(settled) } else { 0 }
+        if after(seq, settled) { seq.wrapping_sub(settled) } else { 0 }
     }
 
     /// The segment that this CPU has claimed is the same as what was passed: what becomes of it.

@@ -9,7 +9,8 @@ use crate::handshake::{self, Mark};
 use crate::outlet::{self, Outlet};
 use crate::packet::{self, Layout, Tcp};
 use crate::predicate::{Predicate, Role};
-use crate::seq::{after, before};
+use crate::seq::{after, before, distance};
+use crate::splice::accept::check;
 use crate::splice::tcp_flag;
 use crate::verdict::Reason;
 
@@ -136,6 +137,13 @@ pub(crate) fn syn<H: Handler, K: Stack<H>>(
         && mark.mss == options.mss
         && mark.flags & handshake::OF_CLIENT == flags;
     if !again {
+        if mark.tag == tag
+            && mark.flags & handshake::ANSWERED != 0
+            && stack.socket(key, layout.v6) == Socket::Opening
+        {
+            // Another SYN does not change a half-open connection: the server answers it by an acknowledgement, or drops both.
+            return Action::Next;
+        }
         if H::READS_ALL && accelerated && socket == Socket::Opening && mark.tag != tag {
             // Whose the half-open connection is was forgotten: it must not come about.
             stack.count(Reason::HandshakeUnseen, 1);
@@ -267,6 +275,10 @@ pub(crate) fn first_ack<H: Handler, K: Stack<H>>(
     if known && segment.ack == mark.server_isn.wrapping_add(1) {
         let first = mark.client_isn.wrapping_add(1);
         if segment.seq == first {
+            // What opens a connection must be what opens the server's.
+            if handler.checks() & check::TCP_CHECKSUM != 0 && !stack.verify(layout, tcp) {
+                return First::Dropped(Reason::BadChecksum);
+            }
             return match lets_in(&mark, tcp) {
                 Ok(()) => open(stack, handler, key, &mark),
                 Err(reason) => First::Dropped(reason),
@@ -300,7 +312,7 @@ fn lets_in(mark: &Mark, tcp: &Tcp) -> Result<(), Reason> {
     if mark.flags & handshake::TIMESTAMPS == 0 || !tcp.segment.timestamps {
         return Ok(());
     }
-    if before(tcp.segment.tsval, mark.client_tsval) {
+    if distance(mark.client_tsval, tcp.segment.tsval) > 0 {
         return Err(Reason::OldTimestamp);
     }
     let sent = !before(tcp.tsecr, mark.server_tsval_first) && !after(tcp.tsecr, mark.server_tsval);

@@ -183,8 +183,9 @@ fn headers<'a, H: Handler, K: Stack<H>>(
     let (layout, tcp) = remember(scratch, *layout, tcp);
     // Rare: beside timestamps, as everyone lays them out, options come with a SYN and with acknowledgements of what arrived
     // out of order.
+    let bytes = tcp.segment.payload != 0 || tcp.segment.flags & tcp_flag::FIN != 0;
     if tcp.more_options
-        && (tcp.segment.payload != 0 || tcp.segment.flags & tcp_flag::FIN != 0)
+        && (bytes || !tcp.segment.timestamps)
         && tcp.segment.flags & (tcp_flag::SYN | tcp_flag::RST) == 0
     {
         let found = options(stack, layout, tcp, scratch);
@@ -504,7 +505,7 @@ fn read<H: Handler, K: Stack<H>>(
     let splice = unsafe {
         let splice = &mut (*flow).splice;
         if !unread {
-            if splice.unsettled_before(segment) == 0 {
+            if splice.unsettled_before(segment.seq.wrapping_add(skip)) == 0 {
                 (*flow).bound = 0;
                 splice.flags &= !flag::UNBOUND;
             }

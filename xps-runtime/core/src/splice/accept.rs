@@ -42,6 +42,9 @@ pub mod check {
     pub const ALL: u32 = u32::MAX;
 }
 
+/// How far the server's last timestamp of the client may be behind the stack's: seconds, in the finest units that there are.
+const TSVAL_LAG_MAX: i32 = 1 << 24;
+
 impl Splice {
     /// Whether the server would take the segment, as far as its header tells; why not.
     #[inline(always)]
@@ -55,11 +58,13 @@ impl Splice {
         if checks & check::URGENT != 0 && segment.has(tcp_flag::URG) {
             return Err(Reason::Urgent);
         }
-        // Linux allows a difference of one (TCP_PAWS_WINDOW).
+        // Linux allows a difference of one (TCP_PAWS_WINDOW). The server may compare with an older timestamp than the stack, since
+        // it sees no answered request: what is almost half the space later is to it perhaps before.
+        let later = distance(segment.tsval, self.client_tsval);
         if checks & check::TIMESTAMP != 0
             && segment.timestamps
             && self.has(flag::TIMESTAMPS)
-            && distance(self.client_tsval, segment.tsval) > 1
+            && (later < -1 || later > i32::MAX - TSVAL_LAG_MAX)
         {
             return Err(Reason::OldTimestamp);
         }

@@ -12,6 +12,8 @@ use crate::random::Random;
 pub enum Focus {
     /// Anything.
     Any,
+    /// Anything behind an honest handshake.
+    Open,
     /// The ACK flag.
     AckFlag,
     /// SYNs.
@@ -61,10 +63,10 @@ pub fn make(seed: u64, number: u64, focus: Focus) -> Plan {
         moves: Vec::new(),
     };
     // A server reads from the first segment on, or from the one that ends the handshake.
-    if random.chance(80) {
+    if focus == Focus::Open || random.chance(80) {
         plan.moves.extend([bare(&[]), Move::Sync]);
     }
-    if let (Focus::Any, Some(lies)) = (focus, pairs::lies(number)) {
+    if let (Focus::Any | Focus::Open, Some(lies)) = (focus, pairs::lies(number)) {
         pair(random, lies, &mut plan.moves);
         return plan;
     }
@@ -78,7 +80,7 @@ pub fn make(seed: u64, number: u64, focus: Focus) -> Plan {
     let steps = 2 + random.below(9);
     for _ in 0..steps {
         match focus {
-            Focus::Any => any(random, small, &mut plan.moves),
+            Focus::Any | Focus::Open => any(random, small, &mut plan.moves),
             // Nothing else lies: what is found is due to this.
             _ if random.chance(60) => focused(random, focus, &mut plan.moves),
             _ => plan.moves.push(own(random)),
@@ -260,7 +262,7 @@ fn window(random: &mut Random, moves: &mut Vec<Move>) {
 
 fn focused(random: &mut Random, focus: Focus, moves: &mut Vec<Move>) {
     let lie = match focus {
-        Focus::Any => Lie::any(random),
+        Focus::Any | Focus::Open => Lie::any(random),
         Focus::AckFlag => random.one_of(&[Lie::NoAck, Lie::Flags(0), Lie::Flags(8)]),
         Focus::Syn => random.one_of(&[Lie::Syn, Lie::Flags(0x12), Lie::Flags(0x1a)]),
         Focus::AckAhead => Lie::AckAhead(random.one_of(&[1, 1000, 100_000, 1 << 30])),

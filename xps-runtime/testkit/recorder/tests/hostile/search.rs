@@ -185,7 +185,7 @@ impl<'l> Search<'l> {
         for line in connections[0].trace.iter().flatten() {
             println!("  {line}");
         }
-        if self.focus == Focus::Any {
+        if matches!(self.focus, Focus::Any | Focus::Open) {
             println!("again: cargo xtask hostile --seed {seed} --only {}", plan.number);
         }
         Ok(())
