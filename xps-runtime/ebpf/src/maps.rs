@@ -56,6 +56,8 @@ pub trait Maps<H: Handler> {
     fn settle_shown();
     /// [`crate::packet::digest_of`], likewise.
     fn digest(ctx: *mut __sk_buff, at: u32, len: u32) -> u64;
+    /// [`crate::packet::verify`]: a verified function of its own. Not 0 if it is right.
+    fn verify(ctx: *mut __sk_buff) -> u32;
     /// Sum of the packet's bytes as big-endian words: a verified function of its own. `u64::MAX` if they cannot be read.
     fn sum(ctx: *mut __sk_buff, from: u32, end: u32) -> u64;
     /// [`crate::packet::walk_options`], a verified function of its own.

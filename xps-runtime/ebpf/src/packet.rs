@@ -390,17 +390,8 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
-    fn verify(&self, layout: &Layout, tcp: &Tcp) -> bool {
-        if headers::partial(self, layout, tcp) {
-            return true;
-        }
-        // SAFETY: asks for the level only.
-        if unsafe { helper::bpf_csum_level(self.skb(), u64::from(BPF_CSUM_LEVEL_QUERY)) } >= 0 {
-            return true; // The device has checked it.
-        }
-        let Some(pseudo) = headers::pseudo_sum(self, layout, layout.end - layout.tcp) else { return false };
-        let sum = M::sum(self.skb(), layout.tcp, layout.end);
-        sum != u64::MAX && checksum::fold(pseudo + sum) == 0xffff
+    fn verify(&self, _: &Layout, _: &Tcp) -> bool {
+        M::verify(self.skb()) != 0
     }
 
     #[inline(always)]
@@ -731,6 +722,23 @@ pub fn sum<S>(ctx: *mut __sk_buff, scratch: *mut Scratch<S>, from: u32, end: u32
         at += WINDOW as u32;
     }
     sum
+}
+
+/// Whether the TCP checksum of the packet, whose headers are in the working memory, is right or the device's to compute.
+#[inline(always)]
+pub fn verify<H: Handler, M: Maps<H>>(packet: &Packet<'_, M>, scratch: *const Scratch<H::Scratch>) -> bool {
+    // SAFETY: this CPU's working memory.
+    let (layout, tcp) = unsafe { (&(*scratch).layout, &(*scratch).tcp) };
+    if headers::partial(packet, layout, tcp) {
+        return true;
+    }
+    // SAFETY: asks for the level only.
+    if unsafe { helper::bpf_csum_level(packet.skb(), u64::from(BPF_CSUM_LEVEL_QUERY)) } >= 0 {
+        return true; // The device has checked it.
+    }
+    let Some(pseudo) = headers::pseudo_sum(packet, layout, layout.end - layout.tcp) else { return false };
+    let sum = M::sum(packet.skb(), layout.tcp, layout.end);
+    sum != u64::MAX && checksum::fold(pseudo + sum) == 0xffff
 }
 
 /// Digest of `len` bytes at `at` in the packet, as if they were a run that was shown; `digest` is that of the window. 0 if they cannot

@@ -34,7 +34,7 @@ macro_rules! service {
             use $crate::aya_ebpf::programs::{SkLookupContext, TcContext};
             use $crate::maps::Maps;
             use $crate::packet::{
-                ABSENT, Packet, advance, digest_of, listens, refill, socket_state, sum, walk_options,
+                ABSENT, Packet, advance, digest_of, listens, refill, socket_state, sum, verify, walk_options,
             };
             use $crate::service::return_code;
             use $crate::xps_core::abi::{
@@ -154,6 +154,10 @@ macro_rules! service {
                 #[inline(always)]
                 fn listens(ctx: *mut __sk_buff, v6: u32, plain_port: u32) -> u32 {
                     xps_listens(ctx, v6, plain_port)
+                }
+                #[inline(always)]
+                fn verify(ctx: *mut __sk_buff) -> u32 {
+                    xps_verify(ctx)
                 }
                 #[inline(always)]
                 fn settle_shown() {
@@ -294,6 +298,15 @@ macro_rules! service {
             /// The server's bytes are bound to nothing.
             #[inline(always)]
             fn xps_bind_nothing() {}
+
+            /// Whether the TCP checksum is right.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_verify(ctx: *mut __sk_buff) -> u32 {
+                let Some(scratch) = SCRATCH.get_ptr(0) else { return 0 };
+                let ctx = TcContext::new(ctx);
+                u32::from(verify::<H, ServiceMaps>(&Packet::new(&ctx), scratch))
+            }
 
             /// Sum of a packet's bytes.
             #[unsafe(no_mangle)]
