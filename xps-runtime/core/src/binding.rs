@@ -82,7 +82,7 @@ impl Shown {
         let goes_on = self.count != 0
             && offset == self.last_offset.wrapping_add(self.last_len)
             && self.cut != 0
-            && offset % self.cut != 0;
+            && !offset.is_multiple_of(self.cut);
         // SAFETY: as in `run`.
         unsafe {
             if goes_on {
@@ -141,14 +141,14 @@ pub struct Pieces {
 
 /// What is remembered of a flow's connection.
 #[inline(always)]
-pub fn pieces<S>(flow: *mut Flow<S>) -> *mut Pieces {
+pub(crate) fn pieces<S>(flow: *mut Flow<S>) -> *mut Pieces {
     // SAFETY: within the reply's bytes, which are aligned to eight.
     unsafe { (&raw mut (*flow).reply.bytes).cast::<u8>().add(PLACE).cast() }
 }
 
 /// A piece of a flow.
 #[inline(always)]
-pub fn piece<S>(flow: *mut Flow<S>, nth: u32) -> *mut Piece {
+pub(crate) fn piece<S>(flow: *mut Flow<S>, nth: u32) -> *mut Piece {
     // SAFETY: masked to the number of pieces.
     unsafe { (&raw mut (*pieces(flow)).pieces).cast::<Piece>().add(masked::<{ PIECES - 1 }>(nth)) }
 }
@@ -156,7 +156,7 @@ pub fn piece<S>(flow: *mut Flow<S>, nth: u32) -> *mut Piece {
 /// Remembers what was shown of a segment that passes, and begins at `seq`. `kept`: bytes of a reply that must not be overwritten.
 /// Whether there was room.
 #[inline(always)]
-pub fn bind<S>(flow: *mut Flow<S>, seq: u32, shown: &mut Shown, kept: u32) -> bool {
+pub(crate) fn bind<S>(flow: *mut Flow<S>, seq: u32, shown: &mut Shown, kept: u32) -> bool {
     if kept as usize > PLACE {
         return shown.count == 0;
     }
@@ -205,7 +205,7 @@ pub enum Comparison {
 /// Compares a repetition, of the numbers from `first` to `behind`, as far as it lies between `from` and `to`. `digest` is that of
 /// so many bytes from a number on, as they are in the repetition.
 #[inline(always)]
-pub fn compare<S>(
+pub(crate) fn compare<S>(
     flow: *mut Flow<S>,
     (first, behind): (u32, u32),
     (from, to): (u32, u32),

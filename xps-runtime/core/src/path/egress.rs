@@ -37,8 +37,9 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     let control = unsafe { &*stack.control()? };
     if stack.packet_mark() == control.internal_mark && control.internal_mark != 0 {
         // A reply of the stack's own, in the client's numbers already. This program then runs within the other one, whose
-        // working memory is in use.
+        // working memory is in use. Below a macvlan or ipvlan is another hook, which must leave it alone too.
         stack.clear_packet_mark();
+        stack.set_seen(!control.internal_mark);
         return None;
     }
     let scratch = stack.scratch()?;

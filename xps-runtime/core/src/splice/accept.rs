@@ -64,7 +64,7 @@ impl Splice {
         if checks & check::TIMESTAMP != 0
             && segment.timestamps
             && self.has(flag::TIMESTAMPS)
-            && (later < -1 || later > i32::MAX - TSVAL_LAG_MAX)
+            && !(-1..=i32::MAX - TSVAL_LAG_MAX).contains(&later)
         {
             return Err(Reason::OldTimestamp);
         }

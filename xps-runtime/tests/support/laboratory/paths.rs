@@ -3,12 +3,13 @@
 /// Makes tests `name::in_the_stack` and `name::on_the_user_path` of each `name: network, situation;`.
 #[allow(unused_macros, reason = "not every test program has situations")]
 macro_rules! both_paths {
-    ($($name:ident: $network:expr, $situation:expr;)*) => {
+    ($($(#[not_yet_in_the_stack = $reason:literal])? $name:ident: $network:expr, $situation:expr;)*) => {
         $(mod $name {
             #[allow(unused_imports, reason = "not every situation needs all")]
             use super::*;
 
             #[test]
+            $(#[ignore = $reason])?
             fn in_the_stack() {
                 crate::network::on_the_kernel_path($network, $situation);
             }

@@ -53,7 +53,7 @@ pub(super) fn confirm<H: Handler, K: Stack<H>>(
     if age < CONFIRMED / 2 {
         return true;
     }
-    if age >= CONFIRMED && asked_age < age && asked_age >= ANSWERS_WITHIN && asked_age < CONFIRMED / 2 {
+    if age >= CONFIRMED && asked_age < age && (ANSWERS_WITHIN..CONFIRMED / 2).contains(&asked_age) {
         return false;
     }
     if asked_age < CONFIRMED / 2 {
