@@ -9,9 +9,10 @@ mod verifier;
 use xps_core::abi::program;
 
 /// Instructions that the verifier may go through.
-const BUDGET: [(&str, u32); 4] = [
+const BUDGET: [(&str, u32); 5] = [
     (program::INGRESS, 280_000),
     (program::EGRESS, 188_000),
+    (program::LISTEN, 2_000),
     (http_fastpath::abi::program::LEDGER, 2_000),
     (http_fastpath::abi::program::BLOCK, 12_000),
 ];

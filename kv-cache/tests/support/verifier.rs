@@ -27,6 +27,7 @@ pub(crate) fn check(object: &str, tables: &[&'static str], budget: &[(&str, u32)
         match program {
             Program::SchedClassifier(program) => program.load(),
             Program::Xdp(program) => program.load(),
+            Program::SkLookup(program) => program.load(),
             _ => Err(ProgramError::UnexpectedProgramType),
         }
         .unwrap_or_else(|error| panic!("{name} is refused: {error:?}"));
