@@ -130,9 +130,9 @@ fn layouts() -> Vec<(&'static str, (usize, Fields))> {
         (
             "Splice",
             layout!(Splice: server_claim, flags, client_next, client_ack, server_next, server_ack, server_una, consumed, injected,
-            injection_start, injection_len, request_start, request_len, server_tsval, client_skip, server_skip,
-            server_window, mss, client_shift, server_shift, client_window, client_tsval, server_edge, server_start,
-            client_window_max),
+            injection_start, injection_len, request_start, request_len, server_tsval, server_edge, server_start,
+            client_window_max, client_skip, server_skip, server_window, mss, client_shift, server_shift, client_window,
+            client_tsval),
         ),
         ("State", layout!(HandlerState: request, response, connection)),
         ("Reply", layout!(Reply: bytes, len, padding)),
