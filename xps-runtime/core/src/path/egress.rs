@@ -1,4 +1,4 @@
-//! The server's packets on their way to the client: back to the accelerated port and to the client's numbers.
+//! The server's packets on their way to the client: in the client's numbers.
 
 use super::headers::Outgoing;
 use super::ingress::mark_opaque;

@@ -359,25 +359,45 @@ fn probe<H: Handler, K: Stack<H>>(
     to: Translated,
     tsecr: u32,
 ) -> Action {
+    if write(stack, packet.scratch, &to_server(packet, to, tcp_flag::ACK, tsecr), None) {
+        return Action::Next;
+    }
+    stack.count(Reason::WriteFailed, 1);
+    Action::Drop
+}
+
+/// A segment without payload for the server, with the window and the timestamp of the client's packet.
+#[inline(always)]
+fn to_server<S>(packet: &Packet<'_, S>, to: Translated, flags: u8, tsecr: u32) -> Outgoing {
     let segment = &packet.tcp.segment;
-    let bare = Outgoing {
+    Outgoing {
         back: false,
         service: 0,
         source_port: packet.client_port(),
         destination_port: packet.server_port(),
         seq: to.seq,
         ack: to.ack,
-        flags: tcp_flag::ACK,
+        flags,
         window: segment.window,
         timestamps: segment.timestamps,
         tsval: segment.tsval,
         tsecr,
-    };
-    if write(stack, packet.scratch, &bare, None) {
-        return Action::Next;
     }
-    stack.count(Reason::WriteFailed, 1);
-    Action::Drop
+}
+
+/// Gives the server a copy of the packet that has become this. Whether it was sent; if not, that is counted.
+#[inline(always)]
+fn copy_to_server<H: Handler, K: Stack<H>>(
+    stack: &K,
+    packet: &Packet<'_, H::Scratch>,
+    outgoing: &Outgoing,
+) -> bool {
+    let sent = write(stack, packet.scratch, outgoing, None)
+        && stack.send_copy(Target::Server, packet.control.internal_mark);
+    if !sent {
+        stack.count(Reason::WriteFailed, 1);
+    }
+    sent
 }
 
 /// New bytes: the handler reads them, and they are answered or passed.
@@ -623,24 +643,9 @@ fn reply<H: Handler, K: Stack<H>>(
     // SAFETY: the scratch value is this CPU's own while the program runs.
     let injection = unsafe { &(*scratch).told };
     if injection.owes {
-        let bare = Outgoing {
-            back: false,
-            service: 0,
-            source_port: packet.client_port(),
-            destination_port: packet.server_port(),
-            seq: injection.owed.seq,
-            ack: injection.owed.ack,
-            flags: if injection.last { tcp_flag::RST | tcp_flag::ACK } else { tcp_flag::ACK },
-            window: segment.window,
-            timestamps: segment.timestamps,
-            tsval: segment.tsval,
-            tsecr: injection.tsval,
-        };
-        let sent = write(stack, scratch, &bare, None)
-            && stack.send_copy(Target::Server, packet.control.internal_mark);
-        if !sent {
-            stack.count(Reason::WriteFailed, 1);
-        } else if !injection.last {
+        let flags = if injection.last { tcp_flag::RST | tcp_flag::ACK } else { tcp_flag::ACK };
+        let bare = to_server(packet, injection.owed, flags, injection.tsval);
+        if copy_to_server(stack, packet, &bare) && !injection.last {
             stack.count(Reason::ServerAcknowledged, 1);
         }
     }
@@ -653,11 +658,9 @@ fn reply<H: Handler, K: Stack<H>>(
     // A repetition is not sent as ECN-capable (RFC 3168 §6.1.5).
     let ecn = if flags & flag::ECN != 0 && !again { ECT_0 } else { 0 };
     let echo = if flags & flag::ECHO_DUE != 0 { tcp_flag::ECE } else { 0 };
-    // SAFETY: a byte that may be read while another CPU writes it.
-    let service = unsafe { (*flow).outlet.service };
     let outgoing = Outgoing {
         back: true,
-        service: service & !ECN_MASK | ecn,
+        service: way::class(flow) | ecn,
         source_port: packet.server_port(),
         destination_port: packet.client_port(),
         seq: injection.seq,
@@ -704,11 +707,9 @@ fn acknowledge_client<H: Handler, K: Stack<H>>(
     if tcp.more_options || layout.unusual != Unusual::No || way::back(stack, flow) != 0 {
         return true;
     }
-    // SAFETY: a byte that may be read while another CPU writes it.
-    let service = unsafe { (*flow).outlet.service } & !ECN_MASK;
     let back = Outgoing {
         back: true,
-        service,
+        service: way::class(flow),
         source_port: packet.server_port(),
         destination_port: packet.client_port(),
         seq: ack.seq,

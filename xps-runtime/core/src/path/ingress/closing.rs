@@ -1,10 +1,9 @@
 //! Ends that the stack makes (S16): what the client is told, and the reset that the server gets.
 
-use super::{Packet, reply, room, tell, way};
+use super::{Packet, copy_to_server, reply, room, tell, way};
 use crate::abi::Control;
 use crate::flow::Flow;
 use crate::handler::Handler;
-use crate::outlet::ECN_MASK;
 use crate::path::headers::Outgoing;
 use crate::path::{Action, Socket, Stack, Target, write};
 use crate::splice::{Injection, Translated, tcp_flag};
@@ -121,11 +120,7 @@ pub(super) fn reset_open_server<H: Handler, K: Stack<H>>(
     if socket != Socket::Live && socket != Socket::Opening {
         return false;
     }
-    let sent = write(stack, packet.scratch, &server_reset(packet, to), None)
-        && stack.send_copy(Target::Server, packet.control.internal_mark);
-    if !sent {
-        stack.count(Reason::WriteFailed, 1);
-    }
+    copy_to_server(stack, packet, &server_reset(packet, to));
     true
 }
 
@@ -139,12 +134,10 @@ pub(super) fn tell_client<H: Handler, K: Stack<H>>(
     flags: u8,
 ) -> Action {
     let Packet { tcp, scratch, .. } = *packet;
-    // SAFETY: a byte that may be read while another CPU writes it.
-    let service = unsafe { (*flow).outlet.service } & !ECN_MASK;
     let via = way::back(stack, flow);
     let outgoing = Outgoing {
         back: true,
-        service,
+        service: way::class(flow),
         source_port: packet.server_port(),
         destination_port: packet.client_port(),
         seq: told.seq,

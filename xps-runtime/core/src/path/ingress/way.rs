@@ -1,13 +1,12 @@
 //! Where replies go, how long they may be, and whether both ways are still known (T5, T9): see [`crate::outlet`].
 
-use super::Packet;
+use super::{Packet, copy_to_server, to_server};
 use crate::abi::Control;
 use crate::flow::Flow;
 use crate::handler::Handler;
-use crate::outlet::{CONFIRMED, units};
-use crate::path::headers::Outgoing;
-use crate::path::{Scratch, Stack, Target, write};
-use crate::splice::tcp_flag;
+use crate::outlet::{CONFIRMED, ECN_MASK, units};
+use crate::path::{Scratch, Stack};
+use crate::splice::{Injection, Translated, tcp_flag};
 use crate::verdict::Reason;
 
 /// How long the server may take for a sign of life, in units: it is on this host.
@@ -26,6 +25,13 @@ pub(super) fn back<H: Handler, K: Stack<H>>(stack: &K, flow: *mut Flow<H::State>
     }
     stack.count(Reason::Asymmetric, 1);
     outlet.ifindex
+}
+
+/// The class of the server's own packets: their TOS or traffic class without ECN's bits.
+#[inline(always)]
+pub(super) fn class<S>(flow: *mut Flow<S>) -> u8 {
+    // SAFETY: a byte that may be read while another CPU writes it.
+    unsafe { (*flow).outlet.service & !ECN_MASK }
 }
 
 /// Whether the server's last packet is too long ago to vouch for both ways.
@@ -59,29 +65,12 @@ pub(super) fn confirm<H: Handler, K: Stack<H>>(
     if asked_age < CONFIRMED / 2 {
         return true;
     }
-    let segment = &packet.tcp.segment;
     // SAFETY: the scratch value is this CPU's own while the program runs.
-    let injection = unsafe { &(*packet.scratch).told };
-    let probe = Outgoing {
-        back: false,
-        service: 0,
-        source_port: packet.client_port(),
-        destination_port: packet.server_port(),
-        seq: injection.expected.seq.wrapping_sub(1),
-        ack: injection.expected.ack,
-        flags: tcp_flag::ACK,
-        window: segment.window,
-        timestamps: segment.timestamps,
-        tsval: segment.tsval,
-        tsecr: injection.tsval,
-    };
+    let Injection { expected, tsval, .. } = unsafe { &(*packet.scratch).told };
+    let before = Translated { seq: expected.seq.wrapping_sub(1), ack: expected.ack };
     // SAFETY: a word that may be read while this CPU writes it.
     unsafe { (*flow).outlet.asked = units(now_ns) };
-    if !write(stack, packet.scratch, &probe, None)
-        || !stack.send_copy(Target::Server, packet.control.internal_mark)
-    {
-        stack.count(Reason::WriteFailed, 1);
-    }
+    copy_to_server(stack, packet, &to_server(packet, before, tcp_flag::ACK, *tsval));
     // One that was asked before and has not answered is not heard any more.
     !(age >= CONFIRMED && asked_age < age)
 }
