@@ -3,15 +3,11 @@
 //! those of all services (`xps-runtime/tests/support/laboratory/situations`); what only a guard can do wrong stands
 //! here.
 
-mod conntrack;
-mod direct_return;
-mod ecn;
-mod firewall;
-mod icmp;
+#[path = "../../../../xps-runtime/tests/support/laboratory/everywhere.rs"]
+mod everywhere;
 mod mtu;
 mod other_programs;
 mod redirects;
-mod shaping;
 mod strangers;
 
 use std::time::Duration;
@@ -20,6 +16,7 @@ use anyhow::{Result, ensure};
 
 use crate::client::Client;
 use crate::lab::{ACCELERATED, Lab, Mode, PAGE, PLAIN};
+use crate::laboratory;
 use crate::laboratory::{Network, Plan, Service, Talk, Way};
 use crate::site::{MUCH_BYTES, Site, UNGUARDED_BYTES};
 

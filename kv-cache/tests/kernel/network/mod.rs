@@ -2,15 +2,11 @@
 //! on the accelerated one the outcome must be the same, on both paths. The situations are those of all services
 //! (`xps-runtime/tests/support/laboratory/situations`); what only a cache can do wrong stands here.
 
-mod conntrack;
-mod direct_return;
-mod ecn;
-mod firewall;
-mod icmp;
+#[path = "../../../../xps-runtime/tests/support/laboratory/everywhere.rs"]
+mod everywhere;
 mod mtu;
 mod other_programs;
 mod redirects;
-mod shaping;
 mod strangers;
 
 use std::net::SocketAddr;
@@ -18,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::support::laboratory;
 use crate::support::laboratory::{Network, Plan, SERVER_V4, Service, Talk, Way};
 use crate::support::{ACCELERATED, Client, Lab, Options, PLAIN, Side, bulk, request};
 
