@@ -58,7 +58,7 @@ fn a_host_that_forwards_leaves_other_servers_alone() {
             Ok(fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1")?)
         })?;
         for (place, v4, v6) in
-            [(client, "10.79.0.1", "fd00:79::1"), (other.place(), "10.80.0.1", "fd00:80::1")]
+            [(client, "10.78.0.1", "fd00:78::1"), (other.place(), "10.80.0.1", "fd00:80::1")]
         {
             ip(place, &format!("route add default via {v4}"))?;
             ip(place, &format!("-6 route add default via {v6}"))?;
