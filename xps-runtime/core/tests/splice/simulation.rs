@@ -72,6 +72,8 @@ const RESET_WITHIN_US: u64 = 1_000_000;
 const GIVES_UP_US: u64 = 30_000_000;
 /// After which time a server whose reset was lost closes, as servers do: so it is met again.
 const PATIENCE_US: u64 = 60_000_000;
+/// How long after the stack has ended a connection both sides may need to be done with it.
+const LEFT_ALONE_US: u64 = 5_000_000_000;
 
 /// What a link does to packets, in 1000 of them; delays in microseconds.
 #[derive(Clone, Copy, Debug)]
@@ -313,7 +315,7 @@ impl<const GUARDS: bool> Simulation<GUARDS> {
         let refusal = ending.is_refusal();
         let ended_before = self.ended();
         let mut ended_us = None;
-        let deadline = self.now_us + if refusal { 5_000_000_000 } else { 100_000_000_000 };
+        let mut deadline = self.now_us + 100_000_000_000;
         let mut abort_at = self.random.between(20, 400);
         let mut quiet_until = None;
         let mut idle_turns = 0;
@@ -352,6 +354,9 @@ impl<const GUARDS: bool> Simulation<GUARDS> {
             }
             if ended_us.is_none() && self.ended() != ended_before {
                 ended_us = Some(self.now_us);
+                if refusal {
+                    deadline = self.now_us + LEFT_ALONE_US;
+                }
             }
             if ending == Ending::Silence
                 && !client.aborted
