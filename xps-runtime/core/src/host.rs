@@ -170,6 +170,8 @@ impl<H: Handler> Machine<H> {
             told: unsafe { zeroed() },
             // SAFETY: plain data.
             outgoing: unsafe { zeroed() },
+            piece: 0,
+            turned: 0,
             header: [0xa5; headers::MAX],
             options: Options::EMPTY,
             handler,

@@ -38,9 +38,15 @@ pub struct Outlet {
     pub asked: u32,
     /// Most bytes of payload that the server's socket sends at once, as it knows the path's MTU; 0 while that is not known.
     pub mss: u16,
-    /// Zero.
-    pub padding_mss: u16,
+    /// What is known of long replies that were lost: see [`Outlet::repeated`].
+    pub repeats: u16,
 }
+
+/// The last long reply had to be repeated.
+const REPEATED: u16 = 1 << 15;
+
+/// How many replies go in pieces before one is sent whole again, on a path where two in a row were lost.
+pub const NARROW: u16 = 1 << 10;
 
 impl Outlet {
     /// Takes what a packet of the server shows that leaves now. Writes only what has changed.
@@ -57,6 +63,28 @@ impl Outlet {
             self.ifindex = ifindex;
             (self.link_first, self.link_last) = link;
         }
+    }
+
+    /// A reply that is longer than a piece is sent again. Two in a row are taken for a path that is narrower than anybody has
+    /// told (RFC 4821): a router that says so may be silent, or its word be filtered.
+    #[inline(always)]
+    pub fn repeated(&mut self) {
+        if self.repeats & REPEATED == 0 {
+            self.repeats = REPEATED | if self.repeats == 0 { 1 } else { NARROW };
+        }
+    }
+
+    /// Whether the next reply that is longer than a piece is not sent whole, for that reason.
+    #[inline(always)]
+    pub fn is_narrow(&mut self) -> bool {
+        let left = self.repeats & !REPEATED;
+        if left > 1 {
+            // The next one after the last is a trial: if that is lost, too, nothing has changed.
+            self.repeats = if left == 2 { REPEATED | 1 } else { left - 1 };
+            return true;
+        }
+        self.repeats = if self.repeats & REPEATED == 0 { 0 } else { left };
+        false
     }
 
     /// How long ago the server's last packet was, in units.
@@ -79,4 +107,40 @@ impl Outlet {
 #[must_use]
 pub const fn units(now_ns: u64) -> u32 {
     (now_ns >> UNIT_SHIFT) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_loss_is_none() {
+        let mut outlet = Outlet::default();
+        for _ in 0..3 {
+            assert!(!outlet.is_narrow());
+            outlet.repeated();
+            outlet.repeated();
+            // The next one arrives.
+            assert!(!outlet.is_narrow());
+            assert!(!outlet.is_narrow());
+        }
+    }
+
+    #[test]
+    fn after_two_in_a_row_whole_replies_are_only_trials() {
+        let mut outlet = Outlet::default();
+        assert!(!outlet.is_narrow());
+        outlet.repeated();
+        assert!(!outlet.is_narrow());
+        for _ in 0..3 {
+            outlet.repeated();
+            for _ in 1..NARROW {
+                assert!(outlet.is_narrow());
+            }
+            assert!(!outlet.is_narrow(), "a trial");
+        }
+        assert!(!outlet.is_narrow(), "it has arrived");
+        outlet.repeated();
+        assert!(!outlet.is_narrow());
+    }
 }

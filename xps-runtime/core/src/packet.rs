@@ -194,12 +194,24 @@ pub fn ip_checksum<S: Skb>(skb: &S, v6: bool) -> Option<bool> {
 /// Source and destination address, IPv4 as `::ffff:a.b.c.d`.
 #[inline(always)]
 pub fn addresses<S: Skb>(skb: &S, v6: bool, source: &mut [u8; 16], destination: &mut [u8; 16]) -> Option<()> {
+    addresses_at(skb, v6, ETHERNET, source, destination)
+}
+
+/// Those of the IP header at `ip`.
+#[inline(always)]
+pub fn addresses_at<S: Skb>(
+    skb: &S,
+    v6: bool,
+    ip: u32,
+    source: &mut [u8; 16],
+    destination: &mut [u8; 16],
+) -> Option<()> {
     let (from, to) = if v6 { (8, 24) } else { (12, 16) };
     if v6 {
         let mut at = 0;
         while at < 16 {
-            put(source, at, skb.word(ETHERNET + from + at)?);
-            put(destination, at, skb.word(ETHERNET + to + at)?);
+            put(source, at, skb.word(ip + from + at)?);
+            put(destination, at, skb.word(ip + to + at)?);
             at += 4;
         }
     } else {
@@ -207,7 +219,7 @@ pub fn addresses<S: Skb>(skb: &S, v6: bool, source: &mut [u8; 16], destination: 
             put(address, 0, 0);
             put(address, 4, 0);
             put(address, 8, 0xffff);
-            put(address, 12, skb.word(ETHERNET + at)?);
+            put(address, 12, skb.word(ip + at)?);
         }
     }
     Some(())

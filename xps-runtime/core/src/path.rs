@@ -12,12 +12,14 @@
 //! - [`connect`]: SYN, SYN-ACK and the first ACK.
 //! - [`listen`]: who gets a connection to the accelerated port.
 //! - [`headers`]: headers that the stack writes itself.
+//! - [`icmp`]: errors that routers tell of the server's segments.
 //! - [`local`]: which packets are this host's.
 
 pub mod arrival;
 pub mod connect;
 pub mod egress;
 pub mod headers;
+pub mod icmp;
 pub mod ingress;
 pub mod listen;
 pub mod local;
@@ -99,6 +101,10 @@ pub struct Scratch<S> {
     pub told: Injection,
     /// What replaces them.
     pub outgoing: headers::Outgoing,
+    /// Which piece of the reply that has behind it: [`headers::piece_of`].
+    pub piece: u32,
+    /// Whether the packet has turned back already (1): it is another piece.
+    pub turned: u32,
     /// Header that is being written.
     pub header: [u8; headers::MAX],
     /// TCP options that are looked through.
@@ -233,10 +239,15 @@ pub trait Stack<H: Handler>: Skb {
     fn set_len(&self, len: u32) -> bool;
     /// Overwrites the packet's first `len` bytes with the scratch's header.
     fn store_header(&self, scratch: *const Scratch<H::Scratch>, len: u32) -> bool;
-    /// Overwrites the packet from `offset` with the reply.
-    fn store_reply(&self, offset: u32, reply: *const Reply) -> bool;
-    /// Sum of the reply's bytes as big-endian words.
-    fn sum_reply(&self, reply: *const Reply) -> u64;
+    /// Overwrites the packet from `offset` with `len` bytes of the reply from `from` on: all of it or a piece.
+    fn store_reply(&self, offset: u32, reply: *const Reply, from: u32, len: u32) -> bool;
+    /// Sum of these bytes as big-endian words.
+    fn sum_reply(&self, reply: *const Reply, from: u32, len: u32) -> u64;
+    /// Replaces four bytes at `offset` from the Ethernet header, given in network order, and keeps the checksum at `checksum`
+    /// right.
+    fn replace_word(&self, offset: u32, checksum: u32, old: u32, new: u32) -> bool;
+    /// [`icmp::translate`], which the kernel verifies as a function of its own.
+    fn translate_error(&self, scratch: *mut Scratch<H::Scratch>);
     /// Most bytes of payload that the server's socket for the key sends at once; 0 if there is none.
     fn socket_mss(&self, key: &FlowKey, v6: bool) -> u16;
     /// Sends the packet, marked as the programs' own where they will see it again. `via` is 0, or the interface by which the
@@ -284,7 +295,11 @@ pub(crate) fn write<H: Handler, K: Stack<H>>(
     reply: Option<*const Reply>,
 ) -> bool {
     // SAFETY: the scratch value is this CPU's own while the program runs.
-    unsafe { (*scratch).outgoing = *outgoing };
+    unsafe {
+        (*scratch).outgoing = *outgoing;
+        (*scratch).piece = 0;
+        (*scratch).turned = 0;
+    }
     stack.write(scratch, reply)
 }
 

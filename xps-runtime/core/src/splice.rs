@@ -325,7 +325,8 @@ impl Splice {
                 return ClientStep::Pass(self.for_server(segment));
             }
             if self.request_len != 0 && before(segment.seq, self.request_end()) {
-                return ClientStep::Drop(Reason::StaleOverlap);
+                // Its acknowledgement is missing: it was held back while a reply was on its way in pieces, or lost.
+                return ClientStep::Acknowledge(self.acknowledgement());
             }
         }
         if checks & accept::check::AFTER_FIN != 0 && self.has(flag::CLIENT_FIN) {
@@ -398,15 +399,47 @@ impl Splice {
         None
     }
 
-    /// Most bytes that a reply to `segment` may have: the client's window and segment size. The `last` one has a FIN behind
-    /// it, which must be within the window, too: nothing would bring it again, since the request is acknowledged.
+    /// Most bytes that a reply to `segment` may have: the client's window. The `last` one has a FIN behind it, which must be
+    /// within the window, too: nothing would bring it again, since the request is acknowledged.
     #[inline(always)]
     #[must_use]
     pub fn room(&self, segment: &Segment, last: bool) -> u32 {
-        let window = (u32::from(segment.window) << (self.client_shift & 15)).saturating_sub(u32::from(last));
+        (u32::from(segment.window) << (self.client_shift & 15)).saturating_sub(u32::from(last))
+    }
+
+    /// Most bytes of payload that the client takes in a segment.
+    #[inline(always)]
+    #[must_use]
+    pub fn segment_max(&self) -> u32 {
         let options = if self.has(flag::TIMESTAMPS) { 12 } else { 0 };
-        let size = u32::from(self.mss).saturating_sub(options);
-        if window < size { window } else { size }
+        u32::from(self.mss).saturating_sub(options)
+    }
+
+    /// A reply is about to leave in pieces. Where the request begins: the pieces must not acknowledge it. The client has nothing
+    /// else to repeat, and nothing but its repetition brings a piece again that was lost (S15). It is given the
+    /// acknowledgement when it has all of them. And how much of the reply it has.
+    #[inline(always)]
+    pub fn hold_request(&mut self) -> (u32, u32) {
+        self.flags |= flag::ACK_HELD;
+        let has = distance(self.client_ack, self.injection_start);
+        (self.request_start, if has > 0 { has.unsigned_abs() } else { 0 })
+    }
+
+    /// The number that the server knows for what an error quotes of a segment to the client. Of an answer that the client has
+    /// not acknowledged it is the place where that was put in, which the server takes for its own; of older ones it is one
+    /// that it does not.
+    #[inline(always)]
+    #[must_use]
+    pub fn quoted(&self, seq: u32) -> u32 {
+        if self.injection_len == 0 || !before(seq, self.injection_end()) {
+            seq.wrapping_sub(self.injected)
+        } else if self.outstanding() && !before(seq, self.injection_start) {
+            self.injection_point()
+        } else {
+            // Before the last answer, or in it: the server's own bytes there are acknowledged.
+            let own = seq.wrapping_sub(self.injected.wrapping_sub(self.injection_len));
+            if before(own, self.injection_point()) { own } else { self.injection_point().wrapping_sub(1) }
+        }
     }
 
     /// Commits a reply to the segment that this CPU has claimed, and releases the claim. Fails, with the claim still

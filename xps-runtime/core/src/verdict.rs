@@ -26,6 +26,11 @@ reasons! {
     Replied = "replied",
     /// An answered request came again and got the same reply (S3).
     Resent = "resent",
+    /// A reply left in several segments: the path takes no longer ones, or a longer one was lost (T6).
+    InPieces = "in_pieces",
+    /// An ICMP error quotes a segment of a connection that has answers of the stack: the server's TCP hears it with its own
+    /// number (T6).
+    IcmpError = "icmp_error",
     /// A refused request was answered, and its connection closed on both sides.
     Closed = "closed",
     /// A connection was reset on both sides.
@@ -100,7 +105,7 @@ reasons! {
     OutOfOrder = "out_of_order",
     /// Dropped: another CPU is reading this flow (S14).
     Contended = "contended",
-    /// Dropped: repeats answered and acknowledged bytes together with new ones.
+    /// Repeats answered and acknowledged bytes together with new ones: the client was given that acknowledgement.
     StaleOverlap = "stale_overlap",
     /// Dropped: an old segment of the server that would land on injected bytes (S4).
     StaleServerSegment = "stale_server_segment",

@@ -14,9 +14,10 @@ use xps_core::binding::{self, PIECE_MAX};
 use xps_core::bound::{masked, unknown};
 use xps_core::checksum;
 use xps_core::flow::{Flow, FlowKey};
-use xps_core::handler::{Handler, REPLY_MAX, REPLY_SLACK, Reply, Scan, WINDOW};
+use xps_core::handler::{Handler, REPLY_MAX, Reply, Scan, WINDOW};
 use xps_core::handshake::Mark;
 use xps_core::packet::{Layout, Skb, Tcp};
+use xps_core::path::headers::{PIECE_BYTES, PIECES_MAX};
 use xps_core::path::listen::ListenerKey;
 use xps_core::path::{Action, Direction, Reading, Scratch, Socket, Stack, Target, headers, local};
 use xps_core::predicate::Predicate;
@@ -40,6 +41,9 @@ pub struct Packet<'a, M> {
     ctx: &'a TcContext,
     maps: PhantomData<M>,
 }
+
+/// Where the last piece of a reply begins.
+const LAST_PIECE: u32 = (PIECES_MAX - 1) * PIECE_BYTES;
 
 /// No socket: no state has this number.
 pub const ABSENT: u32 = 0xff;
@@ -430,6 +434,20 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
+    fn replace_word(&self, offset: u32, checksum: u32, old: u32, new: u32) -> bool {
+        // SAFETY: four bytes.
+        unsafe {
+            helper::bpf_l4_csum_replace(self.skb(), checksum, u64::from(old), u64::from(new), 4) == 0
+                && helper::bpf_skb_store_bytes(self.skb(), offset, (&raw const new).cast(), 4, 0) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn translate_error(&self, _: *mut Scratch<H::Scratch>) {
+        M::translate_error(self.skb());
+    }
+
+    #[inline(always)]
     fn write(&self, scratch: *mut Scratch<H::Scratch>, reply: Option<*const Reply>) -> bool {
         M::write(self.skb(), scratch, reply.unwrap_or(core::ptr::null()))
     }
@@ -454,41 +472,40 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
-    fn store_reply(&self, offset: u32, reply: *const Reply) -> bool {
-        // SAFETY: a reply in a flow.
-        let len = unknown(unsafe { (*reply).len });
-        if len == 0 || len > REPLY_MAX as u32 {
+    fn store_reply(&self, offset: u32, reply: *const Reply, from: u32, len: u32) -> bool {
+        let (from, len) = (unknown(from), unknown(len));
+        let longest = if from == 0 { REPLY_MAX as u32 } else { PIECE_BYTES };
+        if len == 0 || len > longest || from > LAST_PIECE {
             return false;
         }
-        // SAFETY: at most the buffer's length.
+        // SAFETY: a reply in a flow; within its buffer.
         unsafe {
-            let bytes = (&raw const (*reply).bytes).cast();
-            helper::bpf_skb_store_bytes(self.skb(), offset, bytes, len, KEEP_SUM) == 0
+            let bytes = (&raw const (*reply).bytes).cast::<u8>().add(from as usize);
+            helper::bpf_skb_store_bytes(self.skb(), offset, bytes.cast(), len, KEEP_SUM) == 0
         }
     }
 
     #[inline(always)]
-    fn sum_reply(&self, reply: *const Reply) -> u64 {
-        const QUARTER: u32 = (REPLY_MAX + REPLY_SLACK) as u32 / 4;
+    fn sum_reply(&self, reply: *const Reply, from: u32, len: u32) -> u64 {
         // SAFETY: a reply in a flow; its tail up to a whole word is zero.
         unsafe {
-            let len = (*reply).len;
+            let end = from + len;
             let mut sum = 0;
-            let mut at = 0u32;
-            for _ in 0..4 {
-                if at >= len {
+            let mut at = from;
+            for _ in 0..PIECES_MAX {
+                if at >= end {
                     break;
                 }
-                let mut part = (len - at + 3) & !3;
-                // A quarter of the buffer, since up to kernel 6.12 at most 512 bytes are summed at once.
-                if part > QUARTER {
-                    part = QUARTER;
+                let mut part = (end - at + 3) & !3;
+                // Up to kernel 6.12 at most 512 bytes are summed at once.
+                if part > PIECE_BYTES {
+                    part = PIECE_BYTES;
                 }
-                let part = unknown(part);
-                if part > QUARTER || at > 3 * QUARTER {
+                let (part, from) = (unknown(part), unknown(at));
+                if part > PIECE_BYTES || from > LAST_PIECE {
                     break;
                 }
-                let bytes = (&raw const (*reply).bytes).cast::<u8>().add(at as usize);
+                let bytes = (&raw const (*reply).bytes).cast::<u8>().add(from as usize);
                 sum += checksum::from_native(helper::bpf_csum_diff(
                     core::ptr::null_mut(),
                     0,
@@ -496,7 +513,7 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
                     part,
                     0,
                 ) as u32);
-                at += QUARTER;
+                at += PIECE_BYTES;
             }
             sum
         }

@@ -45,7 +45,7 @@ macro_rules! service {
             use $crate::xps_core::handler::{Handler, Reply, Scan};
             use $crate::xps_core::handshake::{MARKS as MARKS_LEN, Mark};
             use $crate::xps_core::path::listen::ListenerKey;
-            use $crate::xps_core::path::{Direction, Scratch as Work, egress, headers, ingress, local};
+            use $crate::xps_core::path::{Direction, Scratch as Work, egress, headers, icmp, ingress, local};
             use $crate::xps_core::predicate::{PREDICATES_MAX, Predicate};
             use $crate::xps_core::verdict::Reason;
 
@@ -160,6 +160,10 @@ macro_rules! service {
                     xps_verify(ctx)
                 }
                 #[inline(always)]
+                fn translate_error(ctx: *mut __sk_buff) {
+                    xps_translate_error(ctx);
+                }
+                #[inline(always)]
                 fn settle_shown() {
                     xps_settle_shown();
                 }
@@ -210,6 +214,15 @@ macro_rules! service {
                 }
                 let ctx = TcContext::new(ctx);
                 local::role::<H, _>(&Packet::<ServiceMaps>::new(&ctx), scratch, local::Asked(asked))
+            }
+
+            /// An ICMP error, if it quotes a segment of a connection of ours.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_translate_error(ctx: *mut __sk_buff) -> u32 {
+                let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
+                let ctx = TcContext::new(ctx);
+                u32::from(icmp::translate::<H, _>(&Packet::<ServiceMaps>::new(&ctx), scratch))
             }
 
             /// Writes a packet of the programs' own. Whether it could be written.

@@ -7,11 +7,8 @@ use crate::laboratory::{
 };
 
 both_paths! {
-    #[not_yet_in_the_stack = "T6: a reply of the stack is not repeated in smaller pieces"]
     a_narrow_link_is_found_out: narrow, |lab| path_mtu::found_out(lab, false);
-    #[not_yet_in_the_stack = "T6: a reply of the stack is not repeated in smaller pieces"]
     a_narrow_link_is_found_out_with_probing: narrow, |lab| path_mtu::found_out(lab, true);
-    #[not_yet_in_the_stack = "the connection is reset, and the cause is not known yet"]
     a_narrow_link_that_is_known_is_heeded: narrow, path_mtu::heeded;
     #[not_yet_in_the_stack = "fragments for the ports are dropped, not put together"]
     fragments_of_clients_are_put_together: narrow, path_mtu::fragments;
@@ -20,7 +17,6 @@ both_paths! {
 
 /// It takes the server several time-outs.
 #[test]
-#[ignore = "T6: a reply of the stack is not repeated in smaller pieces"]
 fn a_narrow_link_that_nobody_tells_of_is_found_out() {
     crate::network::on_the_kernel_path(narrow, path_mtu::black_hole);
 }

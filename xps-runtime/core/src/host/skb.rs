@@ -14,7 +14,7 @@ use crate::handler::{Handler, REPLY_MAX, Reply, Scan, WINDOW, Window};
 use crate::handshake::Mark;
 use crate::packet::{ETHERNET, Layout, Skb, Tcp};
 use crate::path::arrival::{SERVICE_VLAN, VLAN};
-use crate::path::{Action, Direction, Scratch, Socket, Stack, Target, headers, local};
+use crate::path::{Action, Direction, Scratch, Socket, Stack, Target, headers, icmp, local};
 use crate::predicate::Predicate;
 use crate::verdict::Reason;
 
@@ -407,6 +407,26 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         self.replace(layout, offset, &old.to_be_bytes(), &new.to_be_bytes())
     }
 
+    fn replace_word(&self, offset: u32, checksum: u32, old: u32, new: u32) -> bool {
+        if !self.machine.write_succeeds() {
+            return false;
+        }
+        let mut frame = self.frame.borrow_mut();
+        let at = offset as usize;
+        if offset % 2 != 0 || frame.bytes.get(at..at + 4) != Some(&old.to_ne_bytes()[..]) {
+            return false;
+        }
+        frame.bytes[at..at + 4].copy_from_slice(&new.to_ne_bytes());
+        let sum = number(&frame.bytes, checksum as usize) as u16;
+        let sum = u64::from(!sum) + of_bytes(&(!old).to_ne_bytes()) + of_bytes(&new.to_ne_bytes());
+        frame.bytes[checksum as usize..][..2].copy_from_slice(&(!fold(sum)).to_be_bytes());
+        true
+    }
+
+    fn translate_error(&self, scratch: *mut Scratch<H::Scratch>) {
+        icmp::translate::<H, _>(self, scratch);
+    }
+
     fn write(&self, scratch: *mut Scratch<H::Scratch>, reply: Option<*const Reply>) -> bool {
         self.machine.yield_now();
         headers::write::<H, _>(self, scratch, reply)
@@ -431,7 +451,7 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         true
     }
 
-    fn store_reply(&self, offset: u32, reply: *const Reply) -> bool {
+    fn store_reply(&self, offset: u32, reply: *const Reply, from: u32, part: u32) -> bool {
         self.machine.yield_now();
         // SAFETY: a reply in a flow, whose memory stays; copied, since another CPU may write it.
         let Reply { bytes, len, .. } = unsafe { *reply };
@@ -441,18 +461,22 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         }
         let mut frame = self.frame.borrow_mut();
         // A helper fails beyond the packet's end.
-        let Some(to) = frame.bytes.get_mut(at..at + len) else { return false };
-        to.copy_from_slice(&bytes[..len]);
+        let (from, part) = (from as usize, part as usize);
+        let Some(to) = frame.bytes.get_mut(at..at + part) else { return false };
+        to.copy_from_slice(&bytes[..len][from..from + part]);
         true
     }
 
-    fn sum_reply(&self, reply: *const Reply) -> u64 {
+    fn sum_reply(&self, reply: *const Reply, from: u32, part: u32) -> u64 {
         // SAFETY: a reply in a flow, as above.
         let Reply { bytes, len, .. } = unsafe { *reply };
         let len = (len as usize).min(REPLY_MAX);
         let whole = len.next_multiple_of(4);
         assert!(bytes[len..whole].iter().all(|byte| *byte == 0), "the reply's last word is not sealed");
-        of_bytes(&bytes[..whole])
+        assert_eq!(from % 4, 0, "a piece begins within a word");
+        let end = (from + part) as usize;
+        assert!(end == len || end.is_multiple_of(4), "a piece ends within a word");
+        of_bytes(&bytes[from as usize..end.next_multiple_of(4)])
     }
 
     fn socket_mss(&self, _: &FlowKey, _: bool) -> u16 {

@@ -2,13 +2,35 @@
 
 use super::{Scratch, Stack};
 use crate::checksum::fold;
-use crate::handler::{Handler, Reply};
+use crate::handler::{Handler, REPLY_MAX, REPLY_SLACK, Reply};
 use crate::outlet::ECN_MASK;
 use crate::packet::{self, ETHERNET, Layout, Skb, TCP, Tcp, Unusual};
 use crate::word::{store_u16, store_u32};
 
 /// Most bytes of Ethernet, IPv6 and TCP with timestamps, rounded up.
 pub const MAX: usize = 96;
+
+/// Bytes of a piece of a reply: with its headers less than any path must take (RFC 791: 576 bytes). At most three make a reply.
+pub const PIECE_BYTES: u32 = (REPLY_MAX + REPLY_SLACK) as u32 / PIECES_MAX;
+
+/// Most pieces of a reply.
+pub const PIECES_MAX: u32 = 3;
+
+/// Where the `piece` of a reply of `len` bytes begins, and how long it is; 0 is all of it, 1 the first one. Behind the last one
+/// stand none, for a FIN.
+#[inline(always)]
+#[must_use]
+pub const fn piece_of(len: u32, piece: u32) -> (u32, u32) {
+    if piece == 0 {
+        return (0, len);
+    }
+    let from = (piece - 1) * PIECE_BYTES;
+    if from >= len {
+        return (len, 0);
+    }
+    let rest = len - from;
+    (from, if rest > PIECE_BYTES { PIECE_BYTES } else { rest })
+}
 
 /// A TCP header to be written.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +127,8 @@ impl Writer {
     }
 }
 
-/// Replaces the packet by the scratch's `outgoing` with `reply` as payload. The headers have no options but timestamps.
+/// Replaces the packet by the scratch's `outgoing` with the scratch's `piece` of `reply` as payload. The headers have no options
+/// but timestamps. A packet that has `turned` back is written over by the next piece.
 ///
 /// Whether it could be written.
 #[inline(always)]
@@ -119,14 +142,14 @@ pub fn write<H: Handler, K: Stack<H>>(
         return false;
     }
     // SAFETY: the reply lies in a flow, whose memory stays while the program runs.
-    let payload = reply.map_or(0, |reply| unsafe { (*reply).len });
-    match compose(stack, scratch, payload, reply) {
+    let (from, payload) = reply.map_or((0, 0), |reply| unsafe { piece_of((*reply).len, (*scratch).piece) });
+    match compose(stack, scratch, (from, payload), reply) {
         Some(len) => {
             stack.set_len(len + payload)
                 && stack.store_header(scratch, len)
                 && match reply {
-                    Some(reply) => stack.store_reply(len, reply),
-                    None => true,
+                    Some(reply) if payload != 0 => stack.store_reply(len, reply, from, payload),
+                    _ => true,
                 }
         }
         None => false,
@@ -138,11 +161,13 @@ pub fn write<H: Handler, K: Stack<H>>(
 fn compose<H: Handler, K: Stack<H>>(
     stack: &K,
     scratch: *mut Scratch<H::Scratch>,
-    payload: u32,
+    (from, payload): (u32, u32),
     reply: Option<*const Reply>,
 ) -> Option<u32> {
     // SAFETY: the scratch value is this CPU's own while the program runs.
     let (layout, tcp, outgoing) = unsafe { (&(*scratch).layout, &(*scratch).tcp, &(*scratch).outgoing) };
+    // SAFETY: as above.
+    let turns = outgoing.back && unsafe { (*scratch).turned } == 0;
     let partial = partial(stack, layout, tcp);
     if partial && layout.unusual != Unusual::No {
         // The device will complete the checksum where the old header was, which is not where the new one is.
@@ -152,7 +177,7 @@ fn compose<H: Handler, K: Stack<H>>(
     // SAFETY: as above.
     let mut to = Writer { header: unsafe { (&raw mut (*scratch).header).cast() }, sum: 0 };
     // Ethernet: addresses are six bytes, so they are copied as four and two.
-    let (first, second) = if outgoing.back { (6, 0) } else { (0, 6) };
+    let (first, second) = if turns { (6, 0) } else { (0, 6) };
     to.copy(stack, 0, first)?;
     to.raw_two(4, stack.half(first + 4)?);
     to.copy(stack, 6, second)?;
@@ -166,14 +191,14 @@ fn compose<H: Handler, K: Stack<H>>(
         let hops = if outgoing.back { 64 } else { stack.half(ETHERNET + 6)? & 0xff };
         to.two(20, u16::from(TCP) << 8 | hops);
         to.restart();
-        let (source, destination) = if outgoing.back { (24, 8) } else { (8, 24) };
+        let (source, destination) = if turns { (24, 8) } else { (8, 24) };
         let mut i = 0;
         while i < 16 {
             to.copy(stack, 22 + i, ETHERNET + source + i as u32)?;
             to.copy(stack, 38 + i, ETHERNET + destination + i as u32)?;
             i += 4;
         }
-        transport::<H, K, 54>(stack, &mut to, tcp_len, payload, partial, outgoing, reply);
+        transport::<H, K, 54>(stack, &mut to, tcp_len, (from, payload), partial, outgoing, reply);
         Some(54 + tcp_len)
     } else {
         to.restart();
@@ -184,11 +209,11 @@ fn compose<H: Handler, K: Stack<H>>(
         to.two(22, hops << 8 | u16::from(TCP));
         let before = to.sum;
         to.restart();
-        let (source, destination) = if outgoing.back { (16, 12) } else { (12, 16) };
+        let (source, destination) = if turns { (16, 12) } else { (12, 16) };
         to.copy(stack, 26, ETHERNET + source)?;
         to.copy(stack, 30, ETHERNET + destination)?;
         to.raw_two(24, !fold(before + to.sum));
-        transport::<H, K, 34>(stack, &mut to, tcp_len, payload, partial, outgoing, reply);
+        transport::<H, K, 34>(stack, &mut to, tcp_len, (from, payload), partial, outgoing, reply);
         Some(34 + tcp_len)
     }
 }
@@ -204,7 +229,7 @@ fn transport<H: Handler, K: Stack<H>, const AT: usize>(
     stack: &K,
     to: &mut Writer,
     tcp_len: u32,
-    payload: u32,
+    (from, payload): (u32, u32),
     partial: bool,
     outgoing: &Outgoing,
     reply: Option<*const Reply>,
@@ -227,7 +252,7 @@ fn transport<H: Handler, K: Stack<H>, const AT: usize>(
         fold(pseudo)
     } else {
         if let Some(reply) = reply {
-            to.sum += stack.sum_reply(reply);
+            to.sum += stack.sum_reply(reply, from, payload);
         }
         !fold(to.sum)
     };

@@ -88,6 +88,8 @@ pub enum ClientStep {
     Compare,
     /// The same answered request again: the kept reply is sent again (S3).
     Resend(Injection),
+    /// Answered and acknowledged bytes again, together with new ones: the client is told what need not come again.
+    Acknowledge(Injection),
     /// The stack has ended the connection, and answers what still comes by a segment without payload.
     AfterClose {
         /// Its [`tcp_flag`]s; 0: the client is told nothing.

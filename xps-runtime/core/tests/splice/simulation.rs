@@ -234,6 +234,8 @@ fn run_as<const GUARDS: bool>(seed: u64, trace: bool) -> Result<Totals, String> 
     };
     simulation.gate.key.set(Some(simulation.key));
     simulation.gate.machine.set_linear(simulation.random.pick(&[0, 14, 54, 2000]));
+    // What longer replies do not fit into, leaves in pieces.
+    simulation.gate.machine.set_mss(simulation.random.pick(&[500, 900, u16::MAX, u16::MAX]));
     if trace {
         println!(
             "{of_client:?}\n{of_server:?}\n{outer:?}\n{inner:?}\nhits {} preemption {preemption} failures {failures}",

@@ -5,6 +5,7 @@ use crate::abi::Control;
 use crate::flow::Flow;
 use crate::handler::Handler;
 use crate::outlet::{CONFIRMED, ECN_MASK, units};
+use crate::path::headers::PIECE_BYTES;
 use crate::path::{Scratch, Stack};
 use crate::splice::{Injection, Translated, tcp_flag};
 use crate::verdict::Reason;
@@ -12,19 +13,47 @@ use crate::verdict::Reason;
 /// How long the server may take for a sign of life, in units: it is on this host.
 const ANSWERS_WITHIN: u32 = 100;
 
-/// By which interface the kernel must find the next hop of a reply; 0 if it goes back as its request came.
+/// Whether a reply goes back as its request came.
 #[inline(always)]
-pub(super) fn back<H: Handler, K: Stack<H>>(stack: &K, flow: *mut Flow<H::State>) -> u32 {
+pub(super) fn turns<H: Handler, K: Stack<H>>(stack: &K, flow: *mut Flow<H::State>) -> bool {
     // SAFETY: words that may be read while another CPU writes them; a change that is half seen costs no more than a detour.
     let outlet = unsafe { &(*flow).outlet };
     // The request's source is bytes 6 to 12 of its frame.
-    let Some(first) = stack.word(6) else { return outlet.ifindex };
-    let Some(last) = stack.half(10) else { return outlet.ifindex };
-    if first == outlet.link_first && last == outlet.link_last && outlet.ifindex == stack.ifindex() {
+    stack.word(6) == Some(outlet.link_first)
+        && stack.half(10) == Some(outlet.link_last)
+        && outlet.ifindex == stack.ifindex()
+}
+
+/// By which interface the kernel must find the next hop of a reply; 0 if it goes back as its request came.
+#[inline(always)]
+pub(super) fn back<H: Handler, K: Stack<H>>(stack: &K, flow: *mut Flow<H::State>) -> u32 {
+    if turns(stack, flow) {
         return 0;
     }
     stack.count(Reason::Asymmetric, 1);
-    outlet.ifindex
+    // SAFETY: as above.
+    unsafe { (*flow).outlet.ifindex }
+}
+
+/// Whether the reply leaves in pieces: it is longer than the path takes, as far as that is known, or it was sent before (`again`)
+/// and may have been lost for its length.
+#[inline(always)]
+pub(super) fn in_pieces<H: Handler, K: Stack<H>>(
+    stack: &K,
+    packet: &Packet<'_, H::Scratch>,
+    flow: *mut Flow<H::State>,
+    again: bool,
+) -> bool {
+    // SAFETY: the flow's memory stays while the program runs; another CPU may count at the same time, and one loss be missed.
+    let (len, outlet) = unsafe { ((*flow).reply.len, &mut (*flow).outlet) };
+    if len <= PIECE_BYTES {
+        return false;
+    }
+    if again {
+        outlet.repeated();
+        return true;
+    }
+    outlet.is_narrow() || len > segment_max(stack, packet, flow)
 }
 
 /// The class of the server's own packets: their TOS or traffic class without ECN's bits.
@@ -75,7 +104,8 @@ pub(super) fn confirm<H: Handler, K: Stack<H>>(
     !(age >= CONFIRMED && asked_age < age)
 }
 
-/// Most bytes that a segment to the client may have, as the server's socket knows the path.
+/// Most bytes of payload that a segment to the client may have: what the client takes, and the path as the server's socket knows
+/// it.
 #[inline(always)]
 pub(super) fn segment_max<H: Handler, K: Stack<H>>(
     stack: &K,
@@ -90,5 +120,8 @@ pub(super) fn segment_max<H: Handler, K: Stack<H>>(
         // SAFETY: as above.
         unsafe { (*flow).outlet.mss = mss };
     }
-    u32::from(mss)
+    // SAFETY: numbers that do not change once the flow is open.
+    let client = unsafe { (*flow).splice.segment_max() };
+    let path = u32::from(mss);
+    if client < path { client } else { path }
 }
