@@ -246,6 +246,8 @@ pub trait Stack<H: Handler>: Skb {
     /// Replaces four bytes at `offset` from the Ethernet header, given in network order, and keeps the checksum at `checksum`
     /// right.
     fn replace_word(&self, offset: u32, checksum: u32, old: u32, new: u32) -> bool;
+    /// [`ingress::pieces::send`], which the kernel verifies as a function of its own.
+    fn send_pieces(&self, scratch: *mut Scratch<H::Scratch>, flow: *mut Flow<H::State>) -> bool;
     /// [`icmp::translate`], which the kernel verifies as a function of its own.
     fn translate_error(&self, scratch: *mut Scratch<H::Scratch>);
     /// Most bytes of payload that the server's socket for the key sends at once; 0 if there is none.

@@ -52,6 +52,9 @@ pub trait Maps<H: Handler> {
     /// Writes the headers that the scratch value describes, and the reply: a verified function of its own. `reply` may be
     /// null.
     fn write(ctx: *mut __sk_buff, scratch: *mut Scratch<H::Scratch>, reply: *const Reply) -> bool;
+    /// [`xps_core::path::ingress::pieces::send`] for the flow of the key in the working memory, a verified function of its own.
+    /// Not 0 if they were sent.
+    fn send_pieces(ctx: *mut __sk_buff) -> u32;
     /// [`xps_core::path::icmp::translate`], a verified function of its own.
     fn translate_error(ctx: *mut __sk_buff);
     /// Adds the window that was shown last to the digest of what was shown: a verified function of its own.

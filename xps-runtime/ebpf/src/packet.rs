@@ -443,6 +443,11 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
+    fn send_pieces(&self, _: *mut Scratch<H::Scratch>, _: *mut Flow<H::State>) -> bool {
+        M::send_pieces(self.skb()) != 0
+    }
+
+    #[inline(always)]
     fn translate_error(&self, _: *mut Scratch<H::Scratch>) {
         M::translate_error(self.skb());
     }

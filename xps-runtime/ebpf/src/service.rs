@@ -160,6 +160,10 @@ macro_rules! service {
                     xps_verify(ctx)
                 }
                 #[inline(always)]
+                fn send_pieces(ctx: *mut __sk_buff) -> u32 {
+                    xps_send_pieces(ctx)
+                }
+                #[inline(always)]
                 fn translate_error(ctx: *mut __sk_buff) {
                     xps_translate_error(ctx);
                 }
@@ -214,6 +218,17 @@ macro_rules! service {
                 }
                 let ctx = TcContext::new(ctx);
                 local::role::<H, _>(&Packet::<ServiceMaps>::new(&ctx), scratch, local::Asked(asked))
+            }
+
+            /// All pieces of a reply but the last. Whether they were sent.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_send_pieces(ctx: *mut __sk_buff) -> u32 {
+                let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
+                // SAFETY: this CPU's own while the program runs.
+                let Some(flow) = FLOWS.get_ptr_mut(unsafe { &(*scratch).key }) else { return 0 };
+                let ctx = TcContext::new(ctx);
+                u32::from(ingress::pieces::send::<H, _>(&Packet::<ServiceMaps>::new(&ctx), scratch, flow))
             }
 
             /// An ICMP error, if it quotes a segment of a connection of ours.

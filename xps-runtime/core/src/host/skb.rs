@@ -14,7 +14,7 @@ use crate::handler::{Handler, REPLY_MAX, Reply, Scan, WINDOW, Window};
 use crate::handshake::Mark;
 use crate::packet::{ETHERNET, Layout, Skb, Tcp};
 use crate::path::arrival::{SERVICE_VLAN, VLAN};
-use crate::path::{Action, Direction, Scratch, Socket, Stack, Target, headers, icmp, local};
+use crate::path::{Action, Direction, Scratch, Socket, Stack, Target, headers, icmp, ingress, local};
 use crate::predicate::Predicate;
 use crate::verdict::Reason;
 
@@ -423,6 +423,10 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         true
     }
 
+    fn send_pieces(&self, scratch: *mut Scratch<H::Scratch>, flow: *mut Flow<H::State>) -> bool {
+        ingress::pieces::send::<H, _>(self, scratch, flow)
+    }
+
     fn translate_error(&self, scratch: *mut Scratch<H::Scratch>) {
         icmp::translate::<H, _>(self, scratch);
     }
@@ -473,6 +477,9 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         let len = (len as usize).min(REPLY_MAX);
         let whole = len.next_multiple_of(4);
         assert!(bytes[len..whole].iter().all(|byte| *byte == 0), "the reply's last word is not sealed");
+        if part == 0 {
+            return 0;
+        }
         assert_eq!(from % 4, 0, "a piece begins within a word");
         let end = (from + part) as usize;
         assert!(end == len || end.is_multiple_of(4), "a piece ends within a word");

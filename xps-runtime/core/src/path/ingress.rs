@@ -1,16 +1,18 @@
 //! The client's packets: predicate, flow, splice, handler, and then a reply or the way to the server.
 //!
 //! - `closing`: ends that the stack makes.
+//! - [`pieces`]: replies in several segments.
 //! - `way`: where replies go, and how long they may be.
 
 mod closing;
+pub mod pieces;
 mod way;
 
 use closing::{SILENT, close, reset_open_server, tell_client};
 
 use super::arrival::{SERVICE_VLAN, VLAN};
 use super::connect::First;
-use super::headers::{Outgoing, PIECE_BYTES, PIECES_MAX, piece_of};
+use super::headers::{Outgoing, PIECE_BYTES};
 use super::{
     Action, Direction, Reading, Scratch, Socket, Stack, Target, blank_sack, connect, icmp, local, options,
     remember, remember_layout, translate, write,
@@ -690,87 +692,14 @@ fn reply<H: Handler, K: Stack<H>>(
     }
     if via == 0 && way::in_pieces(stack, packet, flow, again) {
         stack.count(Reason::InPieces, 1);
-        if !pieces_but_the_last(stack, scratch, flow) {
+        if !stack.send_pieces(scratch, flow) {
             return Action::Drop;
         }
     }
-    if !write_reply(stack, scratch, flow) {
+    if !pieces::write(stack, scratch, flow) {
         return Action::Drop;
     }
     stack.redirect(Target::Client, control.internal_mark, via)
-}
-
-/// The packet becomes the reply, or the piece of it, that the scratch value describes. Whether it may be sent.
-#[inline(always)]
-fn write_reply<H: Handler, K: Stack<H>>(
-    stack: &K,
-    scratch: *mut Scratch<H::Scratch>,
-    flow: *mut Flow<H::State>,
-) -> bool {
-    // SAFETY: the flow's memory stays while the program runs.
-    if !stack.write(scratch, Some(unsafe { &raw const (*flow).reply })) {
-        stack.count(Reason::WriteFailed, 1);
-        return false;
-    }
-    // Another CPU may have had the client's acknowledgement of these bytes meanwhile, and be writing the next reply to
-    // the same place (S14). Then the client has them, and what was written here may be a mixture.
-    stack.lock(flow);
-    // SAFETY: under the flow's lock; the scratch value is this CPU's own while the program runs.
-    let current = unsafe { (*flow).splice.still_outstanding((*scratch).told.seq) };
-    stack.unlock(flow);
-    if !current {
-        stack.count(Reason::Raced, 1);
-    }
-    current
-}
-
-/// The reply that the scratch value describes, in several segments that any path takes (T6): sends all but the last, which the
-/// scratch value describes then. None of them acknowledges the request. A function of its own: it is rare, and its room on the
-/// stack is not the others', so it keeps little there. Whether all were sent.
-#[inline(never)]
-fn pieces_but_the_last<H: Handler, K: Stack<H>>(
-    stack: &K,
-    scratch: *mut Scratch<H::Scratch>,
-    flow: *mut Flow<H::State>,
-) -> bool {
-    stack.lock(flow);
-    // SAFETY: under the flow's lock.
-    let (request, has) = unsafe { (*flow).splice.hold_request() };
-    stack.unlock(flow);
-    // SAFETY: the scratch value is this CPU's own while the program runs.
-    unsafe {
-        (*scratch).outgoing.ack = request;
-        (*scratch).outgoing.flags &= !(tcp_flag::FIN | tcp_flag::PSH);
-    }
-    // SAFETY: the flow's memory stays while the program runs.
-    let all = unsafe { (*flow).reply.len };
-    let mut piece = if has >= all { PIECES_MAX + 1 } else { has / PIECE_BYTES + 1 };
-    for _ in 0..PIECES_MAX {
-        // SAFETY: as above.
-        let last = unsafe {
-            let len = (*flow).reply.len;
-            let last = piece * PIECE_BYTES >= len;
-            (*scratch).piece = piece;
-            (*scratch).outgoing.seq = (*scratch).told.seq.wrapping_add(piece_of(len, piece).0);
-            if last {
-                let fin = if (*scratch).told.last { tcp_flag::FIN } else { 0 };
-                (*scratch).outgoing.flags |= tcp_flag::PSH | fin;
-            }
-            last
-        };
-        if last {
-            return true;
-        }
-        // SAFETY: a map's value stays while the program runs.
-        let mark = stack.control().map_or(0, |control| unsafe { (*control).internal_mark });
-        if !write_reply(stack, scratch, flow) || !stack.send_copy(Target::Client, mark) {
-            return false;
-        }
-        // SAFETY: as above.
-        unsafe { (*scratch).turned = 1 };
-        piece += 1;
-    }
-    false
 }
 
 /// Gives the client the acknowledgement that was held back (S15), then makes the packet what it was. Whether it is.
