@@ -8,6 +8,7 @@
 mod acceptance;
 mod ends;
 mod local;
+mod pieces;
 
 use std::string::String;
 use std::vec::Vec;
@@ -193,6 +194,7 @@ pub fn cases() -> Vec<Case> {
     all.extend(ends::cases());
     all.extend(acceptance::cases());
     all.extend(local::cases());
+    all.extend(pieces::cases());
     all
 }
 

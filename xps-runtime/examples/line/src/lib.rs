@@ -28,7 +28,7 @@ static BYE: [u8; 8] = *b"BYE\n    ";
 const BYE_BYTES: u32 = 4;
 
 /// Most lines of one segment that are answered together.
-const LINES_MAX: u32 = 16;
+const LINES_MAX: u32 = 128;
 
 /// Length of a line that cannot be a PING any more.
 const LONGER: u32 = 5;
