@@ -10,7 +10,7 @@ use xps_core::abi::program;
 
 /// Instructions that the verifier may go through.
 const BUDGET: [(&str, u32); 5] = [
-    (program::INGRESS, 280_000),
+    (program::INGRESS, 295_000),
     (program::EGRESS, 188_000),
     (program::LISTEN, 2_000),
     (http_fastpath::abi::program::LEDGER, 2_000),

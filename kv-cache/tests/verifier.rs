@@ -10,7 +10,7 @@ use xps_core::abi::program;
 
 /// Instructions that the verifier may go through.
 const BUDGET: [(&str, u32); 3] =
-    [(program::INGRESS, 235_000), (program::EGRESS, 170_000), (program::LISTEN, 2_000)];
+    [(program::INGRESS, 250_000), (program::EGRESS, 170_000), (program::LISTEN, 2_000)];
 
 #[test]
 fn every_program_loads_within_its_budget() {

@@ -239,15 +239,15 @@ pub trait Stack<H: Handler>: Skb {
     fn set_len(&self, len: u32) -> bool;
     /// Overwrites the packet's first `len` bytes with the scratch's header.
     fn store_header(&self, scratch: *const Scratch<H::Scratch>, len: u32) -> bool;
-    /// Overwrites the packet from `offset` with `len` bytes of the reply from `from` on: all of it or a piece.
-    fn store_reply(&self, offset: u32, reply: *const Reply, from: u32, len: u32) -> bool;
+    /// Overwrites the packet from `offset` with the reply, or a [piece](headers::piece_of) of it.
+    fn store_reply(&self, offset: u32, reply: *const Reply, piece: u32) -> bool;
     /// Sum of these bytes as big-endian words.
-    fn sum_reply(&self, reply: *const Reply, from: u32, len: u32) -> u64;
+    fn sum_reply(&self, reply: *const Reply, piece: u32) -> u64;
     /// Replaces four bytes at `offset` from the Ethernet header, given in network order, and keeps the checksum at `checksum`
     /// right.
     fn replace_word(&self, offset: u32, checksum: u32, old: u32, new: u32) -> bool;
     /// [`ingress::pieces::send`], which the kernel verifies as a function of its own.
-    fn send_pieces(&self, scratch: *mut Scratch<H::Scratch>, flow: *mut Flow<H::State>) -> bool;
+    fn send_pieces(&self, scratch: *mut Scratch<H::Scratch>, flow: *mut Flow<H::State>) -> u32;
     /// [`icmp::translate`], which the kernel verifies as a function of its own.
     fn translate_error(&self, scratch: *mut Scratch<H::Scratch>);
     /// Most bytes of payload that the server's socket for the key sends at once; 0 if there is none.

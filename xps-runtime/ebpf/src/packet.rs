@@ -17,7 +17,7 @@ use xps_core::flow::{Flow, FlowKey};
 use xps_core::handler::{Handler, REPLY_MAX, Reply, Scan, WINDOW};
 use xps_core::handshake::Mark;
 use xps_core::packet::{Layout, Skb, Tcp};
-use xps_core::path::headers::{PIECE_BYTES, PIECES_MAX};
+use xps_core::path::headers::{PIECE_BYTES, PIECES_MAX, piece_of};
 use xps_core::path::listen::ListenerKey;
 use xps_core::path::{Action, Direction, Reading, Scratch, Socket, Stack, Target, headers, local};
 use xps_core::predicate::Predicate;
@@ -443,8 +443,8 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
-    fn send_pieces(&self, _: *mut Scratch<H::Scratch>, _: *mut Flow<H::State>) -> bool {
-        M::send_pieces(self.skb()) != 0
+    fn send_pieces(&self, _: *mut Scratch<H::Scratch>, _: *mut Flow<H::State>) -> u32 {
+        M::send_pieces(self.skb())
     }
 
     #[inline(always)]
@@ -477,7 +477,9 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
-    fn store_reply(&self, offset: u32, reply: *const Reply, from: u32, len: u32) -> bool {
+    fn store_reply(&self, offset: u32, reply: *const Reply, piece: u32) -> bool {
+        // SAFETY: a reply in a flow.
+        let (from, len) = piece_of(unsafe { (*reply).len }, piece);
         let (from, len) = (unknown(from), unknown(len));
         let longest = if from == 0 { REPLY_MAX as u32 } else { PIECE_BYTES };
         if len == 0 || len > longest || from > LAST_PIECE {
@@ -491,37 +493,8 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
-    fn sum_reply(&self, reply: *const Reply, from: u32, len: u32) -> u64 {
-        // SAFETY: a reply in a flow; its tail up to a whole word is zero.
-        unsafe {
-            let end = from + len;
-            let mut sum = 0;
-            let mut at = from;
-            for _ in 0..PIECES_MAX {
-                if at >= end {
-                    break;
-                }
-                let mut part = (end - at + 3) & !3;
-                // Up to kernel 6.12 at most 512 bytes are summed at once.
-                if part > PIECE_BYTES {
-                    part = PIECE_BYTES;
-                }
-                let (part, from) = (unknown(part), unknown(at));
-                if part > PIECE_BYTES || from > LAST_PIECE {
-                    break;
-                }
-                let bytes = (&raw const (*reply).bytes).cast::<u8>().add(from as usize);
-                sum += checksum::from_native(helper::bpf_csum_diff(
-                    core::ptr::null_mut(),
-                    0,
-                    bytes.cast_mut().cast(),
-                    part,
-                    0,
-                ) as u32);
-                at += PIECE_BYTES;
-            }
-            sum
-        }
+    fn sum_reply(&self, reply: *const Reply, piece: u32) -> u64 {
+        M::sum_reply(reply, piece)
     }
 
     #[inline(always)]
@@ -551,6 +524,42 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
         let sent = unsafe { helper::bpf_clone_redirect(self.skb(), ifindex, flags) == 0 };
         self.set_mark(before);
         sent
+    }
+}
+
+/// Sum of the bytes of a reply, or of a piece of it, as big-endian words.
+#[inline(always)]
+pub fn sum_reply(reply: *const Reply, piece: u32) -> u64 {
+    // SAFETY: a reply in a flow; its tail up to a whole word is zero.
+    unsafe {
+        let (from, len) = piece_of((*reply).len, piece);
+        let end = from + len;
+        let mut sum = 0;
+        let mut at = from;
+        for _ in 0..PIECES_MAX {
+            if at >= end {
+                break;
+            }
+            let mut part = (end - at + 3) & !3;
+            // Up to kernel 6.12 at most 512 bytes are summed at once.
+            if part > PIECE_BYTES {
+                part = PIECE_BYTES;
+            }
+            let (part, from) = (unknown(part), unknown(at));
+            if part > PIECE_BYTES || from > LAST_PIECE {
+                break;
+            }
+            let bytes = (&raw const (*reply).bytes).cast::<u8>().add(from as usize);
+            sum += checksum::from_native(helper::bpf_csum_diff(
+                core::ptr::null_mut(),
+                0,
+                bytes.cast_mut().cast(),
+                part,
+                0,
+            ) as u32);
+            at += PIECE_BYTES;
+        }
+        sum
     }
 }
 

@@ -34,7 +34,7 @@ macro_rules! service {
             use $crate::aya_ebpf::programs::{SkLookupContext, TcContext};
             use $crate::maps::Maps;
             use $crate::packet::{
-                ABSENT, Packet, advance, digest_of, listens, refill, socket_state, sum, verify, walk_options,
+                ABSENT, Packet, advance, digest_of, listens, refill, socket_state, sum, sum_reply, verify, walk_options,
             };
             use $crate::service::return_code;
             use $crate::xps_core::abi::{
@@ -160,6 +160,10 @@ macro_rules! service {
                     xps_verify(ctx)
                 }
                 #[inline(always)]
+                fn sum_reply(reply: *const Reply, piece: u32) -> u64 {
+                    xps_sum_reply(reply, piece)
+                }
+                #[inline(always)]
                 fn send_pieces(ctx: *mut __sk_buff) -> u32 {
                     xps_send_pieces(ctx)
                 }
@@ -220,15 +224,24 @@ macro_rules! service {
                 local::role::<H, _>(&Packet::<ServiceMaps>::new(&ctx), scratch, local::Asked(asked))
             }
 
-            /// All pieces of a reply but the last. Whether they were sent.
+            /// Sum of a piece of a reply.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_sum_reply(reply: *const Reply, piece: u32) -> u64 {
+                if reply.is_null() { 0 } else { sum_reply(reply, piece) }
+            }
+
+            /// All pieces of a reply but the last.
             #[unsafe(no_mangle)]
             #[inline(never)]
             pub extern "C" fn xps_send_pieces(ctx: *mut __sk_buff) -> u32 {
-                let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
+                let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return ingress::pieces::WRITE_FAILED };
                 // SAFETY: this CPU's own while the program runs.
-                let Some(flow) = FLOWS.get_ptr_mut(unsafe { &(*scratch).key }) else { return 0 };
+                let Some(flow) = FLOWS.get_ptr_mut(unsafe { &(*scratch).key }) else {
+                    return ingress::pieces::RACED;
+                };
                 let ctx = TcContext::new(ctx);
-                u32::from(ingress::pieces::send::<H, _>(&Packet::<ServiceMaps>::new(&ctx), scratch, flow))
+                ingress::pieces::send::<H, _>(&Packet::<ServiceMaps>::new(&ctx), scratch, flow)
             }
 
             /// An ICMP error, if it quotes a segment of a connection of ours.

@@ -423,7 +423,7 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         true
     }
 
-    fn send_pieces(&self, scratch: *mut Scratch<H::Scratch>, flow: *mut Flow<H::State>) -> bool {
+    fn send_pieces(&self, scratch: *mut Scratch<H::Scratch>, flow: *mut Flow<H::State>) -> u32 {
         ingress::pieces::send::<H, _>(self, scratch, flow)
     }
 
@@ -455,7 +455,7 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         true
     }
 
-    fn store_reply(&self, offset: u32, reply: *const Reply, from: u32, part: u32) -> bool {
+    fn store_reply(&self, offset: u32, reply: *const Reply, piece: u32) -> bool {
         self.machine.yield_now();
         // SAFETY: a reply in a flow, whose memory stays; copied, since another CPU may write it.
         let Reply { bytes, len, .. } = unsafe { *reply };
@@ -465,18 +465,20 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         }
         let mut frame = self.frame.borrow_mut();
         // A helper fails beyond the packet's end.
+        let (from, part) = headers::piece_of(len as u32, piece);
         let (from, part) = (from as usize, part as usize);
         let Some(to) = frame.bytes.get_mut(at..at + part) else { return false };
         to.copy_from_slice(&bytes[..len][from..from + part]);
         true
     }
 
-    fn sum_reply(&self, reply: *const Reply, from: u32, part: u32) -> u64 {
+    fn sum_reply(&self, reply: *const Reply, piece: u32) -> u64 {
         // SAFETY: a reply in a flow, as above.
         let Reply { bytes, len, .. } = unsafe { *reply };
         let len = (len as usize).min(REPLY_MAX);
         let whole = len.next_multiple_of(4);
         assert!(bytes[len..whole].iter().all(|byte| *byte == 0), "the reply's last word is not sealed");
+        let (from, part) = headers::piece_of(len as u32, piece);
         if part == 0 {
             return 0;
         }

@@ -142,13 +142,14 @@ pub fn write<H: Handler, K: Stack<H>>(
         return false;
     }
     // SAFETY: the reply lies in a flow, whose memory stays while the program runs.
-    let (from, payload) = reply.map_or((0, 0), |reply| unsafe { piece_of((*reply).len, (*scratch).piece) });
-    match compose(stack, scratch, (from, payload), reply) {
+    let payload = reply.map_or(0, |reply| unsafe { piece_of((*reply).len, (*scratch).piece).1 });
+    match compose(stack, scratch, payload, reply) {
         Some(len) => {
             stack.set_len(len + payload)
                 && stack.store_header(scratch, len)
                 && match reply {
-                    Some(reply) if payload != 0 => stack.store_reply(len, reply, from, payload),
+                    // SAFETY: the scratch value is this CPU's own while the program runs.
+                    Some(reply) if payload != 0 => stack.store_reply(len, reply, unsafe { (*scratch).piece }),
                     _ => true,
                 }
         }
@@ -161,7 +162,7 @@ pub fn write<H: Handler, K: Stack<H>>(
 fn compose<H: Handler, K: Stack<H>>(
     stack: &K,
     scratch: *mut Scratch<H::Scratch>,
-    (from, payload): (u32, u32),
+    payload: u32,
     reply: Option<*const Reply>,
 ) -> Option<u32> {
     // SAFETY: the scratch value is this CPU's own while the program runs.
@@ -198,7 +199,7 @@ fn compose<H: Handler, K: Stack<H>>(
             to.copy(stack, 38 + i, ETHERNET + destination + i as u32)?;
             i += 4;
         }
-        transport::<H, K, 54>(stack, &mut to, tcp_len, (from, payload), partial, outgoing, reply);
+        transport::<H, K, 54>(stack, &mut to, tcp_len, payload, partial, scratch, reply);
         Some(54 + tcp_len)
     } else {
         to.restart();
@@ -213,7 +214,7 @@ fn compose<H: Handler, K: Stack<H>>(
         to.copy(stack, 26, ETHERNET + source)?;
         to.copy(stack, 30, ETHERNET + destination)?;
         to.raw_two(24, !fold(before + to.sum));
-        transport::<H, K, 34>(stack, &mut to, tcp_len, (from, payload), partial, outgoing, reply);
+        transport::<H, K, 34>(stack, &mut to, tcp_len, payload, partial, scratch, reply);
         Some(34 + tcp_len)
     }
 }
@@ -229,11 +230,13 @@ fn transport<H: Handler, K: Stack<H>, const AT: usize>(
     stack: &K,
     to: &mut Writer,
     tcp_len: u32,
-    (from, payload): (u32, u32),
+    payload: u32,
     partial: bool,
-    outgoing: &Outgoing,
+    scratch: *const Scratch<H::Scratch>,
     reply: Option<*const Reply>,
 ) {
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let outgoing = unsafe { &(*scratch).outgoing };
     to.sum += u64::from(TCP) + u64::from(tcp_len + payload);
     let pseudo = to.sum;
     to.two(AT, outgoing.source_port);
@@ -252,7 +255,8 @@ fn transport<H: Handler, K: Stack<H>, const AT: usize>(
         fold(pseudo)
     } else {
         if let Some(reply) = reply {
-            to.sum += stack.sum_reply(reply, from, payload);
+            // SAFETY: as above.
+            to.sum += stack.sum_reply(reply, unsafe { (*scratch).piece });
         }
         !fold(to.sum)
     };

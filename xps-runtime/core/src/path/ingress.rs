@@ -8,7 +8,7 @@ mod closing;
 pub mod pieces;
 mod way;
 
-use closing::{SILENT, close, reset_open_server, tell_client};
+use closing::{SILENT, close, closed, reset_open_server, tell_client};
 
 use super::arrival::{SERVICE_VLAN, VLAN};
 use super::connect::First;
@@ -236,10 +236,36 @@ fn known<H: Handler, K: Stack<H>>(
     packet: &Packet<'_, H::Scratch>,
     flow: *mut Flow<H::State>,
 ) -> Action {
+    match judge(stack, handler, packet, flow) {
+        Fate::Done(action) => action,
+        Fate::Reply { again } => reply(stack, packet.control, flow, again),
+        Fate::Tell(flags) => tell_client(stack, packet, flow, flags),
+    }
+}
+
+/// What becomes of a packet, once that is decided.
+#[derive(Clone, Copy)]
+enum Fate {
+    /// It is done.
+    Done(Action),
+    /// It turns back as the reply that `scratch.told` describes; `again`: that was sent before.
+    Reply { again: bool },
+    /// It turns back without payload, with the numbers of `scratch.told` and these [`tcp_flag`]s.
+    Tell(u8),
+}
+
+/// Decides.
+#[inline(always)]
+fn judge<H: Handler, K: Stack<H>>(
+    stack: &K,
+    handler: &H,
+    packet: &Packet<'_, H::Scratch>,
+    flow: *mut Flow<H::State>,
+) -> Fate {
     let segment = &packet.tcp.segment;
     if handler.checks() & check::TCP_CHECKSUM != 0 && !stack.verify(packet.layout, packet.tcp) {
         stack.count(Reason::BadChecksum, 1);
-        return Action::Drop;
+        return Fate::Done(Action::Drop);
     }
     // Asked for before, since nothing may be called under the lock.
     let checks = handler.checks();
@@ -258,13 +284,8 @@ fn known<H: Handler, K: Stack<H>>(
             let other = comparison == Comparison::Other;
             stack.count(if other { Reason::OtherBytes } else { Reason::OtherCuts }, 1);
             let behind = distance(from, segment.seq);
-            return close(
-                stack,
-                handler,
-                packet.control,
-                flow,
-                if behind > 0 { behind.unsigned_abs() } else { 0 },
-            );
+            let skip = if behind > 0 { behind.unsigned_abs() } else { 0 };
+            return closed(close(stack, handler, packet.control, flow, skip));
         }
         stack.lock(flow);
         // SAFETY: under the flow's lock.
@@ -272,7 +293,7 @@ fn known<H: Handler, K: Stack<H>>(
     }
     // SAFETY: as above.
     let splice = unsafe { &mut (*flow).splice };
-    match step {
+    Fate::Done(match step {
         ClientStep::Pass(to) => {
             let finished = splice.finished();
             let offset = splice.has_offset();
@@ -285,7 +306,7 @@ fn known<H: Handler, K: Stack<H>>(
             stack.unlock(flow);
             if held && !acknowledge_client(stack, packet, flow) {
                 stack.count(Reason::WriteFailed, 1);
-                return Action::Drop;
+                return Fate::Done(Action::Drop);
             }
             let reason = match (segment.payload, complete) {
                 (0, _) => Reason::NoPayload,
@@ -309,7 +330,8 @@ fn known<H: Handler, K: Stack<H>>(
         ClientStep::Acknowledge(told) => {
             stack.unlock(flow);
             stack.count(Reason::StaleOverlap, 1);
-            tell_client(stack, packet, flow, &told, tcp_flag::ACK)
+            tell(packet.scratch, told);
+            return Fate::Tell(tcp_flag::ACK);
         }
         ClientStep::AfterClose { flags, told } => {
             let over = splice.over();
@@ -321,7 +343,11 @@ fn known<H: Handler, K: Stack<H>>(
                 // SAFETY: the scratch value is this CPU's own while the program runs.
                 connect::forget(stack, handler, unsafe { &(*packet.scratch).key }, flow);
             }
-            if flags == 0 { Action::Drop } else { tell_client(stack, packet, flow, &told, flags) }
+            if flags != 0 {
+                tell(packet.scratch, told);
+                return Fate::Tell(flags);
+            }
+            Action::Drop
         }
         ClientStep::Compare => {
             // What was compared is passed or read.
@@ -338,14 +364,14 @@ fn known<H: Handler, K: Stack<H>>(
             stack.unlock(flow);
             stack.count(Reason::Resent, 1);
             tell(packet.scratch, injection);
-            reply(stack, packet.control, flow, true)
+            return Fate::Reply { again: true };
         }
         ClientStep::Read { skip, refused } => {
             let opaque = splice.has(flag::CLIENT_OPAQUE);
             stack.unlock(flow);
-            read(stack, handler, packet, flow, skip, refused, opaque)
+            return read(stack, handler, packet, flow, skip, refused, opaque);
         }
-    }
+    })
 }
 
 /// How a repetition compares with what was read, as far as the server has not acknowledged that: `len` bytes from `from` on. The
@@ -412,7 +438,7 @@ fn copy_to_server<H: Handler, K: Stack<H>>(
     sent
 }
 
-/// New bytes: the handler reads them, and they are answered or passed.
+/// New bytes: the handler reads them, and they are answered or passed. What becomes of the packet, as [`judge`] says it.
 #[inline(always)]
 fn read<H: Handler, K: Stack<H>>(
     stack: &K,
@@ -422,7 +448,7 @@ fn read<H: Handler, K: Stack<H>>(
     skip: u32,
     refused: Option<Reason>,
     opaque: bool,
-) -> Action {
+) -> Fate {
     let segment = &packet.tcp.segment;
     let scratch = packet.scratch;
     // SAFETY: the scratch value is this CPU's own; the claim makes the request side of the handler's state ours.
@@ -499,7 +525,7 @@ fn read<H: Handler, K: Stack<H>>(
                         stack.count(Reason::Replied, 1);
                         stack.count(Reason::RequestsAnswered, u64::from(handler.requests(of_handler)));
                         tell(scratch, injection);
-                        return reply(stack, packet.control, flow, false);
+                        return Fate::Reply { again: false };
                     }
                     Err(raced) => {
                         stack.unlock(flow);
@@ -521,7 +547,7 @@ fn read<H: Handler, K: Stack<H>>(
     }
     if ends {
         let how = skip | if silent { SILENT } else { 0 };
-        return close(stack, handler, control, flow, how);
+        return closed(close(stack, handler, control, flow, how));
     }
     if let Some(reason) = reason {
         stack.count(reason, 1);
@@ -550,7 +576,7 @@ fn read<H: Handler, K: Stack<H>>(
     let to = splice.pass_claimed(segment);
     let offset = splice.has_offset();
     stack.unlock(flow);
-    forward(stack, packet, to, offset)
+    Fate::Done(forward(stack, packet, to, offset))
 }
 
 /// Remembers that a request has met congestion, until the client says that it has slowed down (T7). One that goes on to the
@@ -690,16 +716,19 @@ fn reply<H: Handler, K: Stack<H>>(
         (*scratch).piece = 0;
         (*scratch).turned = 0;
     }
-    if via == 0 && way::in_pieces(stack, packet, flow, again) {
+    let mut ready = pieces::READY;
+    if via == 0 && way::in_pieces(stack, control, scratch, flow, again) {
         stack.count(Reason::InPieces, 1);
-        if !stack.send_pieces(scratch, flow) {
-            return Action::Drop;
-        }
+        ready = stack.send_pieces(scratch, flow);
     }
-    if !pieces::write(stack, scratch, flow) {
-        return Action::Drop;
+    if ready == pieces::READY {
+        ready = pieces::write(stack, scratch, flow);
     }
-    stack.redirect(Target::Client, control.internal_mark, via)
+    if ready == pieces::READY {
+        return stack.redirect(Target::Client, control.internal_mark, via);
+    }
+    stack.count(if ready == pieces::RACED { Reason::Raced } else { Reason::WriteFailed }, 1);
+    Action::Drop
 }
 
 /// Gives the client the acknowledgement that was held back (S15), then makes the packet what it was. Whether it is.

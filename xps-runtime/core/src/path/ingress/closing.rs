@@ -1,6 +1,6 @@
 //! Ends that the stack makes (S16): what the client is told, and the reset that the server gets.
 
-use super::{Packet, copy_to_server, reply, room, tell, way};
+use super::{Fate, Packet, copy_to_server, room, tell, way};
 use crate::abi::Control;
 use crate::flow::Flow;
 use crate::handler::Handler;
@@ -12,9 +12,29 @@ use crate::verdict::Reason;
 /// The client is told nothing.
 pub(super) const SILENT: u32 = 1 << 31;
 
+/// It is dropped.
+const DROP: u32 = 0;
+/// It goes on, as the server's reset.
+const NEXT: u32 = 1;
+/// It becomes the last words.
+const LAST_WORDS: u32 = 2;
+/// It becomes a reset for the client.
+const RESET: u32 = 3;
+
+/// What [`close`] has said.
+#[inline(always)]
+pub(super) fn closed(how: u32) -> Fate {
+    match how {
+        NEXT => Fate::Done(Action::Next),
+        LAST_WORDS => Fate::Reply { again: false },
+        RESET => Fate::Tell(tcp_flag::RST | tcp_flag::ACK),
+        _ => Fate::Done(Action::Drop),
+    }
+}
+
 /// The connection ends on both sides: with the handler's last words, or with a reset, or silently. The server has the segment's
-/// first bytes already: [`SILENT`] and how many. A function of its own: few packets need it, and its room on the stack is not
-/// the others'.
+/// first bytes already: [`SILENT`] and how many. What becomes of the packet, for [`closed`]. A function of its own: few packets
+/// need it, and its room on the stack is not the others'.
 #[inline(never)]
 pub(super) fn close<H: Handler, K: Stack<H>>(
     stack: &K,
@@ -22,9 +42,9 @@ pub(super) fn close<H: Handler, K: Stack<H>>(
     control: &Control,
     flow: *mut Flow<H::State>,
     how: u32,
-) -> Action {
+) -> u32 {
     let (skip, silent) = (how & !SILENT, how & SILENT != 0);
-    let Some(scratch) = stack.scratch() else { return Action::Drop };
+    let Some(scratch) = stack.scratch() else { return DROP };
     let packet = &Packet::of(control, scratch);
     let tcp = packet.tcp;
     let segment = &tcp.segment;
@@ -50,7 +70,7 @@ pub(super) fn close<H: Handler, K: Stack<H>>(
                     stack.count(Reason::Closed, 1);
                     stack.count(Reason::RequestsAnswered, u64::from(handler.requests(of_handler)));
                     tell(scratch, injection);
-                    return reply(stack, control, flow, false);
+                    return LAST_WORDS;
                 }
                 Err(raced) => {
                     stack.unlock(flow);
@@ -69,10 +89,10 @@ pub(super) fn close<H: Handler, K: Stack<H>>(
     if !write(stack, scratch, &server_reset(packet, to_server), None) {
         // The client's segment comes again, and meets a connection that has ended.
         stack.count(Reason::WriteFailed, 1);
-        return Action::Drop;
+        return DROP;
     }
     if silent {
-        return Action::Next;
+        return NEXT;
     }
     if !stack.send_copy(Target::Server, packet.control.internal_mark) {
         stack.count(Reason::WriteFailed, 1);
@@ -87,7 +107,8 @@ pub(super) fn close<H: Handler, K: Stack<H>>(
         expected: to_server,
         last: false,
     };
-    tell_client(stack, packet, flow, &told, tcp_flag::RST | tcp_flag::ACK)
+    tell(scratch, told);
+    RESET
 }
 
 /// The reset that the server is given when the stack ends a connection.
@@ -124,16 +145,17 @@ pub(super) fn reset_open_server<H: Handler, K: Stack<H>>(
     true
 }
 
-/// The packet turns back to the client, without payload.
+/// The packet turns back to the client, without payload, with the numbers of `scratch.told`.
 #[inline(always)]
 pub(super) fn tell_client<H: Handler, K: Stack<H>>(
     stack: &K,
     packet: &Packet<'_, H::Scratch>,
     flow: *mut Flow<H::State>,
-    told: &Injection,
     flags: u8,
 ) -> Action {
     let Packet { tcp, scratch, .. } = *packet;
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let told = unsafe { &(*scratch).told };
     let via = way::back(stack, flow);
     let outgoing = Outgoing {
         back: true,

@@ -8,19 +8,24 @@ use crate::handler::Handler;
 use crate::path::headers::{PIECE_BYTES, PIECES_MAX, piece_of};
 use crate::path::{Scratch, Stack, Target};
 use crate::splice::tcp_flag;
-use crate::verdict::Reason;
 
-/// The packet becomes the reply, or the piece of it, that the scratch value describes. Whether it may be sent.
+/// May be sent.
+pub const READY: u32 = 0;
+/// Could not be written.
+pub const WRITE_FAILED: u32 = 1;
+/// Is not wanted any more.
+pub const RACED: u32 = 2;
+
+/// The packet becomes the reply, or the piece of it, that the scratch value describes. [`READY`], or why not.
 #[inline(always)]
 pub(super) fn write<H: Handler, K: Stack<H>>(
     stack: &K,
     scratch: *mut Scratch<H::Scratch>,
     flow: *mut Flow<H::State>,
-) -> bool {
+) -> u32 {
     // SAFETY: the flow's memory stays while the program runs.
     if !stack.write(scratch, Some(unsafe { &raw const (*flow).reply })) {
-        stack.count(Reason::WriteFailed, 1);
-        return false;
+        return WRITE_FAILED;
     }
     // Another CPU may have had the client's acknowledgement of these bytes meanwhile, and be writing the next reply to
     // the same place (S14). Then the client has them, and what was written here may be a mixture.
@@ -28,14 +33,11 @@ pub(super) fn write<H: Handler, K: Stack<H>>(
     // SAFETY: under the flow's lock; the scratch value is this CPU's own while the program runs.
     let current = unsafe { (*flow).splice.still_outstanding((*scratch).told.seq) };
     stack.unlock(flow);
-    if !current {
-        stack.count(Reason::Raced, 1);
-    }
-    current
+    if current { READY } else { RACED }
 }
 
 /// Sends all pieces of the reply that the scratch value describes but the last, which it describes then; those that the client
-/// has are left out. Whether they were sent.
+/// has are left out. [`READY`] for the last one, or why not.
 ///
 /// The kernel verifies it as a function of its own, and it keeps little on the stack: it is rare.
 #[inline(always)]
@@ -43,7 +45,7 @@ pub fn send<H: Handler, K: Stack<H>>(
     stack: &K,
     scratch: *mut Scratch<H::Scratch>,
     flow: *mut Flow<H::State>,
-) -> bool {
+) -> u32 {
     stack.lock(flow);
     // SAFETY: under the flow's lock.
     let (request, has) = unsafe { (*flow).splice.hold_request() };
@@ -64,13 +66,17 @@ pub fn send<H: Handler, K: Stack<H>>(
             if piece * PIECE_BYTES >= len {
                 let fin = if (*scratch).told.last { tcp_flag::FIN } else { 0 };
                 (*scratch).outgoing.flags |= tcp_flag::PSH | fin;
-                return true;
+                return READY;
             }
         }
         // SAFETY: a map's value stays while the program runs.
         let mark = stack.control().map_or(0, |control| unsafe { (*control).internal_mark });
-        if !write(stack, scratch, flow) || !stack.send_copy(Target::Client, mark) {
-            return false;
+        let written = write(stack, scratch, flow);
+        if written != READY {
+            return written;
+        }
+        if !stack.send_copy(Target::Client, mark) {
+            return WRITE_FAILED;
         }
         // SAFETY: as above.
         unsafe {
@@ -78,5 +84,5 @@ pub fn send<H: Handler, K: Stack<H>>(
             (*scratch).piece += 1;
         }
     }
-    false
+    WRITE_FAILED
 }

@@ -37,13 +37,15 @@ pub(super) fn back<H: Handler, K: Stack<H>>(stack: &K, flow: *mut Flow<H::State>
 
 /// Whether the reply leaves in pieces: it is longer than the path takes, as far as that is known, or it was sent before (`again`)
 /// and may have been lost for its length.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn in_pieces<H: Handler, K: Stack<H>>(
     stack: &K,
-    packet: &Packet<'_, H::Scratch>,
+    control: &Control,
+    scratch: *mut Scratch<H::Scratch>,
     flow: *mut Flow<H::State>,
     again: bool,
 ) -> bool {
+    let packet = &Packet::of(control, scratch);
     // SAFETY: the flow's memory stays while the program runs; another CPU may count at the same time, and one loss be missed.
     let (len, outlet) = unsafe { ((*flow).reply.len, &mut (*flow).outlet) };
     if len <= PIECE_BYTES {
