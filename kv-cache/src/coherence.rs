@@ -19,8 +19,10 @@ pub mod tracking;
 pub mod watch;
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use serde::Serialize;
+use xps_core::abi::Bypass;
 
 use crate::server::redis::Info;
 use crate::server::users::Users;
@@ -77,8 +79,8 @@ pub enum Cause {
     Modules(Vec<String>),
     /// Commands that the handler treats by name are not themselves.
     Renamed(Vec<String>),
-    /// Connections that are older than the hooks.
-    Foreign(usize),
+    /// Connections that are older than the hooks, or come by a way around them.
+    Foreign(Vec<Stranger>),
     /// The sockets or flows could not be listed.
     SocketsUnknown(String),
     /// A command that may change users, roles or settings has no answer yet.
@@ -141,6 +143,54 @@ impl Cause {
     }
 }
 
+/// A connection to the server that the programs do not understand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stranger {
+    /// The client's address, as the server sees it.
+    pub peer: SocketAddr,
+    /// What shows that it comes by a way around the programs; `None`: it is older than they are, as far as is known.
+    pub by: Option<Bypass>,
+}
+
+/// How many of them are named.
+const NAMED_MAX: usize = 4;
+
+fn write_strangers(f: &mut fmt::Formatter<'_>, strangers: &[Stranger]) -> fmt::Result {
+    let old = strangers.iter().filter(|one| one.by.is_none()).count();
+    let separator = if old == 0 || old == strangers.len() { "" } else { "; " };
+    if old != 0 {
+        write!(
+            f,
+            "{old} connections to Redis are older than the hooks: reconnect them, or set coherence.kill_older_connections"
+        )?;
+        write_peers(f, strangers.iter().filter(|one| one.by.is_none()).map(|one| one.peer.to_string()))?;
+    }
+    write!(f, "{separator}")?;
+    if old != strangers.len() {
+        write!(f, "{} connections to Redis come by a way around the hooks", strangers.len() - old)?;
+        let around = strangers.iter().filter_map(|one| Some((one.peer, one.by?)));
+        write_peers(f, around.map(|(peer, by)| format!("{peer} {}", way(by))))?;
+    }
+    Ok(())
+}
+
+fn write_peers(f: &mut fmt::Formatter<'_>, peers: impl Iterator<Item = String>) -> fmt::Result {
+    let mut peers = peers.peekable();
+    for nth in 0..NAMED_MAX {
+        let Some(peer) = peers.next() else { break };
+        write!(f, "{}{peer}", if nth == 0 { " (" } else { ", " })?;
+    }
+    write!(f, "{}", if peers.peek().is_some() { ", …)" } else { ")" })
+}
+
+const fn way(by: Bypass) -> &'static str {
+    match by {
+        Bypass::Redirected => "by a port that netfilter redirects",
+        Bypass::SynUnseen => "whose SYN was not seen: another tc program before ours, a tunnel, or an interface without hooks",
+        Bypass::Unread => "with bytes that were not read: another tc program before ours, a tunnel, or fragments",
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -190,10 +240,7 @@ impl fmt::Display for Cause {
                 write!(f, "modules may change keys without a command: {}", names.join(", "))
             }
             Self::Renamed(names) => write!(f, "commands are renamed or missing: {}", names.join(", ")),
-            Self::Foreign(count) => write!(
-                f,
-                "{count} connections to Redis are older than the hooks: reconnect them, or set coherence.kill_older_connections"
-            ),
+            Self::Foreign(strangers) => write_strangers(f, strangers),
             Self::SocketsUnknown(what) => write!(f, "the connections to Redis cannot be listed: {what}"),
             Self::RecheckPending => {
                 write!(f, "a command that may change users, roles or settings is under way")
@@ -218,7 +265,7 @@ pub struct Observation {
     /// What of the path itself is not as strict coherence needs it.
     pub path: Vec<Cause>,
     /// Connections that are not understood, or why that is not known.
-    pub foreign: Result<usize, String>,
+    pub foreign: Result<Vec<Stranger>, String>,
     /// Commands that are not themselves.
     pub renamed: Vec<String>,
 }
@@ -313,8 +360,8 @@ pub fn judge(seen: &Observation, mode: Mode) -> Judgement {
         causes.push(Cause::Renamed(seen.renamed.clone()));
     }
     match &seen.foreign {
-        Ok(0) => {}
-        Ok(count) => causes.push(Cause::Foreign(*count)),
+        Ok(strangers) if strangers.is_empty() => {}
+        Ok(strangers) => causes.push(Cause::Foreign(strangers.clone())),
         Err(what) => causes.push(Cause::SocketsUnknown(what.clone())),
     }
     let coherent = match mode {
@@ -327,6 +374,26 @@ pub fn judge(seen: &Observation, mode: Mode) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn stranger(by: Option<Bypass>) -> Stranger {
+        Stranger { peer: SocketAddr::from(([10, 0, 0, 1], 40_000)), by }
+    }
+
+    #[test]
+    fn strangers_are_named_with_their_way() {
+        let text = |strangers: Vec<Stranger>| Cause::Foreign(strangers).to_string();
+        let old = text(vec![stranger(None)]);
+        assert!(old.starts_with("1 connections to Redis are older") && old.ends_with("(10.0.0.1:40000)"), "{old}");
+        let around = text(vec![stranger(Some(Bypass::Redirected))]);
+        assert_eq!(
+            around,
+            "1 connections to Redis come by a way around the hooks (10.0.0.1:40000 by a port that netfilter redirects)"
+        );
+        let many = text(vec![stranger(None), stranger(Some(Bypass::Unread)), stranger(None)]);
+        assert!(many.contains("2 connections") && many.contains("; 1 connections"), "{many}");
+        let all = text(vec![stranger(None); NAMED_MAX + 1]);
+        assert!(all.ends_with(", …)"), "{all}");
+    }
 
     fn users(rule: &str) -> Users {
         Users::of(&[rule.to_owned()], &["@read".to_owned()])
@@ -349,7 +416,7 @@ mod tests {
             user: "default".into(),
             unixsocket: Some(String::new()),
             path: Vec::new(),
-            foreign: Ok(0),
+            foreign: Ok(Vec::new()),
             renamed: Vec::new(),
         }
     }
@@ -388,7 +455,7 @@ mod tests {
                 seen.info.maxmemory_policy = "allkeys-lru".into();
             }),
             ("modules", true, |seen| seen.info.modules.push("bf".into())),
-            ("foreign_connections", false, |seen| seen.foreign = Ok(2)),
+            ("foreign_connections", false, |seen| seen.foreign = Ok(vec![stranger(None), stranger(Some(Bypass::Redirected))])),
             ("renamed_commands", false, |seen| seen.renamed.push("get".into())),
         ];
         for (label, tolerated, change) in cases {

@@ -10,7 +10,7 @@ use xps_runtime::install::InstallError;
 pub use xps_runtime::lock::lock;
 
 use crate::coherence::freshness::Freshness;
-use crate::coherence::{Cause, Judgement};
+use crate::coherence::{Cause, Judgement, Stranger};
 use crate::config::Current;
 use crate::entries::bypass::Bypass;
 use crate::entries::store::{Buckets, Entries, SettingsMap};
@@ -236,7 +236,7 @@ pub trait Place: Send + Sync {
     ///
     /// # Errors
     /// Why that is not known.
-    fn unknown_peers(&self, port: u16) -> Result<Vec<SocketAddr>, String>;
+    fn strangers(&self, port: u16) -> Result<Vec<Stranger>, String>;
 
     /// What of the path itself is not as strict coherence needs it.
     fn causes(&self) -> Vec<Cause>;

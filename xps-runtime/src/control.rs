@@ -101,6 +101,7 @@ impl State {
             flows: word(std::mem::offset_of!(abi::State, flows)),
             foreign: word(std::mem::offset_of!(abi::State, foreign)),
             unseen: word(std::mem::offset_of!(abi::State, unseen)),
+            unseen_by: word(std::mem::offset_of!(abi::State, unseen_by)),
             ..abi::State::default()
         };
         let mut key = [0; size_of::<FlowKey>()];

@@ -14,7 +14,7 @@ use kv_fastpath::coherence::settled;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::coherence::{Cause, Judgement, Observation, judge};
+use crate::coherence::{Cause, Judgement, Observation, Stranger, judge};
 use crate::config::Config;
 use crate::entries::touch::Toucher;
 use crate::server::commands::{self, Commands};
@@ -229,17 +229,17 @@ async fn foreign(
     place: &dyn Place,
     config: &Config,
     connection: &mut Connection,
-) -> Result<Result<usize, String>, RedisError> {
-    let found = tokio::task::block_in_place(|| place.unknown_peers(config.redis.address.port()));
-    let peers = match found {
-        Ok(peers) => peers,
+) -> Result<Result<Vec<Stranger>, String>, RedisError> {
+    let found = tokio::task::block_in_place(|| place.strangers(config.redis.address.port()));
+    let strangers = match found {
+        Ok(strangers) => strangers,
         Err(error) => return Ok(Err(error)),
     };
     // The agent's own that found the flow table full: opened again they are understood, once there is room.
     let own = [connection.local_address().ok(), *lock(&place.shared().fill_address)];
     let mut closed = 0;
-    for peer in &peers {
-        if config.kill_older_connections || own.contains(&Some(*peer)) {
+    for Stranger { peer, by } in &strangers {
+        if config.kill_older_connections && by.is_none() || own.contains(&Some(*peer)) {
             connection.push(&[b"CLIENT", b"KILL", b"ADDR", peer.to_string().as_bytes()]);
             count(&place.shared().counts.connections_killed);
             closed += 1;
@@ -249,5 +249,5 @@ async fn foreign(
         tracing::info!(connections = closed, "closing connections that are older than the hooks");
         connection.send().await?;
     }
-    Ok(Ok(peers.len()))
+    Ok(Ok(strangers))
 }

@@ -1,15 +1,16 @@
 //! The kernel path as the agent's tasks share it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use kv_fastpath::abi::map;
 use kv_fastpath::handler::State as HandlerState;
+use xps_core::abi::Bypass;
 use xps_runtime::control::{Control, State};
 use xps_runtime::devices::Hooks;
-use xps_runtime::ended::flow_key;
+use xps_runtime::ended::{client_address, flow_key};
 use xps_runtime::flow_table::FlowTable;
 use xps_runtime::grace;
 use xps_runtime::install::{InstallError, Installed};
@@ -17,7 +18,7 @@ use xps_runtime::locals::Locals;
 use xps_runtime::plan::Skipped;
 use xps_runtime::sockets::{self, Socket, SocketState};
 
-use crate::coherence::Cause;
+use crate::coherence::{Cause, Stranger};
 use crate::config::Current;
 use crate::entries::store::{Buckets, Entries, SettingsMap, store_commands, store_users};
 use crate::server::commands::Commands;
@@ -41,6 +42,16 @@ pub struct Kernel {
     pub state: State,
     /// The flow table.
     pub flows: Mutex<FlowTable<HandlerState>>,
+    /// Clients of whom something came by a way around the programs, and what showed it; at most [`AROUND_MAX`].
+    around: Mutex<HashMap<SocketAddr, Bypass>>,
+}
+
+/// How many clients that come by another way are remembered by name. All are counted.
+const AROUND_MAX: usize = 1024;
+
+/// An address as people write it.
+fn unmapped(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 impl Kernel {
@@ -75,6 +86,7 @@ impl Kernel {
             control,
             state: installed.state(),
             flows: Mutex::new(flows),
+            around: Mutex::default(),
             hooks: Hooks::of(installed, skipped),
         }))
     }
@@ -86,10 +98,17 @@ impl Place for Kernel {
     }
 
     fn foreign(&self) -> u64 {
-        self.state.read().foreign
+        let state = self.state.read();
+        if let Some(by) = Bypass::of(state.unseen_by) {
+            let mut around = lock(&self.around);
+            if around.len() < AROUND_MAX {
+                around.insert(client_address(&state.unseen_key), by);
+            }
+        }
+        state.foreign
     }
 
-    fn unknown_peers(&self, port: u16) -> Result<Vec<SocketAddr>, String> {
+    fn strangers(&self, port: u16) -> Result<Vec<Stranger>, String> {
         // In the other states the server has closed the connection, or has not accepted it yet: its first payload counts.
         let readable = || -> Result<Vec<Socket>, String> {
             let mut sockets = sockets::of_port(port).map_err(|error| error.to_string())?;
@@ -101,7 +120,17 @@ impl Place for Kernel {
         let mut unknown = readable()?;
         let flows: HashSet<_> =
             lock(&self.flows).keys().map_err(|error| error.to_string())?.into_iter().collect();
-        unknown.retain(|socket| !flows.contains(&flow_key(socket.local, socket.remote)));
+        let around = {
+            let mut around = lock(&self.around);
+            let peers: HashSet<_> = unknown.iter().map(|socket| unmapped(socket.remote)).collect();
+            around.retain(|peer, _| peers.contains(peer));
+            around.clone()
+        };
+        // One with a flow may have bytes that came around it.
+        unknown.retain(|socket| {
+            !flows.contains(&flow_key(socket.local, socket.remote))
+                || around.contains_key(&unmapped(socket.remote))
+        });
         if unknown.is_empty() {
             return Ok(Vec::new());
         }
@@ -109,7 +138,9 @@ impl Place for Kernel {
         let still: HashSet<_> =
             readable()?.iter().map(|socket| flow_key(socket.local, socket.remote)).collect();
         unknown.retain(|socket| still.contains(&flow_key(socket.local, socket.remote)));
-        Ok(unknown.into_iter().map(|socket| socket.remote).collect())
+        let stranger =
+            |socket: Socket| Stranger { peer: socket.remote, by: around.get(&unmapped(socket.remote)).copied() };
+        Ok(unknown.into_iter().map(stranger).collect())
     }
 
     fn causes(&self) -> Vec<Cause> {

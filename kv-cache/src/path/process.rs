@@ -21,7 +21,7 @@ use xps_runtime::control::{monotonic_ns, tai_ns};
 use xps_runtime::install::InstallError;
 use xps_runtime::session::InProcess;
 
-use crate::coherence::Cause;
+use crate::coherence::{Cause, Stranger};
 use crate::config::Current;
 use crate::entries::reports::{Miss, QUEUE, Reports};
 use crate::entries::store::{Buckets, Entries, EntryReader, SettingsMap};
@@ -98,7 +98,7 @@ impl Place for Process {
         0 // Every connection that is served is read from its first byte.
     }
 
-    fn unknown_peers(&self, _: u16) -> Result<Vec<SocketAddr>, String> {
+    fn strangers(&self, _: u16) -> Result<Vec<Stranger>, String> {
         Ok(Vec::new())
     }
 

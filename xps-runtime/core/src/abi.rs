@@ -99,6 +99,33 @@ pub struct State {
     pub unseen: u64,
     /// The last one's connection. Fields may be of several, where several CPUs write.
     pub unseen_key: crate::flow::FlowKey,
+    /// What gave it away: a [`Bypass`].
+    pub unseen_by: u64,
+}
+
+/// What shows that packets reach the server by a way around the programs (T3).
+#[repr(u64)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bypass {
+    /// The server's packets have another port in their header than its socket: netfilter translates it, and so the client's.
+    Redirected = 1,
+    /// The server answers a SYN that no program has seen.
+    SynUnseen = 2,
+    /// The server acknowledges bytes that no program has read.
+    Unread = 3,
+}
+
+impl Bypass {
+    /// The one of this number.
+    #[must_use]
+    pub const fn of(number: u64) -> Option<Self> {
+        match number {
+            1 => Some(Self::Redirected),
+            2 => Some(Self::SynUnseen),
+            3 => Some(Self::Unread),
+            _ => None,
+        }
+    }
 }
 
 /// How a reply leaves through an interface.
@@ -164,7 +191,7 @@ pub const EVENT_SERVICE: u32 = 16;
 
 const _: () = {
     assert!(size_of::<Control>() == 48);
-    assert!(size_of::<State>() == 64);
+    assert!(size_of::<State>() == 72);
     assert!(size_of::<crate::outlet::Outlet>() == 24);
     assert!(size_of::<Device>() == 12);
     assert!(size_of::<Local>() == 12);

@@ -24,7 +24,7 @@ pub mod ingress;
 pub mod listen;
 pub mod local;
 
-use crate::abi::{Control, Local};
+use crate::abi::{Bypass, Control, Local};
 use crate::binding::Shown;
 use crate::bound::keep_in_memory;
 use crate::flow::{Flow, FlowKey};
@@ -189,7 +189,7 @@ pub trait Stack<H: Handler>: Skb {
     /// Counts a segment of a connection that is not in the table.
     fn foreign(&self);
     /// Likewise, of one that has come to the server by a way that the stack does not see, and remembers which (T3).
-    fn unseen(&self, key: &FlowKey);
+    fn unseen(&self, key: &FlowKey, by: Bypass);
     /// This CPU's working memory.
     fn scratch(&self) -> Option<*mut Scratch<H::Scratch>>;
     /// The flow of a key.

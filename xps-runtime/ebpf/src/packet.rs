@@ -9,7 +9,7 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TcContext;
-use xps_core::abi::{Control, Local, Redirect};
+use xps_core::abi::{Bypass, Control, Local, Redirect};
 use xps_core::binding::{self, PIECE_MAX};
 use xps_core::bound::{masked, unknown};
 use xps_core::checksum;
@@ -288,11 +288,12 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
-    fn unseen(&self, key: &FlowKey) {
+    fn unseen(&self, key: &FlowKey, by: Bypass) {
         if let Some(state) = M::state() {
             // SAFETY: words of the map's value, aligned; the key is for people to read.
             unsafe {
                 (*state).unseen_key = *key;
+                (*state).unseen_by = by as u64;
                 atomic::add(&raw mut (*state).unseen, 1);
                 atomic::add(&raw mut (*state).foreign, 1);
             }

@@ -99,7 +99,6 @@ fn behind_one_that_ends_the_chain_at_egress_nobody_reads_an_old_value() {
 }
 
 #[test]
-#[ignore = "T3: the status says that connections are unseen, and does not name them and their way"]
 fn while_packets_pass_unseen_the_status_tells_of_them() {
     on_the_kernel_path(Network::direct, |lab| {
         let _other = before_ours(lab, Hook::Ingress)?;

@@ -111,7 +111,6 @@ fn each(ports: &[u16], check: impl Fn(&Lab, SocketAddr) -> Result<()>) {
 }
 
 #[test]
-#[ignore = "T3: the status says that connections are unseen, and does not name them and their way"]
 fn a_connection_that_is_redirected_to_redis_is_never_followed_by_an_old_value() {
     each(&[TO_PLAIN], |lab, to| one_connection(lab, to, true));
 }

@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use super::frame::{Checksum, Frame, number};
 use super::{Machine, Outcome};
-use crate::abi::{Control, Local};
+use crate::abi::{Bypass, Control, Local};
 use crate::binding;
 use crate::checksum::{fold, of_bytes};
 use crate::flow::{Flow, FlowKey};
@@ -228,7 +228,7 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         self.machine.foreign.set(self.machine.foreign.get() + 1);
     }
 
-    fn unseen(&self, _: &FlowKey) {
+    fn unseen(&self, _: &FlowKey, _: Bypass) {
         self.machine.foreign.set(self.machine.foreign.get() + 1);
     }
 

@@ -2,7 +2,7 @@
 
 use super::ingress::role;
 use super::{Action, Scratch, Socket, Stack, listen, options};
-use crate::abi::Control;
+use crate::abi::{Bypass, Control};
 use crate::flow::{Flow, FlowKey};
 use crate::handler::Handler;
 use crate::handshake::{self, Mark};
@@ -198,7 +198,7 @@ pub(crate) fn answered<H: Handler, K: Stack<H>>(
     let tag = handshake::tag(control.secret, key);
     let Some(mark) = listen::find(&Table(stack, core::marker::PhantomData), tag) else {
         if predicate.plain_port == key.server_port && H::OBSERVES {
-            stack.unseen(key);
+            stack.unseen(key, Bypass::SynUnseen);
             stack.count(Reason::Unseen, 1);
         }
         return Action::Next;

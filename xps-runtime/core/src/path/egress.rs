@@ -6,7 +6,7 @@ use super::{
     Action, Direction, Reading, Scratch, Stack, Target, blank_sack, connect, local, remember, translate,
     write,
 };
-use crate::abi::Control;
+use crate::abi::{Bypass, Control};
 use crate::flow::Flow;
 use crate::handler::Handler;
 use crate::packet::{self, Layout, Tcp};
@@ -130,7 +130,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
             stack.unlock(flow);
             if first {
                 // SAFETY: as above.
-                stack.unseen(unsafe { &(*scratch).key });
+                stack.unseen(unsafe { &(*scratch).key }, Bypass::Unread);
                 stack.count(Reason::Unread, 1);
             }
             mark_opaque(stack, handler, flow);
@@ -177,7 +177,7 @@ fn around<H: Handler, K: Stack<H>>(stack: &K, layout: &Layout, server_port: u16,
         return;
     }
     connect::write_key(key, client_port, server_port);
-    stack.unseen(key);
+    stack.unseen(key, Bypass::Redirected);
     stack.count(Reason::Unseen, 1);
 }
 
