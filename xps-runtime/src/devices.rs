@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::install::{InstallError, Installed};
 use crate::interface::{self, Interface};
 use crate::lock::lock;
-use crate::netlink::Watch;
+use crate::netlink::{Message, Watch};
 use crate::plan::{self, Cause, DevicePlan, Skipped, Wishes};
 
 /// What has happened to an interface.
@@ -18,7 +18,7 @@ use crate::plan::{self, Cause, DevicePlan, Skipped, Wishes};
 pub enum DeviceEvent {
     /// It is there now and was not.
     Added(Interface),
-    /// One of its properties is another: name, state, MTU, master.
+    /// One of its properties is another: name, state, MTU, master, queueing discipline.
     Changed(Interface),
     /// It is gone from this namespace.
     Removed(Interface),
@@ -30,6 +30,8 @@ pub struct Devices {
     watch: Watch,
     known: BTreeMap<u32, Interface>,
     events: VecDeque<DeviceEvent>,
+    /// Whether something was told that is not compared yet.
+    told: bool,
 }
 
 impl Devices {
@@ -39,9 +41,9 @@ impl Devices {
     /// # Errors
     /// The kernel's.
     pub fn watch(known: Vec<Interface>) -> io::Result<Self> {
-        let watch = Watch::open(libc::RTMGRP_LINK as u32)?;
+        let watch = Watch::open((libc::RTMGRP_LINK | libc::RTMGRP_TC) as u32)?;
         let known = known.into_iter().map(|interface| (interface.index, interface)).collect();
-        let mut devices = Self { watch, known, events: VecDeque::new() };
+        let mut devices = Self { watch, known, events: VecDeque::new(), told: false };
         devices.compare()?;
         Ok(devices)
     }
@@ -54,14 +56,27 @@ impl Devices {
     /// Waits for the next event. May be cancelled.
     ///
     /// # Errors
-    /// The kernel's.
+    /// The kernel's. Then nothing more is known of queues, which the next events say; the next call goes on.
     pub async fn next(&mut self) -> io::Result<DeviceEvent> {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Ok(event);
             }
-            self.watch.changed().await?;
-            self.compare()?;
+            if !self.told {
+                let changed = self.watch.changed_by(is_of_interfaces).await;
+                changed.inspect_err(|_| self.doubt_queues())?;
+                self.told = true;
+            }
+            self.compare().inspect_err(|_| self.doubt_queues())?;
+            self.told = false;
+        }
+    }
+
+    /// What is not watched may have a queue by now.
+    fn doubt_queues(&mut self) {
+        for interface in self.known.values_mut().filter(|interface| interface.discipline.is_some()) {
+            interface.discipline = None;
+            self.events.push_back(DeviceEvent::Changed(interface.clone()));
         }
     }
 
@@ -71,6 +86,11 @@ impl Devices {
         self.known = now;
         Ok(())
     }
+}
+
+/// Of what is told of traffic control, classes and filters do not matter: they may change often.
+fn is_of_interfaces(message: &Message) -> bool {
+    matches!(message.kind, libc::RTM_NEWLINK | libc::RTM_DELLINK | libc::RTM_NEWQDISC | libc::RTM_DELQDISC)
 }
 
 fn differences(
@@ -209,5 +229,16 @@ mod tests {
         let mut devices = Devices::watch(Vec::new()).unwrap();
         assert!(matches!(devices.next().await.unwrap(), DeviceEvent::Added(_)));
         assert!(devices.known().any(|interface| interface.name == "lo"));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_watched_any_more_may_have_a_queue() {
+        let mut devices = Devices::watch(interface::list().unwrap()).unwrap();
+        devices.events.clear();
+        devices.doubt_queues();
+        assert_eq!(devices.events.len(), devices.known().count());
+        let event = devices.next().await.unwrap();
+        assert!(matches!(event, DeviceEvent::Changed(interface) if interface.queues()));
+        assert!(devices.known().all(Interface::queues));
     }
 }

@@ -68,7 +68,7 @@ mod shaping {
     use super::{Network, both_paths};
 
     both_paths! {
-        #[not_yet_in_the_stack = "replies go to a veth's peer past its queue"]
         answers_wait_in_the_queue_like_all_others: Network::direct, shaping::respected;
+        a_queue_that_comes_and_goes_is_followed: Network::direct, shaping::followed;
     }
 }
