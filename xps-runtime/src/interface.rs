@@ -55,6 +55,13 @@ impl Interface {
         self.discipline.as_deref() != Some(NO_QUEUE)
     }
 
+    /// Whether the queueing discipline, and nothing else, is another one than `before`.
+    #[must_use]
+    pub fn is_only_requeued(&self, before: &Self) -> bool {
+        self.discipline != before.discipline
+            && Self { discipline: self.discipline.clone(), ..before.clone() } == *self
+    }
+
     /// From the body of an `RTM_NEWLINK` or `RTM_DELLINK`; `None` if it is cut short or of another family.
     #[must_use]
     pub fn parse(body: &[u8]) -> Option<Self> {
