@@ -12,12 +12,16 @@ pub const LOOPBACK: u16 = 772;
 
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_QDISC: u16 = 6;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_VRF_TABLE: u16 = 1;
 const IFLA_LINK_NETNSID: u16 = 37;
+
+/// The discipline of virtual devices that nobody has given another one.
+const NO_QUEUE: &str = "noqueue";
 
 /// One interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,9 +44,24 @@ pub struct Interface {
     pub vrf_table: Option<u32>,
     /// Whether its other end lies in another network namespace.
     pub peer_elsewhere: bool,
+    /// Name of the queueing discipline for what leaves; `None` if that is not known.
+    pub discipline: Option<String>,
 }
 
 impl Interface {
+    /// Whether what leaves may wait before, as far as is known.
+    #[must_use]
+    pub fn queues(&self) -> bool {
+        self.discipline.as_deref() != Some(NO_QUEUE)
+    }
+
+    /// Whether the queueing discipline, and nothing else, is another one than `before`.
+    #[must_use]
+    pub fn is_only_requeued(&self, before: &Self) -> bool {
+        self.discipline != before.discipline
+            && Self { discipline: self.discipline.clone(), ..before.clone() } == *self
+    }
+
     /// From the body of an `RTM_NEWLINK` or `RTM_DELLINK`; `None` if it is cut short or of another family.
     #[must_use]
     pub fn parse(body: &[u8]) -> Option<Self> {
@@ -62,6 +81,7 @@ impl Interface {
                 IFLA_IFNAME => interface.name = text(value),
                 IFLA_MTU => interface.mtu = word(value, 0)?,
                 IFLA_MASTER => interface.master = word(value, 0).filter(|&index| index != 0),
+                IFLA_QDISC => interface.discipline = Some(text(value)),
                 IFLA_LINKINFO => {
                     let find = |wanted| attributes(value).find(|(kind, _)| *kind == wanted);
                     interface.kind = find(IFLA_INFO_KIND).map(|(_, name)| text(name));
@@ -112,6 +132,7 @@ mod tests {
         body.extend_from_slice(&[9, 0, 3, 0, b'e', b't', b'h', b'0', 0, 0, 0, 0]);
         body.extend_from_slice(&[8, 0, 4, 0, 0xdc, 5, 0, 0]);
         body.extend_from_slice(&[8, 0, 37, 0, 0, 0, 0, 0]);
+        body.extend_from_slice(b"\x08\0\x06\0tbf\0");
         body.extend_from_slice(&[13, 0, 18, 0, 9, 0, 1, 0, b'v', b'e', b't', b'h', 0, 0, 0, 0]);
         let expected = Interface {
             index: 7,
@@ -123,6 +144,7 @@ mod tests {
             kind: Some("veth".into()),
             vrf_table: None,
             peer_elsewhere: true,
+            discipline: Some("tbf".into()),
         };
         assert_eq!(Interface::parse(&body), Some(expected));
         assert_eq!(Interface::parse(&body[..9]), None);
@@ -141,8 +163,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_known_to_have_no_queue_may_have_one() {
+        let of = |name: Option<&str>| Interface { discipline: name.map(Into::into), ..Interface::default() };
+        let found = [None, Some("noop"), Some("fq_codel"), Some("tbf"), Some("noqueue")].map(of);
+        assert_eq!(found.map(|interface| interface.queues()), [true, true, true, true, false]);
+    }
+
+    #[test]
     fn loopback_is_listed() {
         let interfaces = list().expect("netlink answers without privilege");
         assert!(interfaces.iter().any(|i| i.hardware == LOOPBACK && i.name == "lo" && i.mtu > 0));
+        assert!(interfaces.iter().all(|i| i.discipline.is_some()), "{interfaces:?}");
     }
 }

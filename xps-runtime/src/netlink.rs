@@ -167,16 +167,8 @@ impl Watch {
         Ok(Self { socket })
     }
 
-    /// Waits for messages and reads them all. Their contents do not matter: they only say that it is time to compare,
-    /// which is right also when messages were lost. May be cancelled.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub async fn changed(&self) -> io::Result<()> {
-        self.changed_by(|_| true).await
-    }
-
-    /// Likewise, but only messages that `matter` are worth a comparison. Whether lost ones were is not known, so they are.
+    /// Waits for messages that `matter` and reads them all. They only say that it is time to compare, which is right also when
+    /// messages were lost: whether those mattered is not known, so they do. May be cancelled.
     ///
     /// # Errors
     /// The kernel's.

@@ -216,7 +216,10 @@ pub fn device(interface: &Interface, all: &[Interface], wishes: &Wishes) -> Resu
     }
     let redirect = match interface.hardware {
         LOOPBACK => Redirect::Loopback,
-        ETHERNET if of_kind(interface, "veth") && interface.peer_elsewhere => Redirect::Peer,
+        // What goes to the peer passes by the interface's own queue. A veth has none unless somebody wants one there.
+        ETHERNET if of_kind(interface, "veth") && interface.peer_elsewhere && !interface.queues() => {
+            Redirect::Peer
+        }
         ETHERNET => Redirect::Egress,
         other => {
             let kind = interface.kind.clone().unwrap_or_else(|| format!("hardware type {other}"));

@@ -11,6 +11,7 @@ fn interface(index: u32, name: &str, hardware: u16, kind: Option<&str>) -> Inter
         up: true,
         mtu: 1500,
         kind: kind.map(Into::into),
+        discipline: Some("noqueue".into()),
         ..Interface::default()
     }
 }
@@ -144,6 +145,19 @@ fn a_veth_whose_peer_is_here_is_no_peer() {
     let facts = with(vec![interface(20, "veth9", ETHERNET, Some("veth"))]);
     let plan = plan(&facts, &Wishes::default()).unwrap();
     assert_eq!(plan.devices.last().unwrap().redirect, Redirect::Egress);
+}
+
+#[test]
+fn where_packets_may_wait_none_goes_to_the_peer() {
+    for discipline in [None, Some("noop"), Some("tbf"), Some("fq"), Some("pfifo_fast"), Some("mq")] {
+        let veth = Interface {
+            peer_elsewhere: true,
+            discipline: discipline.map(Into::into),
+            ..interface(20, "veth9", ETHERNET, Some("veth"))
+        };
+        let plan = plan(&with(vec![veth]), &Wishes::default()).unwrap();
+        assert_eq!(plan.devices.last().unwrap().redirect, Redirect::Egress, "{discipline:?}");
+    }
 }
 
 #[test]

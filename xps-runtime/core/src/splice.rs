@@ -315,7 +315,8 @@ impl Splice {
                 return ClientStep::Drop(Reason::AfterFin);
             }
             if self.outstanding() && before(segment.seq, self.request_end()) {
-                return ClientStep::Resend(self.injection(false, Translated { seq: 0, ack: 0 }));
+                let owed = Translated { seq: self.server_ack, ack: self.server_una };
+                return ClientStep::Resend(self.injection(self.has_reduced(segment), owed));
             }
             if checks & accept::check::SAME_BYTES != 0 && self.unsettled(segment).1 != 0 {
                 self.flags |= flag::CLIENT_CLAIMED;
@@ -451,7 +452,7 @@ impl Splice {
             return Err(Reason::Raced);
         }
         let ack = segment.ack.wrapping_sub(self.injected);
-        let owes = after(ack, self.server_una);
+        let owes = after(ack, self.server_una) || self.has_reduced(segment);
         if owes {
             self.server_una = ack;
         }
@@ -465,6 +466,13 @@ impl Splice {
         self.injected = self.injected.wrapping_add(reply);
         self.flags &= !flag::CLIENT_CLAIMED;
         Ok(self.injection(owes, owed))
+    }
+
+    /// Whether the client says that it has reduced its congestion window: the server, which demands that on its own, must hear it
+    /// although it does not get the segment (T7).
+    #[inline(always)]
+    const fn has_reduced(&self, segment: &Segment) -> bool {
+        self.has(flag::ECN) && segment.has(tcp_flag::CWR)
     }
 
     #[inline(always)]

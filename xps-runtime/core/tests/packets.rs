@@ -8,7 +8,9 @@ use xps_core::handler::{Handler, Reply, Scan, Window};
 use xps_core::host::segment::{ACCELERATED_PORT, PLAIN_PORT, Text, client, server};
 use xps_core::host::table::{Becomes, Step, cases};
 use xps_core::host::{Checksum, Frame, Machine, Outcome};
+use xps_core::outlet::{CE, ECT_0};
 use xps_core::path::{Action, Socket, Target};
+use xps_core::splice::tcp_flag::{ACK, CWR, ECE, SYN};
 use xps_core::verdict::{Reason, Verdict};
 
 /// `PING\n` is answered with `PONG\n`; `QUIT\n`, `ABRT\n` and `HUSH\n` end the connection; anything else goes to the server.
@@ -174,7 +176,7 @@ fn run(checksum: Checksum, linear: u32) {
                             assert_eq!(frame.tag, expected.tag, "{at}");
                             (Some(frame.bytes), Some(form(expected).bytes))
                         }
-                        (Becomes::Ended { client, server }, Action::Redirected(_), Some(Target::Client)) => {
+                        (Becomes::Both { client, server }, Action::Redirected(_), Some(Target::Client)) => {
                             let [(Target::Server, copy)] = &copies[..] else { panic!("{at}: {copies:?}") };
                             assert!(copy.bytes == form(server).bytes, "{at}: {copy:02x?}");
                             (Some(frame.bytes), Some(form(client).bytes))
@@ -320,4 +322,25 @@ fn a_packet_longer_than_its_length_field_can_tell() {
         }
         assert_eq!(machine.counters().iter().filter(|(reason, _)| *reason == Reason::OutOfOrder).count(), 0);
     }
+}
+
+/// Not in the table, which does not look at what the client is sent beside a packet that goes on.
+#[test]
+fn an_acknowledgement_that_was_held_back_tells_of_congestion() {
+    let machine = Machine::new(Line::<false>::default(), ACCELERATED_PORT, PLAIN_PORT);
+    let key = client(0, 0, b"").key();
+    machine.set_socket(key, Socket::Free);
+    machine.ingress(client(999, 0, b"").opening().flags(SYN | ECE | CWR).frame());
+    machine.egress(server(1999, 1000, b"").opening().flags(SYN | ACK | ECE).frame());
+    machine.set_socket(key, Socket::Live);
+    machine.ingress(client(1000, 2000, b"").frame());
+    let reply = machine.ingress(client(1000, 2000, b"PING\n").service(CE).frame());
+    assert_eq!(reply.target, Some(Target::Client));
+    // It would cover the request before the client has the reply.
+    machine.ingress(client(1005, 2000, b"A\n").service(ECT_0).frame());
+    machine.egress(server(2000, 1002, b"").frame());
+    let outcome = machine.ingress(client(1007, 2005, b"").frame());
+    assert_eq!(outcome.action, Action::Next);
+    let [(Target::Client, told)] = &outcome.copies[..] else { panic!("{:?}", outcome.copies) };
+    assert!(told.bytes == server(2005, 1007, b"").flags(ACK | ECE).frame().bytes, "{told:02x?}");
 }

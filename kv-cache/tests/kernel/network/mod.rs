@@ -7,6 +7,7 @@ mod everywhere;
 mod mtu;
 mod other_programs;
 mod redirects;
+mod shaping;
 mod strangers;
 
 use std::net::SocketAddr;

@@ -46,6 +46,8 @@ pub struct Text {
     pub hops: u8,
     /// IPv4 identification.
     pub id: u16,
+    /// IPv4's TOS or IPv6's traffic class.
+    pub service: u8,
 }
 
 /// A client's segment to the accelerated port.
@@ -65,6 +67,7 @@ pub fn client(seq: u32, ack: u32, payload: &[u8]) -> Text {
         fragment: 0x4000,
         hops: 64,
         id: 0x1234,
+        service: 0,
     }
 }
 
@@ -79,6 +82,12 @@ impl Text {
     #[must_use]
     pub fn flags(self, flags: u8) -> Self {
         Self { flags, ..self }
+    }
+
+    /// With another TOS or traffic class.
+    #[must_use]
+    pub fn service(self, service: u8) -> Self {
+        Self { service, ..self }
     }
 
     /// With another port of the server.
@@ -140,7 +149,7 @@ impl Text {
         let mut ip = Vec::new();
         if self.v6 {
             let extension = if self.fragment & 0x3fff == 0 { 0 } else { 8 };
-            ip.extend([0x60, 0, 0, 0]);
+            ip.extend([0x60 | self.service >> 4, self.service << 4, 0, 0]);
             ip.extend(length_field(tcp_len + extension));
             ip.extend([if extension == 0 { 6 } else { 44 }, self.hops]);
             ip.extend(v6(source));
@@ -150,7 +159,7 @@ impl Text {
             }
         } else {
             let header = 20 + self.ip_options.len();
-            ip.extend([0x40 | (header / 4) as u8, 0]);
+            ip.extend([0x40 | (header / 4) as u8, self.service]);
             ip.extend(length_field(header + tcp_len));
             ip.extend(self.id.to_be_bytes());
             ip.extend(self.fragment.to_be_bytes());

@@ -6,6 +6,7 @@
 //! `HUSH\n` without a word; everything else goes to the server.
 
 mod acceptance;
+mod congestion;
 mod ends;
 mod local;
 mod pieces;
@@ -32,7 +33,7 @@ pub enum Becomes {
     /// It goes back to the server, as this.
     Acknowledgement(Frame),
     /// It goes back to the client, as this, and the server gets a packet of its own, which a kernel test does not see.
-    Ended {
+    Both {
         /// What the client gets.
         client: Frame,
         /// What the server gets.
@@ -191,6 +192,7 @@ pub fn cases() -> Vec<Case> {
     all.extend(exchange());
     all.extend(refusals());
     all.extend(endings());
+    all.extend(congestion::cases());
     all.extend(ends::cases());
     all.extend(acceptance::cases());
     all.extend(local::cases());

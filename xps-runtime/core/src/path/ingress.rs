@@ -587,20 +587,18 @@ fn take_congestion<H: Handler, K: Stack<H>>(
     packet: &Packet<'_, H::Scratch>,
     flow: *mut Flow<H::State>,
 ) {
-    let met = packet::service(stack, packet.layout.v6).is_some_and(|service| service & ECN_MASK == CE);
-    let reduced = packet.tcp.segment.flags & tcp_flag::CWR != 0;
-    if met || reduced {
+    if packet::service(stack, packet.layout.v6).is_some_and(|service| service & ECN_MASK == CE) {
         stack.lock(flow);
         // SAFETY: under the flow's lock.
-        let splice = unsafe { &mut (*flow).splice };
-        if reduced {
-            splice.flags &= !flag::ECHO_DUE;
-        }
-        if met {
-            splice.flags |= flag::ECHO_DUE;
-        }
+        unsafe { (*flow).splice.flags |= flag::ECHO_DUE };
         stack.unlock(flow);
     }
+}
+
+/// The flag that tells the client of congestion, by those of the splice.
+#[inline(always)]
+const fn echo(flags: u32) -> u8 {
+    if flags & flag::ECHO_DUE != 0 { tcp_flag::ECE } else { 0 }
 }
 
 /// Whether the server's socket has left the handshake. Asked of the socket once, if the server has not spoken before.
@@ -681,7 +679,9 @@ fn reply<H: Handler, K: Stack<H>>(
     // SAFETY: the scratch value is this CPU's own while the program runs.
     let injection = unsafe { &(*scratch).told };
     if injection.owes {
-        let flags = if injection.last { tcp_flag::RST | tcp_flag::ACK } else { tcp_flag::ACK };
+        // The server takes from an acknowledgement, too, that the client has reduced its window (Linux, tcp_ack).
+        let flags =
+            if injection.last { tcp_flag::RST } else { segment.flags & tcp_flag::CWR } | tcp_flag::ACK;
         let bare = to_server(packet, injection.owed, flags, injection.tsval);
         if copy_to_server(stack, packet, &bare) && !injection.last {
             stack.count(Reason::ServerAcknowledged, 1);
@@ -695,7 +695,7 @@ fn reply<H: Handler, K: Stack<H>>(
     let flags = unsafe { (*flow).splice.flags };
     // A repetition is not sent as ECN-capable (RFC 3168 §6.1.5).
     let ecn = if flags & flag::ECN != 0 && !again { ECT_0 } else { 0 };
-    let echo = if flags & flag::ECHO_DUE != 0 { tcp_flag::ECE } else { 0 };
+    let echo = echo(flags);
     let outgoing = Outgoing {
         back: true,
         service: way::class(flow) | ecn,
@@ -753,14 +753,15 @@ fn acknowledge_client<H: Handler, K: Stack<H>>(
         destination_port: packet.client_port(),
         seq: ack.seq,
         ack: ack.ack,
-        flags: tcp_flag::ACK,
+        // SAFETY: one word, of which one flag is read that another CPU may change at any time.
+        flags: tcp_flag::ACK | echo(unsafe { (*flow).splice.flags }),
         window: ack.window,
         timestamps: segment.timestamps,
         tsval: ack.tsval,
         tsecr: segment.tsval,
     };
-    let echo = if segment.timestamps { stack.word(layout.tcp + 28) } else { Some(0) };
-    let Some(echo) = echo else { return true };
+    let tsecr = if segment.timestamps { stack.word(layout.tcp + 28) } else { Some(0) };
+    let Some(tsecr) = tsecr else { return true };
     if !write(stack, scratch, &back, None) {
         return false;
     }
@@ -778,7 +779,7 @@ fn acknowledge_client<H: Handler, K: Stack<H>>(
         window: segment.window,
         timestamps: segment.timestamps,
         tsval: segment.tsval,
-        tsecr: echo,
+        tsecr,
     };
     write(stack, scratch, &again, None)
 }

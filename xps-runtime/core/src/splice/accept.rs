@@ -89,7 +89,8 @@ impl Splice {
         Ok(())
     }
 
-    /// Takes what an accepted segment says beside its bytes: acknowledgement, window, timestamp.
+    /// Takes what an accepted segment says beside its bytes: acknowledgement, window, timestamp, and that the client has reduced
+    /// its congestion window.
     #[inline(always)]
     pub(super) fn take_header(&mut self, segment: &Segment) {
         if after(segment.ack, self.client_ack) {
@@ -106,6 +107,10 @@ impl Splice {
             && distance(self.client_tsval, segment.tsval) <= 0
         {
             self.client_tsval = segment.tsval;
+        }
+        // With or without payload, as the server hears it.
+        if segment.has(tcp_flag::CWR) {
+            self.flags &= !flag::ECHO_DUE;
         }
     }
 

@@ -138,8 +138,8 @@ pub struct Injection {
     pub window: u16,
     /// Timestamp value: the server's last (S6).
     pub tsval: u32,
-    /// Whether the request acknowledged bytes of the server for the first time: then the server is owed that
-    /// acknowledgement (S5).
+    /// Whether the request acknowledged bytes of the server for the first time (S5), or said that the congestion window is
+    /// reduced (T7): then the server is owed an acknowledgement that says so.
     pub owes: bool,
     /// The acknowledgement that the server is owed, in its numbering.
     pub owed: Translated,

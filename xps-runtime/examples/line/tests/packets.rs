@@ -213,7 +213,7 @@ impl Kernel {
                         Becomes::Dropped => (DROPPED, None),
                         Becomes::Reply(expected)
                         | Becomes::Acknowledgement(expected)
-                        | Becomes::Ended { client: expected, .. } => (REDIRECTED, Some(expected)),
+                        | Becomes::Both { client: expected, .. } => (REDIRECTED, Some(expected)),
                     };
                     assert_eq!(code, expected_code, "{at}");
                     if let Some(expected) = expected {

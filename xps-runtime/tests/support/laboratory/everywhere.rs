@@ -30,7 +30,6 @@ mod ecn {
     use super::{both_paths, wide};
 
     both_paths! {
-        #[not_yet_in_the_stack = "a CWR on an answered request is not told to the server, which demands it for longer"]
         congestion_is_told_and_not_echoed: wide, ecn::congestion;
         replies_are_in_the_class_of_the_server: wide, ecn::classes;
     }
@@ -67,7 +66,7 @@ mod shaping {
     use super::{Network, both_paths};
 
     both_paths! {
-        #[not_yet_in_the_stack = "replies go to a veth's peer past its queue"]
         answers_wait_in_the_queue_like_all_others: Network::direct, shaping::respected;
+        a_queue_that_comes_and_goes_is_followed: Network::direct, shaping::followed;
     }
 }

@@ -30,7 +30,7 @@ fn reset(seq: u32, ack: u32, window: u16) -> Text {
 }
 
 fn ended(request: &Text, client: &Text, server: &Text, counts: &[(Reason, u64)]) -> Step {
-    packet(request, Becomes::Ended { client: client.frame(), server: server.frame() }, counts)
+    packet(request, Becomes::Both { client: client.frame(), server: server.frame() }, counts)
 }
 
 /// `QUIT` right behind [`opened`].

@@ -1,10 +1,11 @@
 //! A queueing discipline that shapes what leaves the server's device: replies of the stack wait in it like all others.
 
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::super::{Network, SERVER, Service, on_each_port};
+use super::super::{Network, SERVER, Service, Talk, on_each_port};
 
 /// Bytes a second that may leave.
 const RATE: u64 = 250_000;
@@ -15,26 +16,57 @@ const REQUESTS: u64 = 60;
 /// Bytes of each answer, at least.
 const ANSWER_BYTES: u64 = 1_000;
 
+/// Within this time the sidecar knows of a discipline that has come or gone.
+const NOTICED: Duration = Duration::from_secs(1);
+
 /// Answers go through the discipline, and no faster than it allows.
 pub(crate) fn respected<S: Service>(service: &S) -> Result<()> {
-    let network = service.network();
-    let (bits, limit) = (8 * RATE, 1 << 20);
-    let line = format!("qdisc add dev veth0 root tbf rate {bits}bit burst {BURST} limit {limit}");
-    let words: Vec<_> = line.split(' ').collect();
-    service.server().run_program("tc", &words).context("a token bucket on the server's device")?;
+    shape(service)?;
     on_each_port(service, |to| {
         let mut talk = service.connect_to(to)?;
         talk.answer()?;
-        let (before, start) = (sent_bytes(network)?, Instant::now());
-        (0..REQUESTS).try_for_each(|_| talk.answer())?;
-        let (queued, elapsed) = (sent_bytes(network)? - before, start.elapsed());
-        let bytes = REQUESTS * ANSWER_BYTES;
-        ensure!(queued >= bytes, "{queued} bytes went through the queue, of {bytes} or more");
-        // Nothing makes it faster; on a slow machine it takes longer.
-        let least = Duration::from_millis((bytes - 2 * BURST) * 1000 / RATE);
-        ensure!(elapsed >= least, "{bytes} bytes came in {elapsed:?}, not in {least:?} or more");
+        goes_through(service.network(), &mut *talk)
+    })
+}
+
+/// The same on open connections, whose discipline comes, goes and comes again.
+pub(crate) fn followed<S: Service>(service: &S) -> Result<()> {
+    on_each_port(service, |to| {
+        let mut talk = service.connect_to(to)?;
+        talk.answer()?;
+        for _ in 0..2 {
+            shape(service)?;
+            goes_through(service.network(), &mut *talk).context("shaped")?;
+            run_tc(service, "qdisc del dev veth0 root")?;
+            talk.pass()?;
+            talk.answer()?;
+        }
         Ok(())
     })
+}
+
+fn shape<S: Service>(service: &S) -> Result<()> {
+    let (bits, limit) = (8 * RATE, 1 << 20);
+    run_tc(service, &format!("qdisc add dev veth0 root tbf rate {bits}bit burst {BURST} limit {limit}"))?;
+    sleep(NOTICED);
+    Ok(())
+}
+
+fn run_tc<S: Service>(service: &S, line: &str) -> Result<()> {
+    let words: Vec<_> = line.split(' ').collect();
+    service.server().run_program("tc", &words).with_context(|| line.to_owned())
+}
+
+fn goes_through(network: &Network, talk: &mut dyn Talk) -> Result<()> {
+    let (before, start) = (sent_bytes(network)?, Instant::now());
+    (0..REQUESTS).try_for_each(|_| talk.answer())?;
+    let (queued, elapsed) = (sent_bytes(network)? - before, start.elapsed());
+    let bytes = REQUESTS * ANSWER_BYTES;
+    ensure!(queued >= bytes, "{queued} bytes went through the queue, of {bytes} or more");
+    // Nothing makes it faster; on a slow machine it takes longer.
+    let least = Duration::from_millis((bytes - 2 * BURST) * 1000 / RATE);
+    ensure!(elapsed >= least, "{bytes} bytes came in {elapsed:?}, not in {least:?} or more");
+    Ok(())
 }
 
 /// Bytes that have left by the discipline.
