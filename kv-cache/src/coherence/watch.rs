@@ -154,7 +154,7 @@ async fn check(
             Ok(rules) => Some(Users::of(&rules, commands.get_categories())),
             Err(RedisError::Refused { .. }) if vouched => {
                 path.push(Cause::UsersTrusted);
-                Some(Users::trusted(strangers.may_read(&config.redis).await))
+                Some(Users::trusted(strangers.welcome(&config.redis).await))
             }
             Err(RedisError::Refused { .. }) => None,
             Err(error) => return Err(error),
@@ -218,7 +218,7 @@ fn allow(place: &dyn Place, users: &Users) -> Result<(), RedisError> {
         return Ok(());
     }
     place.store_users(users).map_err(|error| RedisError::Protocol(error.to_string()))?;
-    shared.settings.set_users(users.initial, users.default);
+    shared.settings.set_users(users);
     tracing::info!(users = users.count, readers = users.readers(), initial = users.initial, "users");
     *known = Some(users.clone());
     Ok(())

@@ -19,6 +19,7 @@ use xps_runtime::mapping::Mapping;
 
 use crate::entries::table::Store;
 use crate::server::commands::Commands;
+use crate::server::users::Users;
 
 /// Buckets (C1) as shared memory.
 #[derive(Clone, Debug)]
@@ -152,9 +153,12 @@ impl SettingsMap {
         self.memory.u64(at!(rechecks_seen)).store(rechecks, Ordering::Release);
     }
 
-    /// Which connections of the default user may read every key: those that were never authenticated, and those that were.
-    pub fn set_users(&self, initial: bool, default: bool) {
-        let bits = (u32::from(initial) * users::INITIAL) | (u32::from(default) * users::DEFAULT);
+    /// Which connections of the default user may read every key, those that were never authenticated and those that were;
+    /// and whether all must log in.
+    pub fn set_users(&self, known: &Users) {
+        let bits = (u32::from(known.initial) * users::INITIAL)
+            | (u32::from(known.default) * users::DEFAULT)
+            | (u32::from(known.login) * users::LOGIN);
         self.memory.u32(at!(users)).store(bits, Ordering::Release);
     }
 
