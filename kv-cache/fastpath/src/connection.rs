@@ -525,6 +525,12 @@ impl Connection {
         self.forever | self.opaque != 0
     }
 
+    /// Whether it is not understood and nobody is known to have logged in by it.
+    #[must_use]
+    pub fn is_stranger(&self) -> bool {
+        self.opaque != 0 && !self.user.ever_granted()
+    }
+
     /// Each bucket that is held, as often as it is: what the agent has to add [`REPLY_FAILS`] to for a connection that
     /// is gone for good. Not for programs.
     pub fn each_hold(&self, mut hold: impl FnMut(u32)) {

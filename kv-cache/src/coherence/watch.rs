@@ -172,6 +172,9 @@ async fn check(
     let timeout_s = connection.setting("timeout").await?.and_then(|text| text.parse().ok());
     shared.idle_timeout_s.store(timeout_s.unwrap_or(IDLE_TIMEOUT_UNKNOWN_S), Ordering::Relaxed);
     toucher.round(shared, connection, &observation.info).await?;
+    if observation.users.as_ref().is_some_and(|users| users.login) {
+        end_strangers(place);
+    }
     let mut judgement = judge(&observation, config.coherence);
     let global = shared.buckets.read(kv_fastpath::abi::GLOBAL_BUCKET);
     if seen.is_none_or(|seen| seen.rechecks != now.rechecks) && !settled(global) {
@@ -222,6 +225,23 @@ fn allow(place: &dyn Place, users: &Users) -> Result<(), RedisError> {
     tracing::info!(users = users.count, readers = users.readers(), initial = users.initial, "users");
     *known = Some(users.clone());
     Ok(())
+}
+
+/// Ends the connections that hold everybody's hits and that the programs would have refused, had they known that clients must
+/// log in: those of the time before the agent's first look, or while its lease had lapsed (C11).
+fn end_strangers(place: &dyn Place) {
+    let shared = place.shared();
+    if settled(shared.buckets.read(kv_fastpath::abi::GLOBAL_BUCKET)) {
+        return;
+    }
+    let ended = tokio::task::block_in_place(|| place.reset_strangers());
+    if ended != 0 {
+        tracing::info!(
+            connections = ended,
+            "reset connections that are not understood and have not logged in"
+        );
+        shared.counts.connections_killed.fetch_add(ended as u64, Ordering::Relaxed);
+    }
 }
 
 /// How many connections to the server the programs do not understand.

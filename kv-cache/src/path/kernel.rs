@@ -9,7 +9,7 @@ use kv_fastpath::abi::map;
 use kv_fastpath::handler::State as HandlerState;
 use xps_runtime::control::{Control, State};
 use xps_runtime::devices::Hooks;
-use xps_runtime::ended::flow_key;
+use xps_runtime::ended::{self, flow_key};
 use xps_runtime::flow_table::FlowTable;
 use xps_runtime::grace;
 use xps_runtime::install::{InstallError, Installed};
@@ -110,6 +110,12 @@ impl Place for Kernel {
             readable()?.iter().map(|socket| flow_key(socket.local, socket.remote)).collect();
         unknown.retain(|socket| still.contains(&flow_key(socket.local, socket.remote)));
         Ok(unknown.into_iter().map(|socket| socket.remote).collect())
+    }
+
+    fn reset_strangers(&self) -> usize {
+        let config = self.shared.config.read();
+        let ports = [config.accelerated_port, config.redis.address.port()];
+        ended::reset(&lock(&self.flows), &ports, |flow| flow.handler.connection.is_stranger())
     }
 
     fn causes(&self) -> Vec<Cause> {

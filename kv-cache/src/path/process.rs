@@ -102,6 +102,12 @@ impl Place for Process {
         Ok(Vec::new())
     }
 
+    fn reset_strangers(&self) -> usize {
+        // The relay alone has their sockets. It serves only while there is an agent, so there are none but those from before
+        // the first look, or before Redis asked for a password.
+        0
+    }
+
     fn causes(&self) -> Vec<Cause> {
         vec![Cause::UserPath]
     }
