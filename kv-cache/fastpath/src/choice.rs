@@ -88,7 +88,7 @@ impl Choice {
         let answered = number.wrapping_add(1);
         if load(&self.asked) == answered {
             let ever = self.granted & EVER;
-            store(&mut self.granted, granted as u32 * (GRANTED | EVER) | ever);
+            store(&mut self.granted, (granted as u32 * (GRANTED | EVER)) | ever);
             store(&mut self.answered, answered);
         }
     }

@@ -1,4 +1,4 @@
-//! The user path's cache: the same handler, entries and rules as in the stack, in this process (C1–C10).
+//! The user path's cache: the same handler, entries and rules as in the stack, in this process (C1–C11).
 //!
 //! Writes through the accelerated port are read by the handler before Redis can see them, as in the stack. Writes that
 //! come another way are known from the tracking connection alone: so this path serves in bounded mode only.
