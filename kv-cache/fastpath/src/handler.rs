@@ -39,6 +39,14 @@ pub trait Tables {
     fn fence(&self, scratch: &mut Scratch);
     /// What the agent tells the handler.
     fn settings(&self) -> Option<*const Settings>;
+    /// Whether clients must log in before the server carries out anything ([`users::LOGIN`]), also where
+    /// [`settings`](Self::settings) are kept from the handler.
+    #[inline(always)]
+    fn asks_for_login(&self) -> bool {
+        let Some(settings) = self.settings() else { return false };
+        // SAFETY: the pointer is valid while the program runs; the agent changes the words one at a time.
+        unsafe { (&raw const (*settings).users).read_volatile() & users::LOGIN != 0 }
+    }
     /// Whether the user, other than the default one, may read every key (C7).
     fn may_read(&self, user: u32) -> bool;
     /// Segments of connections that are not understood ([`xps_core::abi::State::foreign`]).
@@ -252,10 +260,7 @@ impl<T: Tables> KvCache<T> {
     /// of it may be refused (C11). If that is wrong a connection ends, and nothing else is wrong.
     #[inline(always)]
     fn is_stranger(&self, connection: &Connection) -> bool {
-        let Some(settings) = self.tables.settings() else { return false };
-        // SAFETY: as above.
-        let users = unsafe { (&raw const (*settings).users).read_volatile() };
-        users & users::LOGIN != 0 && !connection.user.ever_granted()
+        self.tables.asks_for_login() && !connection.user.ever_granted()
     }
 }
 

@@ -172,7 +172,10 @@ async fn check(
     let timeout_s = connection.setting("timeout").await?.and_then(|text| text.parse().ok());
     shared.idle_timeout_s.store(timeout_s.unwrap_or(IDLE_TIMEOUT_UNKNOWN_S), Ordering::Relaxed);
     toucher.round(shared, connection, &observation.info).await?;
-    if observation.users.as_ref().is_some_and(|users| users.login) {
+    // Whether or not there are hits: what is refused now does not stand against them later.
+    let login = observation.users.as_ref().is_some_and(|users| users.login);
+    shared.settings.set_login(login);
+    if login {
         end_strangers(place);
     }
     let mut judgement = judge(&observation, config.coherence);

@@ -103,8 +103,7 @@ impl Place for Process {
     }
 
     fn reset_strangers(&self) -> usize {
-        // The relay alone has their sockets. It serves only while there is an agent, so there are none but those from before
-        // the first look, or before Redis asked for a password.
+        // The relay alone has their sockets. It has refused them all, but for those from before Redis asked for a password.
         0
     }
 
@@ -157,6 +156,10 @@ impl Tables for InMemory {
         let until_ns = shared.freshness.until_ns();
         let fresh = until_ns == u64::MAX || monotonic_ns() < until_ns;
         (fresh && !shared.draining.load(Ordering::Acquire)).then(|| shared.settings.pointer())
+    }
+
+    fn asks_for_login(&self) -> bool {
+        self.0.shared.settings.login()
     }
 
     fn may_read(&self, user: u32) -> bool {
