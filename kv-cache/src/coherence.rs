@@ -186,8 +186,12 @@ fn write_peers(f: &mut fmt::Formatter<'_>, peers: impl Iterator<Item = String>) 
 const fn way(by: Bypass) -> &'static str {
     match by {
         Bypass::Redirected => "by a port that netfilter redirects",
-        Bypass::SynUnseen => "whose SYN was not seen: another tc program before ours, a tunnel, or an interface without hooks",
-        Bypass::Unread => "with bytes that were not read: another tc program before ours, a tunnel, or fragments",
+        Bypass::SynUnseen => {
+            "whose SYN was not seen: another tc program before ours, a tunnel, or an interface without hooks"
+        }
+        Bypass::Unread => {
+            "with bytes that were not read: another tc program before ours, a tunnel, or fragments"
+        }
     }
 }
 
@@ -383,7 +387,10 @@ mod tests {
     fn strangers_are_named_with_their_way() {
         let text = |strangers: Vec<Stranger>| Cause::Foreign(strangers).to_string();
         let old = text(vec![stranger(None)]);
-        assert!(old.starts_with("1 connections to Redis are older") && old.ends_with("(10.0.0.1:40000)"), "{old}");
+        assert!(
+            old.starts_with("1 connections to Redis are older") && old.ends_with("(10.0.0.1:40000)"),
+            "{old}"
+        );
         let around = text(vec![stranger(Some(Bypass::Redirected))]);
         assert_eq!(
             around,
@@ -455,7 +462,9 @@ mod tests {
                 seen.info.maxmemory_policy = "allkeys-lru".into();
             }),
             ("modules", true, |seen| seen.info.modules.push("bf".into())),
-            ("foreign_connections", false, |seen| seen.foreign = Ok(vec![stranger(None), stranger(Some(Bypass::Redirected))])),
+            ("foreign_connections", false, |seen| {
+                seen.foreign = Ok(vec![stranger(None), stranger(Some(Bypass::Redirected))])
+            }),
             ("renamed_commands", false, |seen| seen.renamed.push("get".into())),
         ];
         for (label, tolerated, change) in cases {

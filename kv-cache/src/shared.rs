@@ -105,7 +105,7 @@ pub struct Counts {
     pub touches: AtomicU64,
     /// Flows forgotten since their socket was gone.
     pub flows_collected: AtomicU64,
-    /// Connections killed since they were older than the hooks.
+    /// Connections killed since they were older than the hooks, or not understood before any login.
     pub connections_killed: AtomicU64,
 }
 
@@ -237,6 +237,10 @@ pub trait Place: Send + Sync {
     /// # Errors
     /// Why that is not known.
     fn strangers(&self, port: u16) -> Result<Vec<Stranger>, String>;
+
+    /// Resets the connections that hold everybody's hits since they are not understood, and of which no login is known (C11).
+    /// How many those were.
+    fn reset_strangers(&self) -> usize;
 
     /// What of the path itself is not as strict coherence needs it.
     fn causes(&self) -> Vec<Cause>;

@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use xps_core::flow::FlowKey;
+use xps_core::flow::{Flow, FlowKey};
 use xps_core::splice::flag;
 
 use crate::flow_table::FlowTable;
@@ -92,27 +92,45 @@ pub fn client_address(key: &FlowKey) -> SocketAddr {
 /// Resets the connections through the accelerated port that are still open, on both sides: without the programs neither
 /// would hear of the other again, and the server's half would look like a connection older than the next agent's hooks.
 pub fn reset_accelerated<S: Copy + 'static>(table: &FlowTable<S>, ports: &[u16]) {
+    reset(table, ports, |flow| flow.splice.has(flag::ACCELERATED));
+}
+
+/// Resets, on both sides, the connections to these ports whose flow is `wanted` and whose socket is still there. How many
+/// those were.
+pub fn reset<S: Copy + 'static>(
+    table: &FlowTable<S>,
+    ports: &[u16],
+    wanted: impl Fn(&Flow<S>) -> bool,
+) -> usize {
     let mut flows = HashSet::new();
     let looked = table.for_each(|key, flow| {
-        if flow.splice.has(flag::ACCELERATED) {
+        if wanted(flow) {
             flows.insert(*key);
         }
     });
+    if flows.is_empty() && looked.is_ok() {
+        return 0;
+    }
     let sockets = match (looked, sockets::of_ports(ports)) {
         (Ok(()), Ok(sockets)) => sockets,
         (looked, sockets) => {
             tracing::warn!(flows = ?looked.err(), sockets = ?sockets.err(), "open connections cannot be reset");
-            return;
+            return 0;
         }
     };
+    let mut count = 0;
     let open = |socket: &&Socket| !matches!(socket.state, SocketState::Listen | SocketState::TimeWait);
     for socket in sockets.iter().filter(open) {
-        if flows.contains(&flow_key(socket.local, socket.remote))
-            && let Err(error) = sockets::destroy(socket)
-        {
-            tracing::warn!(client = %socket.remote, %error, "an open connection cannot be reset");
+        if flows.contains(&flow_key(socket.local, socket.remote)) {
+            match sockets::destroy(socket) {
+                Ok(there) => count += usize::from(there),
+                Err(error) => {
+                    tracing::warn!(client = %socket.remote, %error, "an open connection cannot be reset");
+                }
+            }
         }
     }
+    count
 }
 
 #[cfg(test)]

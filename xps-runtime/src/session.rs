@@ -306,7 +306,11 @@ impl<'a, H: InProcess> Session<'a, H> {
         let requests = u64::from(self.service.handler().requests(&workspace.scratch));
         self.counts.add(Reason::Requests, requests);
         let verdict = if !understood {
-            Verdict::Pass(Reason::Opaque)
+            if self.service.handler().holds(&workspace.scratch) {
+                Verdict::Close(Reason::WasReset)
+            } else {
+                Verdict::Pass(Reason::Opaque)
+            }
         } else if !self.down.is_clear() {
             Verdict::Pass(Reason::NotIdle)
         } else {
@@ -427,7 +431,10 @@ impl<'a, H: InProcess> Session<'a, H> {
                     Scan::Skip => lane.skip = u64::from(window.skip),
                     Scan::Opaque => {
                         lane.opaque = true;
-                        self.lose_sense();
+                        // What is held goes nowhere: the connection ends.
+                        if !(matches!(from, Side::Client) && self.service.handler().holds(scratch)) {
+                            self.lose_sense();
+                        }
                         return false;
                     }
                 }

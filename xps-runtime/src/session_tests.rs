@@ -10,7 +10,7 @@ use xps_core::verdict::{Reason, Verdict};
 
 use super::*;
 
-/// `!` makes a stream opaque.
+/// `!` makes a stream opaque; `?` does, too, and may not pass.
 #[derive(Clone, Debug, Default)]
 struct Lines {
     gone: Arc<AtomicU64>,
@@ -26,6 +26,7 @@ struct Talk {
 
 #[derive(Clone, Copy, Default)]
 struct Seen {
+    held: bool,
     lines: u32,
     pings: u32,
     last: u64,
@@ -43,7 +44,8 @@ impl Handler for Lines {
         while let Some(byte) = window.next() {
             scratch.last = scratch.last << 8 | u64::from(byte);
             state.open += 1;
-            if byte == b'!' {
+            scratch.held |= byte == b'?';
+            if byte == b'!' || scratch.held {
                 return Scan::Opaque;
             }
             if byte == b'\n' {
@@ -70,6 +72,10 @@ impl Handler for Lines {
             assert!(reply.append_word(u64::from_le_bytes(*b"FAST\n\0\0\0"), 5));
         }
         Verdict::Reply
+    }
+
+    fn holds(&self, scratch: &Seen) -> bool {
+        scratch.held
     }
 
     fn passed(&self, state: &mut Talk, scratch: &mut Seen) {
@@ -231,6 +237,20 @@ async fn what_is_not_understood_passes_from_then_on() {
     read(&mut setup.server, b"PING\n").await;
     assert_eq!(setup.lines.opaque.load(Ordering::Relaxed), 1);
     assert_eq!(counted(&setup, Reason::Opaque), 2);
+}
+
+#[tokio::test]
+async fn what_is_neither_understood_nor_may_pass_ends_the_connection() {
+    let mut setup = setup(1024);
+    setup.client.write_all(b"a\n").await.unwrap();
+    read(&mut setup.server, b"a\n").await;
+    setup.client.write_all(b"b\nwhat?\n").await.unwrap();
+    assert!(matches!(setup.task.await.unwrap(), End::Reset));
+    let mut rest = Vec::new();
+    setup.server.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, b"");
+    assert_eq!(setup.lines.opaque.load(Ordering::Relaxed), 0);
+    assert_eq!(setup.lines.gone.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@
 //! reads them reads an entry that was valid, and one that still writes to them writes to nobody else's.
 
 /// Version of this module's layouts.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Names of the maps.
 pub mod map {
@@ -133,6 +133,9 @@ pub mod users {
     pub const INITIAL: u32 = 1;
     /// Connections that gave the default user's password.
     pub const DEFAULT: u32 = 2;
+    /// Nobody reads by this one: the server carries out nothing for a connection that has not logged in, as far as the
+    /// agent has seen.
+    pub const LOGIN: u32 = 4;
 }
 
 /// Kinds of event records.

@@ -226,6 +226,10 @@ fn option(parser: &mut Parser, connection: &mut Connection, number: u32) {
         parser.key_step = 1;
         parser.key_next = parser.key_last + 3;
     } else {
+        if parser.key_step == 1 {
+            // Behind AUTH: some servers have logged in before they find fault with what follows.
+            connection.user.doubt();
+        }
         parser.key_step = 0;
         parser.key_next = parser.key_last + 2;
     }
@@ -406,8 +410,12 @@ fn take(parser: &mut Parser, connection: &mut Connection, number: u32, info: Inf
         Class::Session => connection.suspend(),
         Class::Asking => connection.ask(),
         Class::Auth => {
-            if inline || connection.in_multi() {
+            if connection.in_multi() {
                 connection.user.lose();
+            } else if inline {
+                // Whose name it gives is not read.
+                connection.user.ask(number, UNKNOWN);
+                connection.choose();
             } else if arguments == 2 || arguments == 3 {
                 connection.user.ask(number, if arguments == 2 { user::DEFAULT } else { UNKNOWN });
                 connection.choose();
@@ -417,9 +425,14 @@ fn take(parser: &mut Parser, connection: &mut Connection, number: u32, info: Inf
             }
         }
         Class::Hello => {
-            if inline || connection.in_multi() {
+            if connection.in_multi() {
                 connection.user.lose();
                 connection.protocol.lose();
+            } else if inline {
+                connection.user.ask(number, UNKNOWN);
+                connection.user.doubt();
+                connection.protocol.ask(number, UNKNOWN);
+                connection.choose();
             } else if arguments >= 2 {
                 connection.protocol.ask(number, UNKNOWN);
                 connection.choose();

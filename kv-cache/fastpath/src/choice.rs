@@ -9,6 +9,11 @@ use crate::connection::{load, store};
 /// Not known: no hits.
 pub const UNKNOWN: u32 = u32::MAX;
 
+/// The last question was granted.
+const GRANTED: u32 = 1;
+/// Some question was.
+const EVER: u32 = 2;
+
 /// A choice; all zero at a connection's start, which means the value 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +29,7 @@ pub struct Choice {
     // Written by the response side.
     /// Number of the last such request that was answered, plus one.
     answered: u32,
-    /// Whether that answer was no error.
+    /// Whether that answer was no error: [`GRANTED`]; and whether one ever was: [`EVER`].
     granted: u32,
 }
 
@@ -39,7 +44,7 @@ impl Choice {
         if load(&self.answered) != self.asked {
             return UNKNOWN;
         }
-        if load(&self.granted) != 0 { self.value } else { self.before }
+        if load(&self.granted) & GRANTED != 0 { self.value } else { self.before }
     }
 
     /// Request `number` asks for `value`.
@@ -57,6 +62,19 @@ impl Choice {
         self.value = value;
     }
 
+    /// What was asked for last may have been granted though the answer is an error.
+    #[inline(always)]
+    pub fn doubt(&mut self) {
+        self.before = UNKNOWN;
+    }
+
+    /// Whether anything that was asked for is known to be granted.
+    #[inline(always)]
+    #[must_use]
+    pub fn ever_granted(&self) -> bool {
+        load(&self.granted) & EVER != 0
+    }
+
     /// It is not known from here on.
     #[inline(always)]
     pub fn lose(&mut self) {
@@ -69,7 +87,8 @@ impl Choice {
     pub fn answered(&mut self, number: u32, granted: bool) {
         let answered = number.wrapping_add(1);
         if load(&self.asked) == answered {
-            store(&mut self.granted, granted as u32);
+            let ever = self.granted & EVER;
+            store(&mut self.granted, (granted as u32 * (GRANTED | EVER)) | ever);
             store(&mut self.answered, answered);
         }
     }
@@ -110,6 +129,21 @@ mod tests {
         choice.answered(0, true);
         choice.answered(1, false);
         assert_eq!(choice.get(), UNKNOWN);
+    }
+
+    #[test]
+    fn what_was_granted_once_is_remembered() {
+        let mut choice = Choice::START;
+        choice.ask(0, UNKNOWN);
+        choice.answered(0, false);
+        assert!(!choice.ever_granted() && choice.get() == 0);
+        choice.ask(1, UNKNOWN);
+        choice.answered(1, true);
+        assert!(choice.ever_granted() && choice.get() == UNKNOWN);
+        choice.ask(2, 7);
+        choice.doubt();
+        choice.answered(2, false);
+        assert!(choice.ever_granted() && choice.get() == UNKNOWN);
     }
 
     #[test]

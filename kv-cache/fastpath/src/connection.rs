@@ -124,6 +124,8 @@ pub struct Connection {
     overflow_released: u32,
     /// Of those, how many are still held.
     overflow_kept: u32,
+    /// The server has told an error that nobody asked for: it is about to close the connection.
+    unasked: u32,
 
     // Of both sides, see there.
     /// The database.
@@ -181,6 +183,14 @@ fn is_recheck(slot: u32) -> u32 {
 
 /// What the request side does.
 impl Connection {
+    /// Whether the server has said what it says before it closes the connection: what the client sends from then on is not
+    /// understood.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        load(&self.unasked) != 0
+    }
+
     /// A connection at its start.
     pub const START: Self = Self {
         slots: [0; WRITE_SLOTS],
@@ -201,6 +211,7 @@ impl Connection {
         replies: 0,
         overflow_released: 0,
         overflow_kept: 0,
+        unasked: 0,
         database: Choice::START,
         user: Choice::START,
         protocol: Choice::START,
@@ -407,7 +418,18 @@ impl Connection {
     pub fn deaf(&self) -> bool {
         // SAFETY: a reference is valid for reads.
         let unpaired = unsafe { core::ptr::from_ref(&self.unpaired).read_volatile() };
-        unpaired != 0 && load(&self.unpaired_from) == self.replies
+        self.unasked != 0 || unpaired != 0 && load(&self.unpaired_from) == self.replies
+    }
+
+    /// A reply of type `kind` leaves though every request is answered. Whether that is an error, such as of a server that has
+    /// no room for another client, or that stops reading in the midst of a request: nothing was carried out. It closes
+    /// the connection then; but should the client be heard once more, nothing is known of that
+    /// ([`is_over`](Self::is_over)).
+    #[inline(always)]
+    pub fn unasked(&mut self, kind: u8) -> bool {
+        let error = kind == b'-';
+        store(&mut self.unasked, error as u32);
+        error
     }
 
     /// A reply of type `kind` leaves: what its request held is given back. False if there was no request.
@@ -501,6 +523,12 @@ impl Connection {
     #[must_use]
     pub const fn holds_all(&self) -> bool {
         self.forever | self.opaque != 0
+    }
+
+    /// Whether it is not understood and nobody is known to have logged in by it.
+    #[must_use]
+    pub fn is_stranger(&self) -> bool {
+        self.opaque != 0 && !self.user.ever_granted()
     }
 
     /// Each bucket that is held, as often as it is: what the agent has to add [`REPLY_FAILS`] to for a connection that

@@ -5,7 +5,7 @@ use xps_core::flow::FlowKey;
 use xps_core::handler::{Handler, Reply, Scan, Window};
 use xps_core::verdict::{Reason, Verdict};
 
-use crate::abi::{KEY_BYTES_MAX, MISSED, Settings};
+use crate::abi::{KEY_BYTES_MAX, MISSED, Settings, users};
 use crate::argument::role;
 use crate::command::{Info, NAME_BYTES, Name};
 use crate::connection::Connection;
@@ -39,6 +39,14 @@ pub trait Tables {
     fn fence(&self, scratch: &mut Scratch);
     /// What the agent tells the handler.
     fn settings(&self) -> Option<*const Settings>;
+    /// Whether clients must log in before the server carries out anything ([`users::LOGIN`]), also where
+    /// [`settings`](Self::settings) are kept from the handler.
+    #[inline(always)]
+    fn asks_for_login(&self) -> bool {
+        let Some(settings) = self.settings() else { return false };
+        // SAFETY: the pointer is valid while the program runs; the agent changes the words one at a time.
+        unsafe { (&raw const (*settings).users).read_volatile() & users::LOGIN != 0 }
+    }
     /// Whether the user, other than the default one, may read every key (C7).
     fn may_read(&self, user: u32) -> bool;
     /// Segments of connections that are not understood ([`xps_core::abi::State::foreign`]).
@@ -157,6 +165,8 @@ pub struct Scratch {
     pub(crate) ended: u8,
     /// What the step leads to: a [`Scan`].
     scan: u8,
+    /// The segment is not understood, and its client has not logged in to a server that asks for it.
+    refused: u8,
     /// The bucket that what has ended may write, or [`crate::connection::NO_SLOT`].
     pub(crate) bucket: u32,
     /// What [`Tables::fence`] needs.
@@ -181,6 +191,7 @@ impl Scratch {
         event: 0,
         ended: 0,
         scan: 0,
+        refused: 0,
         bucket: 0,
         order: 0,
         name: [0; NAME_BYTES],
@@ -218,7 +229,7 @@ pub struct State {
 const _: () = {
     assert!(size_of::<State>() <= xps_core::flow::HANDLER_STATE_MAX);
     assert!(align_of::<State>() == 8);
-    assert!(size_of::<Scratch>() == GETS_MAX * (KEY_ROOM + 16) + 32 + NAME_BYTES);
+    assert!(size_of::<Scratch>() == GETS_MAX * (KEY_ROOM + 16) + 40 + NAME_BYTES);
 };
 
 impl State {
@@ -244,6 +255,13 @@ impl<T: Tables> KvCache<T> {
         let one_of = unsafe { (&raw const (*settings).bypass).read_volatile() };
         one_of != 0 && self.tables.random() & one_of.wrapping_sub(1) != 0
     }
+
+    /// Whether the server asks for a password that, as far as is known, this client has not given: what is not understood
+    /// of it may be refused (C11). If that is wrong a connection ends, and nothing else is wrong.
+    #[inline(always)]
+    fn is_stranger(&self, connection: &Connection) -> bool {
+        self.tables.asks_for_login() && !connection.user.ever_granted()
+    }
 }
 
 impl<T: Tables> Handler for KvCache<T> {
@@ -259,6 +277,7 @@ impl<T: Tables> Handler for KvCache<T> {
         scratch.partial = 0;
         scratch.other = 0;
         scratch.crowded = 0;
+        scratch.refused = 0;
         scratch.bypassed = u8::from(self.steps_aside());
     }
 
@@ -266,19 +285,22 @@ impl<T: Tables> Handler for KvCache<T> {
     #[inline(always)]
     fn request(&self, window: &mut Window, state: &mut State, scratch: &mut Scratch) -> Scan {
         let parser = &mut state.request;
+        let mut event = request::Event::None;
         if scratch.started == 0 {
             scratch.started = 1;
             if !parser.at_boundary() {
                 scratch.partial = 1;
             }
+            if state.connection.is_over() {
+                event = request::Event::Opaque;
+            }
         }
         // Only the last request of a segment refreshes an entry.
         scratch.value_len = 0;
-        let mut event = request::Event::None;
         let mut ended = role::SKIP;
         scratch.scan = Scan::Again as u8;
         let mut read = Whole::None;
-        if parser.at_boundary() {
+        if event as u32 == request::Event::None as u32 && parser.at_boundary() {
             read = whole::read(&self.tables, window, parser, scratch);
         }
         if read as u32 == Whole::Get as u32 {
@@ -288,11 +310,11 @@ impl<T: Tables> Handler for KvCache<T> {
         if read as u32 == Whole::Set as u32 {
             (event, ended) = (request::Event::End, role::SET_KEY);
             scratch.other = 1;
-        } else if parser.phase != request::phase::BODY {
+        } else if event as u32 == request::Event::None as u32 && parser.phase != request::phase::BODY {
             event = parser.read(window);
         }
         match event {
-            request::Event::Opaque => return Scan::Opaque,
+            request::Event::Opaque => scratch.scan = Scan::Opaque as u8,
             request::Event::Empty => scratch.other = 1,
             request::Event::End => {
                 if ended == role::SKIP {
@@ -335,6 +357,9 @@ impl<T: Tables> Handler for KvCache<T> {
         }
         keep_in_memory();
         let scan = Scan::from_u32(scratch.scan.into());
+        if scan == Scan::Opaque {
+            scratch.refused = u8::from(self.is_stranger(&state.connection));
+        }
         if scan == Scan::Again { going_on(window) } else { scan }
     }
 
@@ -368,6 +393,12 @@ impl<T: Tables> Handler for KvCache<T> {
         }
     }
 
+    /// Only what is not understood: on both ports, so that such a connection needs no hold (C11).
+    #[inline(always)]
+    fn holds(&self, scratch: &Scratch) -> bool {
+        scratch.refused != 0
+    }
+
     #[inline(always)]
     fn passed(&self, state: &mut State, scratch: &mut Scratch) {
         state.connection.passed(scratch.requests);
@@ -388,7 +419,8 @@ impl<T: Tables> Handler for KvCache<T> {
             response::Event::Skip => Scan::Skip,
             response::Event::Opaque => Scan::Opaque,
             response::Event::Reply => {
-                if state.connection.replied(&self.tables, state.response.kind()) {
+                let kind = state.response.kind();
+                if state.connection.replied(&self.tables, kind) || state.connection.unasked(kind) {
                     going_on(window)
                 } else {
                     Scan::Opaque

@@ -344,6 +344,8 @@ pub enum Outcome {
     Reply(Vec<u8>),
     /// Went up to the server, for this reason.
     Pass(xps_core::verdict::Reason),
+    /// Went nowhere, and the connection has ended.
+    Ended,
 }
 
 impl<T: Tables> Flow<T> {
@@ -372,6 +374,9 @@ impl<T: Tables> Flow<T> {
         let Self { handler, scratch, .. } = self;
         handler.begin(&FlowKey::default(), scratch);
         if !self.scan(0, payload) {
+            if self.handler.holds(&self.scratch) {
+                return Outcome::Ended;
+            }
             return Outcome::Pass(xps_core::verdict::Reason::Opaque);
         }
         *self.reply = Reply::EMPTY;
@@ -443,6 +448,9 @@ impl<T: Tables> Flow<T> {
                         self.skips[direction] = u64::from(window.skip);
                     }
                     Scan::Opaque => {
+                        if direction == 0 && self.handler.holds(&self.scratch) {
+                            return false;
+                        }
                         if !self.is_opaque() {
                             self.handler.opaque(&mut self.state);
                         }

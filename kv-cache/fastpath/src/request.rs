@@ -12,7 +12,7 @@ use xps_core::handler::Window;
 use xps_core::siphash::SipHash13;
 use xps_core::word::store_u64;
 
-use crate::command::{NAME_BYTES, Name};
+use crate::command::{Class, NAME_BYTES, Name};
 
 /// Where the parser stands in the stream.
 pub mod phase {
@@ -422,8 +422,10 @@ impl Parser {
         self.name_len == 3 && u32::from_le_bytes(start) == GET
     }
 
-    /// Reads an inline command. Arguments are split as `sdssplitargs` does, as far as it matters: the first two words;
-    /// quotes in them are not undone but [`Event::Opaque`]. A NUL, at which Redis' search for the line's end stops, is too.
+    /// Reads an inline command. Arguments are split as `sdssplitargs` does, as far as it matters: the command's name, and the
+    /// word behind it if that is a part of the name; quotes in these are not undone but [`Event::Opaque`]. Others are a
+    /// matter within the line, which ends where it ends. A NUL, at which Redis' search for the line's end stops, is
+    /// [`Event::Opaque`], too.
     #[inline(always)]
     fn inline(&mut self, window: &mut Window) -> Event {
         for _ in 0..INLINE_STEPS {
@@ -451,7 +453,14 @@ impl Parser {
                 self.number -= 1;
                 return Event::Word;
             }
-            if byte == b'"' || byte == b'\'' || !self.name_byte(byte) {
+            if byte == b'"' || byte == b'\'' {
+                if self.argument == words::SECOND && self.class != Class::Container as u8 {
+                    self.argument = words::REST;
+                    continue;
+                }
+                return Event::Opaque;
+            }
+            if !self.name_byte(byte) {
                 return Event::Opaque;
             }
         }
@@ -465,6 +474,8 @@ pub mod words {
     pub const BEFORE: u32 = 0;
     /// Behind the first word.
     pub const FIRST_DONE: u32 = 2;
+    /// In the second.
+    pub const SECOND: u32 = 3;
     /// Behind the second.
     pub const REST: u32 = 4;
 }

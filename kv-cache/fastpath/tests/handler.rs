@@ -27,7 +27,7 @@ fn command(words: &str) -> Vec<u8> {
 fn pass(flow: &mut Flow<&World>, words: &str) -> Reason {
     match flow.request(&command(words), true) {
         Outcome::Pass(reason) => reason,
-        Outcome::Reply(reply) => panic!("{words} was answered: {:?}", String::from_utf8_lossy(&reply)),
+        other => panic!("{words}: {other:?}"),
     }
 }
 
@@ -45,6 +45,7 @@ fn hits(flow: &mut Flow<&World>, key: &[u8]) -> bool {
             assert!(flow.response(b"$-1\r\n"));
             false
         }
+        Outcome::Ended => panic!("the connection has ended"),
     }
 }
 
@@ -305,6 +306,7 @@ fn the_database_is_followed() {
             assert!(flow.response(b"$-1\r\n"));
             reason.label().to_string()
         }
+        Outcome::Ended => panic!("the connection has ended"),
     };
     assert_eq!(value(&mut flow), "$4\r\nzero\r\n");
     ask(&mut flow, "SELECT 3", "+OK\r\n");
@@ -532,6 +534,9 @@ fn inline_commands_count_and_write() {
         ("client\r\n", true),
         ("client  nosuch 5\n", true),
         ("SET a \"x y\"\r\n", true),
+        ("SET \"a b\" 'x y'\r\n", true),
+        ("PING \"a b\"\r\n", false),
+        ("PING a\"b c\r\n", false),
         ("set a b\r\n", true),
         ("EXEC\r\n", true),
         ("nosuch\r\n", true),
@@ -578,4 +583,144 @@ fn what_follows_asking_passes() {
             assert!(hits(&mut flow, b"key"));
         }
     }
+}
+
+/// What a client sends that is not understood.
+const NO_SENSE: [&[u8]; 9] = [
+    b"*x",
+    b"*1\r\n+",
+    b"*1\r\n$-1\r\n",
+    b"GET\0 a\r\n",
+    b"\"AUTH\" secret\r\nSET key other\r\n",
+    b"*1\r\n$4\r\nPI\0G\r\nAUTH secret\r\nSET key other\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    b"*1\r\n$4\r\nPINGxyAUTH secret\r\n",
+    b"PING\r\nAUTH secret\r\nSET key other\r\n\0",
+];
+
+/// A world whose server asks for a password, and a connection with these exchanges behind it.
+fn behind<'a>(world: &'a World, exchanges: &[(&str, &str)]) -> Flow<&'a World> {
+    world.set(|settings| settings.users = users::DEFAULT | users::LOGIN);
+    let mut flow = Flow::new(world);
+    for (words, reply) in exchanges {
+        if words.ends_with('\n') {
+            assert!(matches!(flow.request(words.as_bytes(), true), Outcome::Pass(_)));
+            assert!(flow.response(reply.as_bytes()), "{words}");
+        } else {
+            ask(&mut flow, words, reply);
+        }
+    }
+    flow
+}
+
+#[test]
+fn who_has_not_logged_in_and_is_not_understood_is_refused_and_holds_nothing() {
+    let refused: [&[(&str, &str)]; 8] = [
+        &[],
+        &[("PING", "-NOAUTH Authentication required.\r\n")],
+        &[("AUTH wrong", "-WRONGPASS\r\n")],
+        &[("AUTH alice wrong", "-WRONGPASS\r\n")],
+        &[("AUTH wrong\r\n", "-WRONGPASS\r\n")],
+        &[("AUTH \"wrong one\"\r\n", "-WRONGPASS\r\n")],
+        &[("HELLO 3", "-NOAUTH\r\n"), ("HELLO 3\r\n", "-NOAUTH\r\n")],
+        &[("HELLO 3 AUTH alice wrong", "-WRONGPASS\r\n")],
+    ];
+    for exchanges in refused {
+        for bytes in NO_SENSE {
+            for window in [256, 1] {
+                let world = World::new();
+                let mut flow = behind(&world, exchanges).with_windows_of(window);
+                let what = format!("{} behind {exchanges:?}", bytes.escape_ascii());
+                assert_eq!(flow.request(bytes, true), Outcome::Ended, "{what}");
+                assert!(!flow.is_opaque(), "{what}");
+                assert!(!flow.state.connection.holds_all(), "{what}");
+            }
+        }
+    }
+    // One whose login is not answered yet is refused as well: an attacker could say as much.
+    let world = World::new();
+    let mut flow = behind(&world, &[]);
+    pass(&mut flow, "AUTH secret");
+    assert_eq!(flow.request(b"\0", true), Outcome::Ended);
+}
+
+#[test]
+fn who_has_logged_in_or_needs_not_is_assumed_to_write() {
+    const OK: &str = "+OK\r\n";
+    let served: [&[(&str, &str)]; 7] = [
+        &[("AUTH secret", OK)],
+        &[("AUTH alice secret", OK)],
+        &[("AUTH secret", OK), ("AUTH wrong", "-WRONGPASS\r\n")],
+        &[("AUTH secret\r\n", OK)],
+        &[("AUTH \"secret\"\r\n", OK)],
+        &[("HELLO 3 AUTH alice secret", "%1\r\n+a\r\n:1\r\n")],
+        &[("HELLO 3 AUTH alice secret\r\n", "%1\r\n+a\r\n:1\r\n")],
+    ];
+    for (exchanges, asked) in served.into_iter().map(|one| (one, true)).chain([(&[][..], false)]) {
+        for bytes in NO_SENSE {
+            let world = World::new();
+            let mut flow = behind(&world, exchanges);
+            if !asked {
+                world.set(|settings| settings.users = users::INITIAL | users::DEFAULT);
+            }
+            let what = format!("{} behind {exchanges:?}", bytes.escape_ascii());
+            assert_eq!(flow.request(bytes, true), Outcome::Pass(Reason::Opaque), "{what}");
+            assert!(world.snapshot(b"key").is_none(), "{what}");
+            flow.forget();
+            assert_eq!(world.pending(), [], "{what}");
+        }
+    }
+}
+
+/// A server says that it has no room for a client, or that it reads no further, though no request is complete; then it
+/// closes the connection.
+#[test]
+fn an_error_that_nobody_asked_for_holds_nothing_until_more_is_heard() {
+    for (before, login) in [(&b""[..], false), (b"*11\r\n", false), (b"", true), (b"*11\r\n", true)] {
+        let world = World::new();
+        fill(&world, b"key", 0, b"value");
+        let mut flow = behind(&world, &[]);
+        if !login {
+            world.set(|settings| settings.users = users::INITIAL);
+        }
+        if !before.is_empty() {
+            flow.request(before, true);
+        }
+        for part in [&b"-ERR Protocol err"[..], b"or: no\r\n", b"whatever"] {
+            assert!(flow.response(part), "its client is told no more");
+        }
+        assert!(flow.state.connection.holds_nothing());
+        let outcome = flow.request(&get(b"key"), true);
+        if login {
+            assert_eq!(outcome, Outcome::Ended);
+            assert_eq!(world.pending(), []);
+        } else {
+            assert_eq!(outcome, Outcome::Pass(Reason::Opaque));
+            assert_eq!(world.pending(), [(GLOBAL_BUCKET, 1)]);
+        }
+    }
+    // Anything else may be the answer to what was not seen.
+    for other in ["+OK\r\n", ":1\r\n", "!5\r\n-ERR \r\n"] {
+        let world = World::new();
+        let mut flow = behind(&world, &[]);
+        assert!(!flow.response(other.as_bytes()));
+        assert_eq!(world.pending(), [(GLOBAL_BUCKET, 1)]);
+    }
+}
+
+/// Servers before 7.2 have logged in before they find fault with an option of HELLO.
+#[test]
+fn an_error_behind_the_login_of_a_hello_may_be_that_of_another_user() {
+    let world = World::new();
+    fill(&world, b"key", 0, b"value");
+    world.set_reader(b"alice", true);
+    let mut flow = Flow::new(&world);
+    ask(&mut flow, "AUTH alice a", "+OK\r\n");
+    assert!(hits(&mut flow, b"key"));
+    ask(&mut flow, "HELLO 3 SETNAME x", "-ERR\r\n");
+    assert!(hits(&mut flow, b"key"));
+    ask(&mut flow, "HELLO 3 AUTH bob b SETNAME x", "-ERR\r\n");
+    assert!(!hits(&mut flow, b"key"));
+    ask(&mut flow, "HELLO 3 AUTH alice a SETNAME x", "%1\r\n+a\r\n:1\r\n");
+    assert!(hits(&mut flow, b"key"));
 }

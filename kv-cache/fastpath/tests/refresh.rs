@@ -38,7 +38,7 @@ fn write(flow: &mut Flow<&World>, request: &[u8], reply: &[u8]) {
 fn answer(world: &World) -> Option<Vec<u8>> {
     match Flow::new(world).request(&encode(&[b"GET", b"key"]), true) {
         Outcome::Reply(reply) => Some(reply),
-        Outcome::Pass(_) => None,
+        Outcome::Pass(_) | Outcome::Ended => None,
     }
 }
 

@@ -154,7 +154,7 @@ async fn check(
             Ok(rules) => Some(Users::of(&rules, commands.get_categories())),
             Err(RedisError::Refused { .. }) if vouched => {
                 path.push(Cause::UsersTrusted);
-                Some(Users::trusted(strangers.may_read(&config.redis).await))
+                Some(Users::trusted(strangers.welcome(&config.redis).await))
             }
             Err(RedisError::Refused { .. }) => None,
             Err(error) => return Err(error),
@@ -172,6 +172,12 @@ async fn check(
     let timeout_s = connection.setting("timeout").await?.and_then(|text| text.parse().ok());
     shared.idle_timeout_s.store(timeout_s.unwrap_or(IDLE_TIMEOUT_UNKNOWN_S), Ordering::Relaxed);
     toucher.round(shared, connection, &observation.info).await?;
+    // Whether or not there are hits: what is refused now does not stand against them later.
+    let login = observation.users.as_ref().is_some_and(|users| users.login);
+    shared.settings.set_login(login);
+    if login {
+        end_strangers(place);
+    }
     let mut judgement = judge(&observation, config.coherence);
     let global = shared.buckets.read(kv_fastpath::abi::GLOBAL_BUCKET);
     if seen.is_none_or(|seen| seen.rechecks != now.rechecks) && !settled(global) {
@@ -218,10 +224,27 @@ fn allow(place: &dyn Place, users: &Users) -> Result<(), RedisError> {
         return Ok(());
     }
     place.store_users(users).map_err(|error| RedisError::Protocol(error.to_string()))?;
-    shared.settings.set_users(users.initial, users.default);
+    shared.settings.set_users(users);
     tracing::info!(users = users.count, readers = users.readers(), initial = users.initial, "users");
     *known = Some(users.clone());
     Ok(())
+}
+
+/// Ends the connections that hold everybody's hits and that the programs would have refused, had they known that clients must
+/// log in: those of the time before the agent's first look, or while its lease had lapsed (C11).
+fn end_strangers(place: &dyn Place) {
+    let shared = place.shared();
+    if settled(shared.buckets.read(kv_fastpath::abi::GLOBAL_BUCKET)) {
+        return;
+    }
+    let ended = tokio::task::block_in_place(|| place.reset_strangers());
+    if ended != 0 {
+        tracing::info!(
+            connections = ended,
+            "reset connections that are not understood and have not logged in"
+        );
+        shared.counts.connections_killed.fetch_add(ended as u64, Ordering::Relaxed);
+    }
 }
 
 /// How many connections to the server the programs do not understand.

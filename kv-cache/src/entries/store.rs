@@ -19,6 +19,7 @@ use xps_runtime::mapping::Mapping;
 
 use crate::entries::table::Store;
 use crate::server::commands::Commands;
+use crate::server::users::Users;
 
 /// Buckets (C1) as shared memory.
 #[derive(Clone, Debug)]
@@ -87,12 +88,15 @@ impl SettingsMap {
         Ok(Self::over(sized(installed, map::SETTINGS, 1, size_of::<Settings>())?, miss_sample))
     }
 
-    /// Settings in this process, with hits forbidden.
+    /// Settings in this process, with hits forbidden. Until it is known clients are taken for those of a server that asks for a
+    /// password: nobody could end them later.
     ///
     /// # Errors
     /// If there is not so much memory.
     pub fn in_process(miss_sample: u32) -> io::Result<Self> {
-        Ok(Self::over(Mapping::in_process(1, size_of::<Settings>())?, miss_sample))
+        let settings = Self::over(Mapping::in_process(1, size_of::<Settings>())?, miss_sample);
+        settings.set_login(true);
+        Ok(settings)
     }
 
     fn over(memory: Mapping, miss_sample: u32) -> Self {
@@ -152,10 +156,25 @@ impl SettingsMap {
         self.memory.u64(at!(rechecks_seen)).store(rechecks, Ordering::Release);
     }
 
-    /// Which connections of the default user may read every key: those that were never authenticated, and those that were.
-    pub fn set_users(&self, initial: bool, default: bool) {
-        let bits = (u32::from(initial) * users::INITIAL) | (u32::from(default) * users::DEFAULT);
+    /// Which connections of the default user may read every key, those that were never authenticated and those that were;
+    /// and whether all must log in.
+    pub fn set_users(&self, known: &Users) {
+        let bits = (u32::from(known.initial) * users::INITIAL)
+            | (u32::from(known.default) * users::DEFAULT)
+            | (u32::from(known.login) * users::LOGIN);
         self.memory.u32(at!(users)).store(bits, Ordering::Release);
+    }
+
+    /// Whether all must log in, whoever may read then.
+    pub fn set_login(&self, login: bool) {
+        let bits = self.memory.u32(at!(users)).load(Ordering::Acquire) & !users::LOGIN;
+        self.memory.u32(at!(users)).store(bits | (u32::from(login) * users::LOGIN), Ordering::Release);
+    }
+
+    /// Whether all must, as far as is known.
+    #[must_use]
+    pub fn login(&self) -> bool {
+        self.memory.u32(at!(users)).load(Ordering::Acquire) & users::LOGIN != 0
     }
 
     /// Whether hits are allowed as far as coherence is concerned.
@@ -488,5 +507,20 @@ mod tests {
         assert_eq!(hits_of(word), 0x0708);
         assert_eq!(with_hits(word, 0), word_of(Location { hits: 0, ..location }));
         assert_eq!(location_of(word), location);
+    }
+
+    #[test]
+    fn in_a_process_clients_must_log_in_until_the_users_are_known() {
+        let settings = SettingsMap::in_process(1).unwrap();
+        // SAFETY: the settings' memory lives as long as they do.
+        let shown = || unsafe { settings.pointer().read_volatile() }.users;
+        assert_eq!((shown(), settings.login()), (users::LOGIN, true));
+        let rule = |text: &str| Users::of(&[text.to_owned()], &[]);
+        settings.set_users(&rule("user default on nopass ~* +@all"));
+        assert_eq!((shown(), settings.login()), (users::INITIAL | users::DEFAULT, false));
+        settings.set_users(&rule("user default on #1 ~* +@all"));
+        assert_eq!((shown(), settings.login()), (users::DEFAULT | users::LOGIN, true));
+        settings.set_login(false);
+        assert_eq!((shown(), settings.login()), (users::DEFAULT, false));
     }
 }

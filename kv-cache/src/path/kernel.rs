@@ -10,7 +10,7 @@ use kv_fastpath::handler::State as HandlerState;
 use xps_core::abi::Bypass;
 use xps_runtime::control::{Control, State};
 use xps_runtime::devices::Hooks;
-use xps_runtime::ended::{client_address, flow_key};
+use xps_runtime::ended::{self, client_address, flow_key};
 use xps_runtime::flow_table::FlowTable;
 use xps_runtime::grace;
 use xps_runtime::install::{InstallError, Installed};
@@ -138,9 +138,17 @@ impl Place for Kernel {
         let still: HashSet<_> =
             readable()?.iter().map(|socket| flow_key(socket.local, socket.remote)).collect();
         unknown.retain(|socket| still.contains(&flow_key(socket.local, socket.remote)));
-        let stranger =
-            |socket: Socket| Stranger { peer: socket.remote, by: around.get(&unmapped(socket.remote)).copied() };
+        let stranger = |socket: Socket| Stranger {
+            peer: socket.remote,
+            by: around.get(&unmapped(socket.remote)).copied(),
+        };
         Ok(unknown.into_iter().map(stranger).collect())
+    }
+
+    fn reset_strangers(&self) -> usize {
+        let config = self.shared.config.read();
+        let ports = [config.accelerated_port, config.redis.address.port()];
+        ended::reset(&lock(&self.flows), &ports, |flow| flow.handler.connection.is_stranger())
     }
 
     fn causes(&self) -> Vec<Cause> {

@@ -1,4 +1,4 @@
-//! The user path's cache: the same handler, entries and rules as in the stack, in this process (C1–C10).
+//! The user path's cache: the same handler, entries and rules as in the stack, in this process (C1–C11).
 //!
 //! Writes through the accelerated port are read by the handler before Redis can see them, as in the stack. Writes that
 //! come another way are known from the tracking connection alone: so this path serves in bounded mode only.
@@ -6,7 +6,6 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -102,6 +101,11 @@ impl Place for Process {
         Ok(Vec::new())
     }
 
+    fn reset_strangers(&self) -> usize {
+        // The relay alone has their sockets. It has refused them all, but for those from before Redis asked for a password.
+        0
+    }
+
     fn causes(&self) -> Vec<Cause> {
         vec![Cause::UserPath]
     }
@@ -151,6 +155,10 @@ impl Tables for InMemory {
         let until_ns = shared.freshness.until_ns();
         let fresh = until_ns == u64::MAX || monotonic_ns() < until_ns;
         (fresh && !shared.draining.load(Ordering::Acquire)).then(|| shared.settings.pointer())
+    }
+
+    fn asks_for_login(&self) -> bool {
+        self.0.shared.settings.login()
     }
 
     fn may_read(&self, user: u32) -> bool {

@@ -12,6 +12,17 @@ use crate::entries::store::key_hash;
 /// Name of the user that connections have before they are authenticated.
 const DEFAULT: &str = "default";
 
+/// What a server does for a connection that was never authenticated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Welcome {
+    /// It may read.
+    MayRead,
+    /// It must log in before anything else.
+    LoginFirst,
+    /// It may not read, or that is not known.
+    Unknown,
+}
+
 /// The users, as far as hits are concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Users {
@@ -19,6 +30,8 @@ pub struct Users {
     pub initial: bool,
     /// Whether the default user may, once authenticated.
     pub default: bool,
+    /// Whether the server carries out nothing for a connection that was never authenticated.
+    pub login: bool,
     /// All that may, the default user included, by name.
     readers: Vec<String>,
     /// How many users there are.
@@ -36,6 +49,9 @@ impl Users {
             let mut words = rule.split(' ').filter(|word| !word.is_empty());
             let (Some("user"), Some(name)) = (words.next(), words.next()) else { continue };
             let words: Vec<&str> = words.collect();
+            if name == DEFAULT {
+                users.login = !(words.contains(&"nopass") && words.contains(&"on"));
+            }
             if !(words.contains(&"on") && may_read(&words, categories)) {
                 continue;
             }
@@ -48,11 +64,12 @@ impl Users {
         users
     }
 
-    /// Users who are not known, and for whom the configuration vouches. `initial`: whether a connection that was never
-    /// authenticated may read, which nobody needs to vouch for.
+    /// Users who are not known, and for whom the configuration vouches. What a connection may that was never authenticated
+    /// nobody needs to vouch for.
     #[must_use]
-    pub fn trusted(initial: bool) -> Self {
-        Self { initial, default: true, everyone: true, ..Self::default() }
+    pub fn trusted(strangers: Welcome) -> Self {
+        let (initial, login) = (strangers == Welcome::MayRead, strangers == Welcome::LoginFirst);
+        Self { initial, default: true, login, everyone: true, ..Self::default() }
     }
 
     /// Whether this user may read every key.
@@ -134,14 +151,23 @@ mod tests {
     #[test]
     fn a_fresh_server_lets_everybody_read() {
         let users = users(&["user default on nopass sanitize-payload ~* &* +@all"]);
-        assert!(users.initial && users.default && users.has_reader("default"));
+        assert!(users.initial && users.default && !users.login && users.has_reader("default"));
         assert_eq!(users.count, 1);
     }
 
     #[test]
     fn a_password_asks_for_authentication() {
         let users = users(&["user default on #0123 ~* &* +@all"]);
-        assert!(!users.initial && users.default);
+        assert!(!users.initial && users.default && users.login);
+        for (rule, login) in [
+            ("user default off nopass ~* &* +@all", true),
+            ("user default on nopass ~* &* -@all", false),
+            ("user default on nopass resetchannels -@all +get", false),
+            ("user default on ~* &* +@all", true),
+            ("user alice on #0123 ~* &* +@all", false),
+        ] {
+            assert_eq!(self::users(&[rule]).login, login, "{rule}");
+        }
     }
 
     #[test]

@@ -137,7 +137,7 @@ fn agent(page: &Page, shared: &Shared) -> prometheus::Result<()> {
     )?;
     page.counter(
         "kv_cache_connections_killed_total",
-        "Connections that the agent had Redis close, since they were older than the hooks.",
+        "Connections that the agent has ended: older than the hooks, or not understood before any login.",
         read(&counts.connections_killed),
     )
 }

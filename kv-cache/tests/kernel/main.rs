@@ -23,6 +23,7 @@ mod limits;
 mod link;
 mod load;
 mod local;
+mod logins;
 mod network;
 mod operators;
 mod replicas;

@@ -251,7 +251,9 @@ pub trait Handler {
         room: u32,
     ) -> Verdict;
 
-    /// Whether the segment, now read to its end, must not reach the server. If it is not answered, the connection ends.
+    /// Whether the segment, now read to its end, must not reach the server. If it is not answered, the connection ends. Asked
+    /// also of a segment that is not understood ([`Scan::Opaque`]): if that is held, the connection ends on the plain port,
+    /// too, and [`opaque`](Self::opaque) is not called.
     #[inline(always)]
     fn holds(&self, _scratch: &Self::Scratch) -> bool {
         false

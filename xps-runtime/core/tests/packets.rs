@@ -10,14 +10,16 @@ use xps_core::host::table::{Becomes, Step, cases};
 use xps_core::host::{Checksum, Frame, Machine, Outcome};
 use xps_core::outlet::{CE, ECT_0};
 use xps_core::path::{Action, Socket, Target};
-use xps_core::splice::tcp_flag::{ACK, CWR, ECE, SYN};
+use xps_core::splice::tcp_flag::{ACK, CWR, ECE, RST, SYN};
 use xps_core::verdict::{Reason, Verdict};
 
 /// `PING\n` is answered with `PONG\n`; `QUIT\n`, `ABRT\n` and `HUSH\n` end the connection; anything else goes to the server.
-/// `GUARDS`: it wants to see all through the accelerated port and nothing else, and admits no client while it is shut.
+/// `JUNK\n` is not understood, nor may it pass. `GUARDS`: it wants to see all through the accelerated port and nothing else, and admits no client while it is shut.
 #[derive(Default)]
 struct Line<const GUARDS: bool> {
     shut: Cell<bool>,
+    /// How often the handler was told that it sees no more.
+    opaque: Cell<u32>,
 }
 
 /// The answers, readable up to a whole word.
@@ -66,6 +68,10 @@ impl<const GUARDS: bool> Handler for Line<GUARDS> {
             }
             state.column += 1;
             if byte == b'\n' {
+                if state.column == 5 && state.line == *b"JUNK\n" {
+                    lines.ends = b'J';
+                    return Scan::Opaque;
+                }
                 lines.all += 1;
                 let ends = [*b"QUIT\n", *b"ABRT\n", *b"HUSH\n"].contains(&state.line);
                 if state.column == 5 && ends {
@@ -127,7 +133,9 @@ impl<const GUARDS: bool> Handler for Line<GUARDS> {
         Scan::More
     }
 
-    fn opaque(&self, _: &mut Connection) {}
+    fn opaque(&self, _: &mut Connection) {
+        self.opaque.set(self.opaque.get() + 1);
+    }
 
     fn ended(&self, _: &FlowKey, _: &mut Connection) -> bool {
         true
@@ -294,6 +302,44 @@ fn whoever_connects_is_let_in_while_everything_passes() {
         let syn = client(999, 0, b"").opening();
         let to_server = syn.clone().frame();
         assert_eq!(at_guard(&machine, &syn), (Action::Next, to_server, vec![]));
+    }
+}
+
+#[test]
+fn what_is_neither_understood_nor_may_pass_ends_a_connection_on_either_port() {
+    for (port, standing) in [ACCELERATED_PORT, PLAIN_PORT].map(|port| [(port, true), (port, false)]).concat()
+    {
+        let at = |text: Text| text.port(port).frame();
+        let machine = Machine::new(Line::<false>::default(), ACCELERATED_PORT, PLAIN_PORT);
+        let key = client(0, 0, b"").port(port).key();
+        machine.set_socket(key, Socket::Free);
+        machine.ingress(at(client(999, 0, b"").opening()));
+        machine.egress(at(server(1999, 1000, b"").opening()));
+        machine.set_socket(key, Socket::Live);
+        machine.ingress(at(client(1000, 2000, b"")));
+        if !standing {
+            machine.set_control(|control| control.lease_deadline_ns = 0);
+        }
+        machine.reset_counters();
+        let junk = client(1000, 2000, b"A\nJUNK\nB\n");
+        let Outcome { action, frame, target, copies, .. } = machine.ingress(at(junk.clone()));
+        if !standing {
+            assert_eq!((action, frame.bytes), (Action::Next, at(junk).bytes), "{port}");
+            assert_eq!(machine.handler.opaque.get(), 1, "{port}");
+            continue;
+        }
+        assert_eq!(machine.counters(), [(Reason::WasReset, 1)], "{port}");
+        assert_eq!(machine.handler.opaque.get(), 0, "{port}");
+        assert!(
+            matches!((action, target), (Action::Redirected(_), Some(Target::Client))),
+            "{port}: {action:?}"
+        );
+        let reset = Text { window: 0, ..server(2000, 1009, b"").flags(RST | ACK) };
+        assert_eq!(frame.bytes, at(reset).bytes, "{port}");
+        let [(Target::Server, copy)] = &copies[..] else { panic!("{port}: {copies:?}") };
+        let reset = Text { window: 0, ..client(1000, 2000, b"").flags(RST | ACK) };
+        assert_eq!(copy.bytes, at(reset).bytes, "{port}");
+        machine.quiesce();
     }
 }
 

@@ -34,7 +34,8 @@ macro_rules! service {
             use $crate::aya_ebpf::programs::{SkLookupContext, TcContext};
             use $crate::maps::Maps;
             use $crate::packet::{
-                ABSENT, Packet, advance, digest_of, listens, refill, socket_state, sum, sum_reply, verify, walk_options,
+                ABSENT, Packet, advance, digest_of, listens, refill, socket_state, sum, sum_reply, verify,
+                walk_options,
             };
             use $crate::service::return_code;
             use $crate::xps_core::abi::{

@@ -243,6 +243,7 @@ impl Simulation {
                 client.from_stack.extend(reply);
             }
             Outcome::Pass(_) => client.to_redis.extend(segment),
+            Outcome::Ended => panic!("the server asks for no password"),
         }
     }
 

@@ -413,7 +413,7 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         }
         let mut frame = self.frame.borrow_mut();
         let at = offset as usize;
-        if offset % 2 != 0 || frame.bytes.get(at..at + 4) != Some(&old.to_ne_bytes()[..]) {
+        if !offset.is_multiple_of(2) || frame.bytes.get(at..at + 4) != Some(&old.to_ne_bytes()[..]) {
             return false;
         }
         frame.bytes[at..at + 4].copy_from_slice(&new.to_ne_bytes());

@@ -132,6 +132,10 @@ impl Writer {
 ///
 /// Whether it could be written.
 #[inline(always)]
+#[expect(
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "the working memory and the flow are valid while the program runs"
+)]
 pub fn write<H: Handler, K: Stack<H>>(
     stack: &K,
     scratch: *mut Scratch<H::Scratch>,

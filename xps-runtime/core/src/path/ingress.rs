@@ -457,6 +457,8 @@ fn read<H: Handler, K: Stack<H>>(
     handler.begin(unsafe { &(*scratch).key }, of_handler);
     let mut reason = refused;
     let mut unread = opaque;
+    let standing = packet.control.stands(stack.now_ns());
+    let mut ends = false;
     if !opaque {
         // SAFETY: `client_skip` belongs to the claim.
         let skipped = unsafe { (*flow).splice.client_skip };
@@ -473,8 +475,12 @@ fn read<H: Handler, K: Stack<H>>(
             unsafe { (*flow).splice.client_skip = reading.skip };
             stack.count(Reason::Requests, u64::from(handler.requests(of_handler)));
         } else {
-            mark_opaque(stack, handler, flow);
             unread = true;
+            // What the server does not get needs nothing else of the handler.
+            ends = !H::READS_ALL && standing && handler.holds(of_handler);
+            if !ends {
+                mark_opaque(stack, handler, flow);
+            }
         }
     }
     if unread {
@@ -484,7 +490,6 @@ fn read<H: Handler, K: Stack<H>>(
         reason = Some(Reason::Unusual);
     }
     let control = packet.control;
-    let standing = control.stands(stack.now_ns());
     if reason.is_none() && !standing {
         reason = Some(Reason::NoLease);
     }
@@ -501,7 +506,7 @@ fn read<H: Handler, K: Stack<H>>(
     }
     let accelerated = flags & flag::ACCELERATED != 0;
     // Its bytes were read, so what must not pass cannot be left to a retransmission: the connection ends.
-    let mut ends = standing && accelerated && (H::READS_ALL && unread || handler.holds(of_handler));
+    ends |= standing && accelerated && (H::READS_ALL && unread || handler.holds(of_handler));
     let mut silent = ends && handler.silences(of_handler);
     if reason.is_none() {
         let room = room(stack, packet, flow, false);

@@ -113,11 +113,17 @@ fn errors(v6: bool) -> Vec<Case> {
         ));
         all.push(case(
             "an error about the server's bytes behind an answer",
-            after(v6, [hit.clone(), acknowledged.clone(), quoted(s(7), kind, s(2)), quoted(s(9), kind, s(4))]),
+            after(
+                v6,
+                [hit.clone(), acknowledged.clone(), quoted(s(7), kind, s(2)), quoted(s(9), kind, s(4))],
+            ),
         ));
         all.push(case(
             "an error about bytes that are acknowledged is none that the server believes",
-            after(v6, [hit.clone(), acknowledged.clone(), quoted(s(3), kind, s(1)), quoted(s(0), kind, s(0))]),
+            after(
+                v6,
+                [hit.clone(), acknowledged.clone(), quoted(s(3), kind, s(1)), quoted(s(0), kind, s(0))],
+            ),
         ));
     }
     all.push(case("an error before any answer", after(v6, [quoted(s(1), Kind::TooBig, s(1))])));

@@ -41,6 +41,10 @@ pub(super) fn write<H: Handler, K: Stack<H>>(
 ///
 /// The kernel verifies it as a function of its own, and it keeps little on the stack: it is rare.
 #[inline(always)]
+#[expect(
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "the working memory and the flow are valid while the program runs"
+)]
 pub fn send<H: Handler, K: Stack<H>>(
     stack: &K,
     scratch: *mut Scratch<H::Scratch>,
