@@ -101,8 +101,11 @@ pub const CLIENT_ECN: u32 = 64;
 pub const ECN: u32 = 128;
 /// Both sides use accurate ECN (RFC 9768 §3.1.1).
 pub const ACCURATE_ECN: u32 = 256;
+/// Routers may cut the client's packets: its SYN has no DF bit.
+pub const CLIENT_FRAGMENTS: u32 = 512;
 /// What a SYN alone decides.
-pub const OF_CLIENT: u32 = ACCELERATED | CLIENT_TIMESTAMPS | CLIENT_SHIFT | RELAYED | CLIENT_ECN;
+pub const OF_CLIENT: u32 =
+    ACCELERATED | CLIENT_TIMESTAMPS | CLIENT_SHIFT | RELAYED | CLIENT_ECN | CLIENT_FRAGMENTS;
 
 /// The tuple's tag, of which the low bits are its place in the table.
 #[inline(always)]

@@ -176,6 +176,12 @@ pub fn service<S: Skb>(skb: &S, v6: bool) -> Option<u8> {
     Some(if v6 { (first >> 4) as u8 } else { first as u8 })
 }
 
+/// Whether routers may cut packets like this one: no DF bit. Those of IPv6 are cut by nobody on the way.
+#[inline(always)]
+pub fn may_be_cut<S: Skb>(skb: &S, layout: &Layout) -> bool {
+    !layout.v6 && skb.half(ETHERNET + 6).is_some_and(|field| field & 0x4000 == 0)
+}
+
 /// Whether the IPv4 header's checksum is right; the header has no options. IPv6 has none.
 #[inline(always)]
 pub fn ip_checksum<S: Skb>(skb: &S, v6: bool) -> Option<bool> {

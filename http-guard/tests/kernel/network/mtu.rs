@@ -10,7 +10,6 @@ both_paths! {
     a_narrow_link_is_found_out: narrow, |lab| path_mtu::found_out(lab, false);
     a_narrow_link_is_found_out_with_probing: narrow, |lab| path_mtu::found_out(lab, true);
     a_narrow_link_that_is_known_is_heeded: narrow, path_mtu::heeded;
-    #[not_yet_in_the_stack = "fragments for the ports are dropped, not put together"]
     fragments_of_clients_are_put_together: narrow, path_mtu::fragments;
     the_mtu_of_the_way_out_is_heeded: wide, interface_mtu::heeded;
 }

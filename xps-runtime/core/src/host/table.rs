@@ -212,6 +212,11 @@ fn opening() -> Vec<Case> {
     let to_server = |text: &Text| {
         passed(&Text { seq: text.seq.wrapping_sub(5), ack: text.ack.wrapping_sub(5), ..text.clone() })
     };
+    let mut cut = syn.clone();
+    cut.fragment = 0;
+    let answer = server(S, c(0), b"").opening();
+    let smaller = answer.clone().options(&[2, 4, 2, 24]);
+    let other_order = answer.clone().options(&[1, 1, 1, 1, 2, 4, 5, 180]);
     let unseen = client(c(0), s(0), b"");
     let reset = Text { ack: 0, ..client(c(80), 0, b"").flags(RST) };
     let challenge = server(s(90), c(80), b"");
@@ -223,6 +228,16 @@ fn opening() -> Vec<Case> {
         case("a handshake and a miss", opened(false, &[])),
         case("a handshake and a miss over IPv6", opened(true, &[])),
         case("a SYN with MPTCP", std::vec![packet(&mptcp, next(&mptcp), &[(Reason::NotSpliceable, 1)])]),
+        case(
+            "a client whose packets may be cut on the way",
+            std::vec![
+                packet(&cut, passed(&cut), &[]),
+                packet(&answer, returned(&smaller), &[]),
+                packet(&other_order, returned(&other_order), &[]),
+                packet(&syn, passed(&syn), &[]),
+                packet(&answer, returned(&answer), &[]),
+            ]
+        ),
         case("a SYN with data", std::vec![packet(&data, next(&data), &[(Reason::NotSpliceable, 1)])]),
         case(
             "the table is full",

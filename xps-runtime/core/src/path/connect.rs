@@ -129,6 +129,9 @@ pub(crate) fn syn<H: Handler, K: Stack<H>>(
     if tcp.segment.flags & OFFER == OFFER {
         flags |= handshake::CLIENT_ECN;
     }
+    if packet::may_be_cut(stack, layout) {
+        flags |= handshake::CLIENT_FRAGMENTS;
+    }
     // SAFETY: a mark is plain data that any CPU may overwrite; the first ACK is checked against all of it.
     let mark = unsafe { &mut *mark };
     // The same SYN again keeps what its SYN-ACK told: the first ACK may be closer than the next SYN-ACK.
@@ -247,8 +250,22 @@ pub(crate) fn answered<H: Handler, K: Stack<H>>(
     mark.server_tsval = found.tsval;
     mark.server_isn = tcp.segment.seq;
     mark.flags |= handshake::ANSWERED;
+    if mark.flags & handshake::CLIENT_FRAGMENTS != 0 && found.mss > UNCUT_MSS {
+        // Where it does not stand first, as Linux has it, the client's packets may be cut, and fragments are dropped.
+        let first = stack.word(layout.tcp + 20);
+        if first == Some(2 << 24 | 4 << 16 | u32::from(found.mss))
+            && !stack.replace_half(layout, 22, found.mss, UNCUT_MSS)
+        {
+            stack.count(Reason::WriteFailed, 1);
+            return Action::Drop;
+        }
+    }
     Action::Next
 }
+
+/// The segment size that a client is told whose packets routers may cut, in bytes: what fits any path (RFC 9293 §3.7.1). A
+/// fragment cannot be read.
+const UNCUT_MSS: u16 = 536;
 
 /// A client's segment without a flow: the first after the handshake makes one.
 #[inline(always)]

@@ -106,6 +106,10 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
         (*scratch).key.server_port = (asked.0 >> 16) as u16;
         (*scratch).key.padding = 0;
     }
+    if whose == local::PLAIN && !H::OBSERVES {
+        // The server's alone, whatever it is.
+        return None;
+    }
     // SAFETY: maps' values stay while the program runs; the agent writes predicates before it sets their ports.
     let predicate = unsafe { &*stack.predicate(index)? };
     // SAFETY: likewise.
@@ -125,7 +129,6 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     let key = unsafe { &(*scratch).key };
     let flow = match stack.flow(key) {
         Some(flow) => flow,
-        None if role(scratch) == Role::Plain && !H::OBSERVES => return None,
         None => match connect::first_ack(stack, handler, &opening) {
             First::Opens(flow) => flow,
             First::Dropped(reason) => {
