@@ -85,6 +85,18 @@ impl Namespace {
         let path = Path::new("/run/netns").join(&name);
         let file = File::open(&path).inspect_err(|_| remove(&name));
         let namespace = Self { place: Place(Arc::new(file.context("cannot open the new namespace")?)), name };
+        // Otherwise the link-local address of each interface appears a second or two after it, and what watches addresses looks
+        // at everything again in the middle of a test.
+        namespace.place.run(|| {
+            for name in ["all", "default"] {
+                let path = format!("/proc/sys/net/ipv6/conf/{name}/accept_dad");
+                // A kernel without IPv6 has none.
+                if Path::new(&path).exists() {
+                    fs::write(&path, "0").context(path)?;
+                }
+            }
+            Ok(())
+        })?;
         namespace.ip(&["link", "set", "lo", "up"])?;
         Ok(namespace)
     }
