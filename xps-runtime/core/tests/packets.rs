@@ -177,6 +177,13 @@ fn run(checksum: Checksum, linear: u32) {
                         if from_server { machine.egress(frame) } else { machine.ingress(frame) };
                     let (frame, expected) = match (becomes, action, target) {
                         (Becomes::Dropped, Action::Drop, _) => (None, None),
+                        (Becomes::Copies(expected), Action::Drop, _) => {
+                            let got = copies.iter().filter(|(target, _)| *target == Target::Client);
+                            let got: Vec<_> = got.map(|(_, copy)| copy.bytes.clone()).collect();
+                            let expected: Vec<_> = expected.into_iter().map(|one| form(one).bytes).collect();
+                            assert!(got == expected, "{at}:\n{got:02x?}\n{expected:02x?} was expected");
+                            (None, None)
+                        }
                         (Becomes::Next(expected), Action::Next, _)
                         | (Becomes::Reply(expected), Action::Redirected(_), Some(Target::Client))
                         | (Becomes::Acknowledgement(expected), Action::Redirected(_), Some(Target::Server)) =>

@@ -232,7 +232,7 @@ macro_rules! service {
                 if reply.is_null() { 0 } else { sum_reply(reply, piece) }
             }
 
-            /// All pieces of a reply but the last.
+            /// A reply in pieces.
             #[unsafe(no_mangle)]
             #[inline(never)]
             pub extern "C" fn xps_send_pieces(ctx: *mut __sk_buff) -> u32 {

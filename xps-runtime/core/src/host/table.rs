@@ -28,6 +28,8 @@ pub enum Becomes {
     Next(Frame),
     /// It is gone.
     Dropped,
+    /// It is gone, and the client gets these. A kernel test sees the last one.
+    Copies(Vec<Frame>),
     /// It goes back to the client, as this.
     Reply(Frame),
     /// It goes back to the server, as this.

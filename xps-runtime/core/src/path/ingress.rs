@@ -724,19 +724,18 @@ fn reply<H: Handler, K: Stack<H>>(
         (*scratch).piece = 0;
         (*scratch).turned = 0;
     }
-    let mut ready = pieces::READY;
-    if via == 0 && way::in_pieces(stack, control, scratch, flow, again) {
+    let whole = via != 0 || !way::in_pieces(stack, control, scratch, flow, again);
+    let ready = if whole {
+        pieces::write(stack, scratch, flow)
+    } else {
         stack.count(Reason::InPieces, 1);
-        ready = stack.send_pieces(scratch, flow);
+        stack.send_pieces(scratch, flow)
+    };
+    if ready != pieces::READY {
+        stack.count(if ready == pieces::RACED { Reason::Raced } else { Reason::WriteFailed }, 1);
+        return Action::Drop;
     }
-    if ready == pieces::READY {
-        ready = pieces::write(stack, scratch, flow);
-    }
-    if ready == pieces::READY {
-        return stack.redirect(Target::Client, control.internal_mark, via);
-    }
-    stack.count(if ready == pieces::RACED { Reason::Raced } else { Reason::WriteFailed }, 1);
-    Action::Drop
+    if whole { stack.redirect(Target::Client, control.internal_mark, via) } else { Action::Drop }
 }
 
 /// Gives the client the acknowledgement that was held back (S15), then makes the packet what it was. Whether it is.

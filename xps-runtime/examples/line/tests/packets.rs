@@ -211,6 +211,7 @@ impl Kernel {
                     let (expected_code, expected) = match becomes {
                         Becomes::Next(expected) => (NEXT, Some(expected)),
                         Becomes::Dropped => (DROPPED, None),
+                        Becomes::Copies(expected) => (DROPPED, expected.last()),
                         Becomes::Reply(expected)
                         | Becomes::Acknowledgement(expected)
                         | Becomes::Both { client: expected, .. } => (REDIRECTED, Some(expected)),

@@ -2,6 +2,10 @@
 //!
 //! None of the pieces acknowledges the request: the client has nothing else to repeat, and nothing but its repetition brings
 //! a piece again that was lost (S15). When it has all of them it is given the acknowledgement.
+//!
+//! All pieces are copies, and the request's own packet is dropped. Where the client is on this host (a veth) that is the very
+//! buffer in which its socket has sent the request: as a piece that came out of order it would wait in the same socket's
+//! queue, and the socket repeats nothing of which it takes the first transmission to be still on this host.
 
 use crate::flow::Flow;
 use crate::handler::Handler;
@@ -9,7 +13,7 @@ use crate::path::headers::{PIECE_BYTES, PIECES_MAX, piece_of};
 use crate::path::{Scratch, Stack, Target};
 use crate::splice::tcp_flag;
 
-/// May be sent.
+/// May be sent, or was.
 pub const READY: u32 = 0;
 /// Could not be written.
 pub const WRITE_FAILED: u32 = 1;
@@ -36,8 +40,7 @@ pub(super) fn write<H: Handler, K: Stack<H>>(
     if current { READY } else { RACED }
 }
 
-/// Sends all pieces of the reply that the scratch value describes but the last, which it describes then; those that the client
-/// has are left out. [`READY`] for the last one, or why not.
+/// Sends the pieces of the reply that the scratch value describes; those that the client has are left out. [`READY`], or why not.
 ///
 /// The kernel verifies it as a function of its own, and it keeps little on the stack: it is rare.
 #[inline(always)]
@@ -63,14 +66,15 @@ pub fn send<H: Handler, K: Stack<H>>(
         (*scratch).piece = if all { PIECES_MAX + 1 } else { has / PIECE_BYTES + 1 };
     }
     for _ in 0..PIECES_MAX {
+        let last;
         // SAFETY: as above.
         unsafe {
             let (piece, len) = ((&raw const (*scratch).piece).read_volatile(), (*flow).reply.len);
             (*scratch).outgoing.seq = (*scratch).told.seq.wrapping_add(piece_of(len, piece).0);
-            if piece * PIECE_BYTES >= len {
+            last = piece * PIECE_BYTES >= len;
+            if last {
                 let fin = if (*scratch).told.last { tcp_flag::FIN } else { 0 };
                 (*scratch).outgoing.flags |= tcp_flag::PSH | fin;
-                return READY;
             }
         }
         // SAFETY: a map's value stays while the program runs.
@@ -81,6 +85,9 @@ pub fn send<H: Handler, K: Stack<H>>(
         }
         if !stack.send_copy(Target::Client, mark) {
             return WRITE_FAILED;
+        }
+        if last {
+            return READY;
         }
         // SAFETY: as above.
         unsafe {
