@@ -194,7 +194,7 @@ fn what_is_not_resp_gets_redis_own_answer() {
         let mut fast: Client = lab.client(ACCELERATED)?;
         lab.warm(&mut fast, "key", "value")?;
         let mut quoting = lab.client(ACCELERATED)?;
-        quoting.send(b"GET \"key\"\r\n")?;
+        quoting.send(b"\"GET\" key\r\n")?;
         quoting.expect(&bulk("value"))?;
         let status = lab.status()?;
         ensure!(status.flows.opaque == 1, "{:?}", status.flows);

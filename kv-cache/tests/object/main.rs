@@ -121,7 +121,7 @@ fn layouts() -> Vec<(&'static str, (usize, Fields))> {
             layout!(Control: version, accept, answer, flows_max, lease_deadline_ns, secret, internal_mark,
             reply_bytes_max),
         ),
-        ("State", layout!(State: flows, foreign, unseen, unseen_key)),
+        ("State", layout!(State: flows, foreign, unseen, unseen_key, unseen_by)),
         ("Device", layout!(Device: redirect, mtu, vrf)),
         ("Local", layout!(Local: scope, index, accelerated)),
         ("Predicate", layout!(Predicate: address, prefix_bits, accelerated_port, plain_port)),
@@ -140,7 +140,7 @@ fn layouts() -> Vec<(&'static str, (usize, Fields))> {
         ("Reading", layout!(Reading: payload, position, end, skip)),
         (
             "Scratch",
-            layout!(ServiceScratch: window, reading, key, accelerated, role, layout, tcp, shown, told, outgoing, header, options,
+            layout!(ServiceScratch: window, reading, key, accelerated, role, layout, tcp, shown, told, outgoing, piece, turned, header, options,
             handler),
         ),
         (
