@@ -55,8 +55,8 @@ fn pings_are_answered() {
     let mut flow = Flow::default();
     assert_eq!(flow.request(b"PING\n"), Ok("PONG\n".to_owned()));
     assert_eq!(flow.request(b"PING\nPING\nPING\n"), Ok("PONG\n".repeat(3)));
-    assert_eq!(flow.request("PING\n".repeat(16).as_bytes()), Ok("PONG\n".repeat(16)));
-    assert_eq!(flow.request("PING\n".repeat(17).as_bytes()), Err(Reason::NotServed));
+    assert_eq!(flow.request("PING\n".repeat(128).as_bytes()), Ok("PONG\n".repeat(128)));
+    assert_eq!(flow.request("PING\n".repeat(129).as_bytes()), Err(Reason::NotServed));
 }
 
 #[test]
