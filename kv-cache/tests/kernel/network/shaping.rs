@@ -1,18 +1,12 @@
 //! By which way replies leave a container: to the peer of its veth, unless its own end has a queue.
 
-use std::thread::sleep;
-use std::time::Duration;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::{CACHED, cached, on_the_kernel_path};
 use crate::support::laboratory::{Network, SERVER};
-use crate::support::{ACCELERATED, Client, Lab, Side};
+use crate::support::{ACCELERATED, Client, Lab, Side, until};
 
 const REQUESTS: u64 = 50;
-
-/// Within this time kv-cache knows of a queue that has come or gone.
-const NOTICED: Duration = Duration::from_secs(1);
 
 /// Bytes that the server's device has sent.
 fn sent_bytes(lab: &Lab) -> Result<u64> {
@@ -39,12 +33,13 @@ fn replies_go_to_the_peer_while_there_is_no_queue() {
             if !line.is_empty() {
                 let words: Vec<_> = line.split(' ').collect();
                 lab.place(Side::Server).run_program("tc", &words)?;
-                sleep(NOTICED);
             }
             lab.warm(&mut client, CACHED, cached())?;
-            let sent = answered(lab, &mut client)?;
-            ensure!((sent >= replies) == queued, "after {line:?} the device has sent {sent} bytes");
-            Ok(())
+            // kv-cache hears of it in a moment.
+            until(&format!("the other way after {line:?}"), || {
+                let sent = answered(lab, &mut client)?;
+                Ok(((sent >= replies) == queued).then_some(()))
+            })
         };
         change("", false)?;
         for kind in ["pfifo", "htb"] {

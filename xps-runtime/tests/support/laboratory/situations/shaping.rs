@@ -1,11 +1,10 @@
 //! A queueing discipline that shapes what leaves the server's device: replies of the stack wait in it like all others.
 
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::super::{Network, SERVER, Service, Talk, on_each_port};
+use super::super::{Network, SERVER, Service, Talk, on_each_port, until};
 
 /// Bytes a second that may leave.
 const RATE: u64 = 250_000;
@@ -16,15 +15,12 @@ const REQUESTS: u64 = 60;
 /// Bytes of each answer, at least.
 const ANSWER_BYTES: u64 = 1_000;
 
-/// Within this time the sidecar knows of a discipline that has come or gone.
-const NOTICED: Duration = Duration::from_secs(1);
-
 /// Answers go through the discipline, and no faster than it allows.
 pub(crate) fn respected<S: Service>(service: &S) -> Result<()> {
     shape(service)?;
     on_each_port(service, |to| {
         let mut talk = service.connect_to(to)?;
-        talk.answer()?;
+        noticed(service.network(), &mut *talk)?;
         goes_through(service.network(), &mut *talk)
     })
 }
@@ -36,6 +32,7 @@ pub(crate) fn followed<S: Service>(service: &S) -> Result<()> {
         talk.answer()?;
         for _ in 0..2 {
             shape(service)?;
+            noticed(service.network(), &mut *talk)?;
             goes_through(service.network(), &mut *talk).context("shaped")?;
             run_tc(service, "qdisc del dev veth0 root")?;
             talk.pass()?;
@@ -47,9 +44,16 @@ pub(crate) fn followed<S: Service>(service: &S) -> Result<()> {
 
 fn shape<S: Service>(service: &S) -> Result<()> {
     let (bits, limit) = (8 * RATE, 1 << 20);
-    run_tc(service, &format!("qdisc add dev veth0 root tbf rate {bits}bit burst {BURST} limit {limit}"))?;
-    sleep(NOTICED);
-    Ok(())
+    run_tc(service, &format!("qdisc add dev veth0 root tbf rate {bits}bit burst {BURST} limit {limit}"))
+}
+
+/// Waits until an answer goes through the discipline: the sidecar hears of it in a moment.
+fn noticed(network: &Network, talk: &mut dyn Talk) -> Result<()> {
+    until("an answer that goes through the queue", || {
+        let before = sent_bytes(network)?;
+        talk.answer()?;
+        Ok((sent_bytes(network)? - before >= ANSWER_BYTES).then_some(()))
+    })
 }
 
 fn run_tc<S: Service>(service: &S, line: &str) -> Result<()> {
