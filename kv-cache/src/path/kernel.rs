@@ -42,8 +42,16 @@ pub struct Kernel {
     pub state: State,
     /// The flow table.
     pub flows: Mutex<FlowTable<HandlerState>>,
-    /// Clients of whom something came by a way around the programs, and what showed it; at most [`AROUND_MAX`].
-    around: Mutex<HashMap<SocketAddr, Bypass>>,
+    around: Mutex<Around>,
+}
+
+/// What came by a way around the programs.
+#[derive(Debug, Default)]
+struct Around {
+    /// How much of it there was at the last look ([`xps_core::abi::State::unseen`]).
+    seen: u64,
+    /// Whose it was, and what showed it; at most [`AROUND_MAX`].
+    clients: HashMap<SocketAddr, Bypass>,
 }
 
 /// How many clients that come by another way are remembered by name. All are counted.
@@ -99,10 +107,14 @@ impl Place for Kernel {
 
     fn foreign(&self) -> u64 {
         let state = self.state.read();
-        if let Some(by) = Bypass::of(state.unseen_by) {
-            let mut around = lock(&self.around);
-            if around.len() < AROUND_MAX {
-                around.insert(client_address(&state.unseen_key), by);
+        let mut around = lock(&self.around);
+        // The last one's connection stays in the state for ever: when it is gone another may have its address.
+        if around.seen != state.unseen {
+            around.seen = state.unseen;
+            if let Some(by) = Bypass::of(state.unseen_by)
+                && around.clients.len() < AROUND_MAX
+            {
+                around.clients.insert(client_address(&state.unseen_key), by);
             }
         }
         state.foreign
@@ -123,8 +135,8 @@ impl Place for Kernel {
         let around = {
             let mut around = lock(&self.around);
             let peers: HashSet<_> = unknown.iter().map(|socket| unmapped(socket.remote)).collect();
-            around.retain(|peer, _| peers.contains(peer));
-            around.clone()
+            around.clients.retain(|peer, _| peers.contains(peer));
+            around.clients.clone()
         };
         // One with a flow may have bytes that came around it.
         unknown.retain(|socket| {
