@@ -296,13 +296,19 @@ pub(crate) fn write<H: Handler, K: Stack<H>>(
     outgoing: &headers::Outgoing,
     reply: Option<*const Reply>,
 ) -> bool {
+    describe(scratch, outgoing);
+    stack.write(scratch, reply)
+}
+
+/// Puts down the header of a packet that is to be written, with all of its payload.
+#[inline(always)]
+pub(crate) fn describe<S>(scratch: *mut Scratch<S>, outgoing: &headers::Outgoing) {
     // SAFETY: the scratch value is this CPU's own while the program runs.
     unsafe {
         (*scratch).outgoing = *outgoing;
         (*scratch).piece = 0;
         (*scratch).turned = 0;
     }
-    stack.write(scratch, reply)
 }
 
 /// Puts translated numbers into the TCP header.

@@ -111,15 +111,19 @@ const fn s(n: u32) -> u32 {
 
 /// A handshake with these options of the client, and a first exchange that goes to the server: `A\n`, `B\n`.
 fn opened(v6: bool, syn: &[u8]) -> Vec<Step> {
-    let syn = client(C, 0, b"").over(v6).options(syn).opening();
-    let answer = server(S, c(0), b"").over(v6).opening();
+    exchanged(&client(C, 0, b"").over(v6).options(syn).opening(), &server(S, c(0), b"").over(v6).opening())
+}
+
+/// A handshake with this SYN and this SYN-ACK, and that exchange.
+fn exchanged(syn: &Text, answer: &Text) -> Vec<Step> {
+    let v6 = syn.v6;
     let ack = client(c(0), s(0), b"").over(v6);
     let request = client(c(0), s(0), b"A\n").over(v6);
     let response = server(s(0), c(2), b"B\n").over(v6);
     std::vec![
         Step::Socket(Socket::Free),
-        packet(&syn, passed(&syn), &[]),
-        packet(&answer, returned(&answer), &[]),
+        packet(syn, passed(syn), &[]),
+        packet(answer, returned(answer), &[]),
         Step::Socket(Socket::Live),
         packet(&ack, passed(&ack), &[(Reason::FlowOpened, 1), (Reason::NoPayload, 1)]),
         packet(&request, passed(&request), &[(Reason::Requests, 1), (Reason::NotServed, 1)]),

@@ -14,8 +14,8 @@ use super::arrival::{SERVICE_VLAN, VLAN};
 use super::connect::First;
 use super::headers::{Outgoing, PIECE_BYTES};
 use super::{
-    Action, Direction, Reading, Scratch, Socket, Stack, Target, blank_sack, connect, icmp, local, options,
-    remember, remember_layout, translate, write,
+    Action, Direction, Reading, Scratch, Socket, Stack, Target, blank_sack, connect, describe, icmp, local,
+    options, remember, remember_layout, translate, write,
 };
 use crate::abi::Control;
 use crate::binding::{self, Comparison};
@@ -718,12 +718,7 @@ fn reply<H: Handler, K: Stack<H>>(
         tsecr: segment.tsval,
     };
     let via = way::back(stack, flow);
-    // SAFETY: the scratch value is this CPU's own while the program runs.
-    unsafe {
-        (*scratch).outgoing = outgoing;
-        (*scratch).piece = 0;
-        (*scratch).turned = 0;
-    }
+    describe(scratch, &outgoing);
     let whole = via != 0 || !way::in_pieces(stack, control, scratch, flow, again);
     let ready = if whole {
         pieces::write(stack, scratch, flow)

@@ -1,9 +1,10 @@
 //! Congestion that requests have met, and what client and server are told of it (T7, RFC 3168).
 
-use super::{Becomes, C, Case, HIT, S, Step, c, case, packet, passed, requests_counted, returned, s};
+use super::{
+    Becomes, C, Case, HIT, S, Step, c, case, exchanged, packet, passed, requests_counted, returned, s,
+};
 use crate::host::segment::{Text, client, server};
 use crate::outlet::{CE, ECT_0};
-use crate::path::Socket;
 use crate::splice::tcp_flag::{ACK, CWR, ECE, PSH, SYN};
 use crate::verdict::Reason;
 
@@ -17,18 +18,7 @@ const ANSWERED: [(Reason, u64); 3] =
 fn opened(v6: bool, refused: bool) -> Vec<Step> {
     let syn = client(C, 0, b"").over(v6).opening().flags(SYN | ECE | CWR);
     let answer = server(S, c(0), b"").over(v6).opening().flags(SYN | ACK | if refused { 0 } else { ECE });
-    let ack = client(c(0), s(0), b"").over(v6);
-    let request = client(c(0), s(0), b"A\n").over(v6);
-    let response = server(s(0), c(2), b"B\n").over(v6);
-    std::vec![
-        Step::Socket(Socket::Free),
-        packet(&syn, passed(&syn), &[]),
-        packet(&answer, returned(&answer), &[]),
-        Step::Socket(Socket::Live),
-        packet(&ack, passed(&ack), &[(Reason::FlowOpened, 1), (Reason::NoPayload, 1)]),
-        packet(&request, passed(&request), &requests_counted(Reason::NotServed)),
-        packet(&response, returned(&response), &[]),
-    ]
+    exchanged(&syn, &answer)
 }
 
 /// The `n`th `PING`, with these flags and this codepoint.
