@@ -9,9 +9,13 @@ mod verifier;
 use xps_core::abi::program;
 
 /// Instructions that the verifier may go through.
-const BUDGET: [(&str, u32); 5] = [
-    (program::INGRESS, 295_000),
-    (program::EGRESS, 188_000),
+const BUDGET: [(&str, u32); 9] = [
+    (program::INGRESS, 150_000),
+    (program::OPEN, 150_000),
+    (program::REQUEST, 150_000),
+    (program::END, 150_000),
+    (program::ERROR, 150_000),
+    (program::EGRESS, 150_000),
     (program::LISTEN, 2_000),
     (http_fastpath::abi::program::LEDGER, 2_000),
     (http_fastpath::abi::program::BLOCK, 12_000),

@@ -9,8 +9,15 @@ mod verifier;
 use xps_core::abi::program;
 
 /// Instructions that the verifier may go through.
-const BUDGET: [(&str, u32); 3] =
-    [(program::INGRESS, 250_000), (program::EGRESS, 170_000), (program::LISTEN, 2_000)];
+const BUDGET: [(&str, u32); 7] = [
+    (program::INGRESS, 150_000),
+    (program::OPEN, 150_000),
+    (program::REQUEST, 150_000),
+    (program::END, 150_000),
+    (program::ERROR, 150_000),
+    (program::EGRESS, 150_000),
+    (program::LISTEN, 2_000),
+];
 
 #[test]
 fn every_program_loads_within_its_budget() {

@@ -13,6 +13,7 @@ mod error;
 pub(crate) mod links;
 pub(crate) mod load;
 mod maps;
+mod stages;
 
 use std::collections::BTreeMap;
 use std::mem::offset_of;
@@ -72,7 +73,10 @@ impl Service<'_> {
     /// What of its maps is taken over: not records that nobody read, and not working memory.
     fn layout(&self) -> Layout<'_> {
         Layout {
-            fresh: [map::EVENTS, map::SCRATCH].into_iter().chain(self.fresh_maps.iter().copied()).collect(),
+            fresh: [map::EVENTS, map::SCRATCH, map::STAGES]
+                .into_iter()
+                .chain(self.fresh_maps.iter().copied())
+                .collect(),
             version: (map::CONTROL, offset_of!(abi::Control, version)),
             version_known: abi::VERSION,
             connections: Some(map::STATE),
@@ -94,7 +98,8 @@ struct Device {
 pub struct Installed {
     pins: Pins,
     maps: Maps,
-    ingress: Loaded,
+    /// The program that is attached at ingress, and those that go on from it.
+    ingress: Vec<Loaded>,
     egress: Loaded,
     listen: Loaded,
     /// At the namespace, once that is attached.
@@ -153,10 +158,11 @@ impl Installed {
         let parts = (|| {
             let layout = service.layout();
             let mut ebpf = load_maps(&pins, shapes, &layout, service.object, &service.map_entries)?;
-            let ingress = load_program(&mut ebpf, program::INGRESS)?;
+            let ingress = stages::load(&mut ebpf)?;
             let egress = load_program(&mut ebpf, program::EGRESS)?;
             let listen = load_program(&mut ebpf, program::LISTEN)?;
-            let called = load_called(&mut ebpf, &[program::INGRESS, program::EGRESS])?;
+            let loaded: Vec<_> = ingress.iter().chain([&egress]).collect();
+            let called = load_called(&mut ebpf, &loaded)?;
             let arrival = arrival::load(&mut ebpf, service.xdp);
             let maps = Maps::of(&ebpf)?;
             let control = Control::new(maps.mapping(map::CONTROL)?);
@@ -212,8 +218,11 @@ impl Installed {
         // First: without it a connection that the ingress program gives to the server would be the user path's.
         let attach = |source| InstallError::Attach { device: "the network namespace".into(), source };
         self.listens = Some(link_namespace(&self.listen.fd, self.pins.directory()).map_err(attach)?);
+        let pinned = stages::pin(&self.pins, &self.maps)?;
         hook_all(self, plan)?;
-        drop_others(self.pins.directory(), &self.maps, plan)
+        drop_others(self.pins.directory(), &self.maps, plan)?;
+        stages::drop_others(&self.pins, &pinned);
+        Ok(())
     }
 
     /// Indexes and names of the hooked interfaces.
@@ -343,7 +352,7 @@ impl Installed {
     }
 
     fn programs(&self) -> impl Iterator<Item = &Loaded> {
-        [&self.ingress, &self.egress, &self.listen].into_iter().chain(&self.arrival)
+        self.ingress.iter().chain([&self.egress, &self.listen]).chain(&self.arrival)
     }
 
     /// Memory that each map takes now, in bytes.
@@ -395,7 +404,7 @@ impl Follows for Installed {
         // Egress first: between the two, replies of the server are seen before requests, which is harmless.
         let (egress, new_egress) =
             link(&self.egress.fd, device.ifindex, Place::Egress, pins).map_err(attach)?;
-        let (ingress, new_ingress) = match link(&self.ingress.fd, device.ifindex, Place::Ingress, pins) {
+        let (ingress, new_ingress) = match link(&self.ingress[0].fd, device.ifindex, Place::Ingress, pins) {
             Ok(hook) => hook,
             Err(error) => {
                 if new_egress {

@@ -96,6 +96,7 @@ pub(crate) const fn data_of(map: &Map) -> Option<&MapData> {
         | Map::PerCpuLruHashMap(data)
         | Map::LpmTrie(data)
         | Map::SockHash(data)
+        | Map::ProgramArray(data)
         | Map::RingBuf(data) => Some(data),
         _ => None,
     }

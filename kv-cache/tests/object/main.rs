@@ -21,7 +21,7 @@ use xps_core::flow::{Flow, FlowKey};
 use xps_core::handler::{Reply, Window};
 use xps_core::handshake::{MARKS, Mark};
 use xps_core::path::listen::ListenerKey;
-use xps_core::path::{Reading, Scratch};
+use xps_core::path::{Reading, STAGES, Scratch, Stage};
 use xps_core::predicate::{PREDICATES_MAX, Predicate};
 use xps_core::splice::Splice;
 use xps_core::verdict::Reason;
@@ -58,6 +58,7 @@ fn expected() -> BTreeMap<&'static str, Shape> {
         ("BLANK", array(size_of::<ServiceFlow>(), 1, 0)),
         (map::LISTENERS, of(BPF_MAP_TYPE_SOCKHASH, size_of::<ListenerKey>(), 4, LISTENERS_MAX, 0)),
         (map::MARKS, array(size_of::<Mark>(), MARKS, 0)),
+        (map::STAGES, of(BPF_MAP_TYPE_PROG_ARRAY, 4, 4, STAGES as u32, 0)),
         (map::STATS, per_cpu(8, Reason::COUNT as u32)),
         (map::SCRATCH, per_cpu(size_of::<ServiceScratch>(), 1)),
         (map::EVENTS, of(BPF_MAP_TYPE_RINGBUF, 0, 0, EVENTS_BYTES, 0)),
@@ -91,7 +92,10 @@ fn the_programs_are_of_their_kinds() {
     let object = object();
     let mut names: Vec<_> = object.programs.keys().map(String::as_str).collect();
     names.sort_unstable();
-    assert_eq!(names, [program::EGRESS, program::INGRESS, program::LISTEN]);
+    let mut expected: Vec<_> = Stage::ALL.map(Stage::program).to_vec();
+    expected.extend([program::EGRESS, program::LISTEN]);
+    expected.sort_unstable();
+    assert_eq!(names, expected);
     for (name, program) in &object.programs {
         let right = match name.as_str() {
             program::LISTEN => matches!(program.section, ProgramSection::SkLookup),
@@ -140,7 +144,8 @@ fn layouts() -> Vec<(&'static str, (usize, Fields))> {
         ("Reading", layout!(Reading: payload, position, end, skip)),
         (
             "Scratch",
-            layout!(ServiceScratch: window, reading, key, accelerated, role, layout, tcp, shown, told, outgoing, piece, turned, header, options,
+            layout!(ServiceScratch: window, reading, key, accelerated, role, layout, tcp, request, ending, shown, told,
+            outgoing, piece, turned, header, options,
             handler),
         ),
         (

@@ -31,12 +31,22 @@ pub mod map {
     pub const STATE: &str = "STATE";
     /// The server's listening sockets by [`crate::path::listen::ListenerKey`].
     pub const LISTENERS: &str = "LISTENERS";
+    /// The programs at tcx ingress by [`crate::path::Stage`].
+    pub const STAGES: &str = "STAGES";
 }
 
 /// Names of the programs in a service's object file.
 pub mod program {
     /// tcx ingress of an Ethernet device or of loopback.
     pub const INGRESS: &str = "xps_ingress";
+    /// Goes on from there: [`crate::path::Stage::Open`].
+    pub const OPEN: &str = "xps_open";
+    /// Likewise: [`crate::path::Stage::Request`].
+    pub const REQUEST: &str = "xps_request";
+    /// Likewise: [`crate::path::Stage::End`].
+    pub const END: &str = "xps_end";
+    /// Likewise: [`crate::path::Stage::Error`].
+    pub const ERROR: &str = "xps_error";
     /// tcx egress of the same.
     pub const EGRESS: &str = "xps_egress";
     /// Socket lookup in the network namespace.

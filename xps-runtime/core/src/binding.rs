@@ -245,10 +245,12 @@ pub fn digest(key: [u64; 2], window: &Window, offset: u32, len: u32) -> u64 {
         if at >= len {
             break;
         }
-        let mut word = window.word(at);
+        let mut word = window.aligned_word(at);
         let left = len - at;
         if left < 8 {
             word &= (1 << (left * 8)) - 1;
+            hash.aligned(word);
+            break;
         }
         hash.aligned(word);
         at += 8;

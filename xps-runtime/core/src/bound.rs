@@ -57,6 +57,16 @@ pub fn opaque<T>(pointer: *const T) -> *const T {
     pointer
 }
 
+/// Code after which different `ID`s stand stays apart: LLVM would make one call with a variable of two with constants.
+#[inline(always)]
+pub fn apart<const ID: u32>() {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: sets a register to a constant.
+    unsafe {
+        core::arch::asm!("{scrap} = {id}", scrap = out(reg) _, id = const ID, options(nomem, nostack));
+    }
+}
+
 /// Lets no field live in a register from here on, or from one step of a loop to the next. The verifier follows what
 /// registers hold, and would walk what follows once for every way to get there; of memory it only knows that it holds
 /// something.

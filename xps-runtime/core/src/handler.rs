@@ -71,6 +71,20 @@ impl Window {
         u64::from_le(unsafe { load_u64(base.add(crate::bound::masked::<{ WINDOW as u32 - 1 }>(at))) })
     }
 
+    /// The same where `at` is a multiple of four: this target loads other words byte by byte.
+    #[inline(always)]
+    #[must_use]
+    pub fn aligned_word(&self, at: u32) -> u64 {
+        let base = core::ptr::from_ref(self).cast::<u8>();
+        // SAFETY: `bytes` comes first in the window, which is aligned as its other fields are; masked to its length, and 16
+        // bytes of those fields lie behind it.
+        let [low, high] = unsafe {
+            let at = base.add(crate::bound::masked::<{ WINDOW as u32 - 4 }>(at)).cast::<u32>();
+            [at.read(), at.add(1).read()]
+        };
+        u64::from(u32::from_le(low)) | u64::from(u32::from_le(high)) << 32
+    }
+
     /// Offset in the payload of the next byte.
     #[inline(always)]
     #[must_use]

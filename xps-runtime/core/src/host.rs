@@ -31,7 +31,10 @@ use crate::handler::{Handler, REPLY_MAX, Reply, Window};
 use crate::handshake::{MARKS, Mark};
 use crate::outlet::Outlet;
 use crate::packet::{Layout, Options, Tcp, Unusual};
-use crate::path::{Action, Reading, Scratch, Socket, Target, egress, headers, ingress};
+use crate::path::{
+    Action, Reading, Request, STAGES_MAX, Scratch, Socket, Stage, Step, Target, connect, egress, headers,
+    icmp, ingress,
+};
 use crate::predicate::Predicate;
 use crate::splice::Splice;
 use crate::verdict::Reason;
@@ -165,6 +168,8 @@ impl<H: Handler> Machine<H> {
             role: 0,
             layout: Layout { v6: false, unusual: Unusual::No, tcp: 0, end: 0 },
             tcp: Tcp::default(),
+            request: Request::default(),
+            ending: 0,
             shown: Shown::default(),
             // SAFETY: plain data.
             told: unsafe { zeroed() },
@@ -177,9 +182,27 @@ impl<H: Handler> Machine<H> {
             handler,
         };
         let packet = Packet::new(self, frame, scratch, self.linear.get());
-        let action =
-            if into { ingress::run(&packet, &self.handler) } else { egress::run(&packet, &self.handler) };
+        let action = if into { self.stages(&packet) } else { egress::run(&packet, &self.handler) };
         packet.outcome(action)
+    }
+
+    /// Runs the programs at ingress, one after the other.
+    fn stages(&self, packet: &Packet<'_, H>) -> Action {
+        let mut stage = Stage::Ingress;
+        for _ in 0..STAGES_MAX {
+            let step = match stage {
+                Stage::Ingress => ingress::run(packet, &self.handler),
+                Stage::Open => connect::run(packet, &self.handler),
+                Stage::Request => ingress::request::run(packet, &self.handler),
+                Stage::End => ingress::closing::run(packet, &self.handler),
+                Stage::Error => icmp::run(packet),
+            };
+            match step {
+                Step::Done(action) => return action,
+                Step::Go(next) => stage = next,
+            }
+        }
+        panic!("a packet goes from program to program");
     }
 
     /// Changes what the agent says.

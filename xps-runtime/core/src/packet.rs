@@ -299,6 +299,9 @@ pub fn tcp<S: Skb>(skb: &S, layout: &Layout) -> Option<Tcp> {
     })
 }
 
+/// Most options that a TCP header has room for.
+pub const OPTIONS_MAX: u32 = 40;
+
 /// Walks over the options of a TCP header (RFC 9293 §3.1), and what it found there.
 ///
 /// Lies in the programs' working memory, and is read from there anew in each step: numbers in memory are unknown to the
@@ -362,6 +365,17 @@ impl Options {
     /// Walks over all options.
     #[inline(always)]
     pub fn walk(&mut self) {
+        self.begin();
+        for _ in 0..OPTIONS_MAX {
+            if !self.step() {
+                break;
+            }
+        }
+    }
+
+    /// Nothing is known yet.
+    #[inline(always)]
+    pub fn begin(&mut self) {
         self.at = 0;
         self.mss = 536;
         self.shift = 0;
@@ -369,15 +383,11 @@ impl Options {
         self.tsval = 0;
         self.tsecr = 0;
         self.found = 0;
-        for _ in 0..40 {
-            if !self.step() {
-                break;
-            }
-        }
     }
 
+    /// Looks at one option. Whether there may be more.
     #[inline(always)]
-    fn step(&mut self) -> bool {
+    pub fn step(&mut self) -> bool {
         // SAFETY: reads of our own field; volatile so that the value comes from memory.
         let (at, len, found) = unsafe {
             ((&raw const self.at).read_volatile(), self.len, (&raw const self.found).read_volatile())

@@ -1,8 +1,11 @@
-//! The two programs of a service, tcx ingress and egress, written once over [`Stack`].
+//! The programs of a service at tcx ingress and egress, written once over [`Stack`].
 //!
 //! The kernel's glue implements [`Stack`] with contexts, helpers and maps; tests implement it with a vector of bytes.
 //!
-//! A service may have a third, at XDP, which stands before them.
+//! Ingress is several programs, which go on in one another by tail calls: a [`Stage`] each. So none is large, and a packet
+//! meets no more than concerns it.
+//!
+//! A service may have another program, at XDP, which stands before them.
 //!
 //! # Layout
 //!
@@ -24,7 +27,7 @@ pub mod ingress;
 pub mod listen;
 pub mod local;
 
-use crate::abi::{Bypass, Control, Local};
+use crate::abi::{Bypass, Control, Local, program};
 use crate::binding::Shown;
 use crate::bound::keep_in_memory;
 use crate::flow::{Flow, FlowKey};
@@ -45,6 +48,65 @@ pub enum Action {
     /// The packet was sent elsewhere; the return code of the helper that did it.
     Redirected(i32),
 }
+
+/// What the ingress programs end with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// An action.
+    Done(Action),
+    /// Another program goes on, with the same packet and the same working memory.
+    Go(Stage),
+}
+
+/// The programs of tcx ingress, by their index in [`crate::abi::map::STAGES`].
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Every packet begins here: [`ingress::run`].
+    Ingress = 0,
+    /// A connection is opened: [`connect::run`].
+    Open = 1,
+    /// New bytes of an open connection: [`ingress::request::run`].
+    Request = 2,
+    /// The stack ends a connection, or has ended it: [`ingress::closing::run`].
+    End = 3,
+    /// An ICMP error: [`icmp::run`].
+    Error = 4,
+}
+
+impl Stage {
+    /// All of them; each by its index.
+    pub const ALL: [Self; STAGES] = [Self::Ingress, Self::Open, Self::Request, Self::End, Self::Error];
+
+    /// Name of its program.
+    #[must_use]
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Ingress => program::INGRESS,
+            Self::Open => program::OPEN,
+            Self::Request => program::REQUEST,
+            Self::End => program::END,
+            Self::Error => program::ERROR,
+        }
+    }
+
+    /// What becomes of a packet whose program is not in the table: somebody has removed the table's pin, and no agent lives.
+    #[inline(always)]
+    #[must_use]
+    pub const fn without(self) -> Action {
+        match self {
+            Self::Error => Action::Next,
+            _ => Action::Drop,
+        }
+    }
+}
+
+/// Stages that one packet goes through, at most: a first acknowledgement with bytes that end the connection goes from the
+/// beginning to its opening, there again, to its request, and to the end.
+pub const STAGES_MAX: u32 = 8;
+
+/// How many there are.
+pub const STAGES: usize = 5;
 
 /// Where a packet is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +157,10 @@ pub struct Scratch<S> {
     pub layout: Layout,
     /// Its TCP header.
     pub tcp: Tcp,
+    /// What is for the handler: for [`Stage::Request`].
+    pub request: Request,
+    /// How the connection ends: for [`Stage::End`].
+    pub ending: u32,
     /// What the handler was shown of the payload.
     pub shown: Shown,
     /// Numbers that the client is told beside what becomes of the packet.
@@ -111,6 +177,18 @@ pub struct Scratch<S> {
     pub options: Options,
     /// The handler's own.
     pub handler: S,
+}
+
+/// What of a segment is for the handler.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Request {
+    /// Bytes of payload that it has seen before.
+    pub skip: u32,
+    /// Why it is not answered, whatever it says, if that is known already.
+    pub refused: Option<Reason>,
+    /// It has read all, and its reply is sent again.
+    pub again: bool,
 }
 
 /// A payload that is being read.
@@ -248,8 +326,6 @@ pub trait Stack<H: Handler>: Skb {
     fn replace_word(&self, offset: u32, checksum: u32, old: u32, new: u32) -> bool;
     /// [`ingress::pieces::send`], which the kernel verifies as a function of its own.
     fn send_pieces(&self, scratch: *mut Scratch<H::Scratch>, flow: *mut Flow<H::State>) -> u32;
-    /// [`icmp::translate`], which the kernel verifies as a function of its own.
-    fn translate_error(&self, scratch: *mut Scratch<H::Scratch>);
     /// Most bytes of payload that the server's socket for the key sends at once; 0 if there is none.
     fn socket_mss(&self, key: &FlowKey, v6: bool) -> u16;
     /// Sends the packet, marked as the programs' own where they will see it again. `via` is 0, or the interface by which the

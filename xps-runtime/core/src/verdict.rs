@@ -113,6 +113,9 @@ reasons! {
     Fragment = "fragment",
     /// Dropped: the packet could not be written; TCP sends it again.
     WriteFailed = "write_failed",
+    /// Dropped, or an ICMP error that passed: the program that goes on is not there. Somebody has removed the pins of an agent
+    /// that was killed.
+    StageMissing = "stage_missing",
     /// Dropped: the TCP checksum is wrong (T1).
     BadChecksum = "bad_checksum",
     /// Dropped: the IPv4 header's checksum is wrong (T1).

@@ -54,8 +54,6 @@ pub trait Maps<H: Handler> {
     fn write(ctx: *mut __sk_buff, scratch: *mut Scratch<H::Scratch>, reply: *const Reply) -> bool;
     /// [`xps_core::path::ingress::pieces::send`] for the flow of the key in the working memory, a verified function of its own.
     fn send_pieces(ctx: *mut __sk_buff) -> u32;
-    /// [`xps_core::path::icmp::translate`], a verified function of its own.
-    fn translate_error(ctx: *mut __sk_buff);
     /// [`crate::packet::sum_reply`], a verified function of its own.
     fn sum_reply(reply: *const Reply, piece: u32) -> u64;
     /// Adds the window that was shown last to the digest of what was shown: a verified function of its own.

@@ -16,7 +16,7 @@ use xps_core::checksum;
 use xps_core::flow::{Flow, FlowKey};
 use xps_core::handler::{Handler, REPLY_MAX, Reply, Scan, WINDOW};
 use xps_core::handshake::Mark;
-use xps_core::packet::{Layout, Skb, Tcp};
+use xps_core::packet::{Layout, OPTIONS_MAX, Skb, Tcp};
 use xps_core::path::headers::{PIECE_BYTES, PIECES_MAX, piece_of};
 use xps_core::path::listen::ListenerKey;
 use xps_core::path::{Action, Direction, Reading, Scratch, Socket, Stack, Target, headers, local};
@@ -449,11 +449,6 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
-    fn translate_error(&self, _: *mut Scratch<H::Scratch>) {
-        M::translate_error(self.skb());
-    }
-
-    #[inline(always)]
     fn write(&self, scratch: *mut Scratch<H::Scratch>, reply: Option<*const Reply>) -> bool {
         M::write(self.skb(), scratch, reply.unwrap_or(core::ptr::null()))
     }
@@ -697,7 +692,13 @@ fn words(bytes: &[u8; 16]) -> [u32; 4] {
 
 /// Copies TCP options to the scratch value and walks over them. Whether they could be read.
 #[inline(always)]
-pub fn walk_options<S>(ctx: *mut __sk_buff, scratch: *mut Scratch<S>, offset: u32, len: u32) -> bool {
+pub fn walk_options<S>(
+    ctx: *mut __sk_buff,
+    scratch: *mut Scratch<S>,
+    offset: u32,
+    len: u32,
+    step: impl Fn() -> bool,
+) -> bool {
     // Arguments of a verified function are 64 bits wide, of which only the lower ones count.
     let len = masked::<63>(len) as u32;
     if len == 0 || len > 40 {
@@ -710,7 +711,12 @@ pub fn walk_options<S>(ctx: *mut __sk_buff, scratch: *mut Scratch<S>, offset: u3
             return false;
         }
         options.len = len;
-        options.walk();
+        options.begin();
+    }
+    for _ in 0..OPTIONS_MAX {
+        if !step() {
+            break;
+        }
     }
     true
 }

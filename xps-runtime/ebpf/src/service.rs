@@ -29,7 +29,7 @@ macro_rules! service {
         mod xps_service {
             use super::*;
             use $crate::aya_ebpf::bindings::__sk_buff;
-            use $crate::aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf, SockHash};
+            use $crate::aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf, SockHash};
             use $crate::aya_ebpf::macros::{btf_map, classifier, sk_lookup};
             use $crate::aya_ebpf::programs::{SkLookupContext, TcContext};
             use $crate::maps::Maps;
@@ -46,7 +46,10 @@ macro_rules! service {
             use $crate::xps_core::handler::{Handler, Reply, Scan};
             use $crate::xps_core::handshake::{MARKS as MARKS_LEN, Mark};
             use $crate::xps_core::path::listen::ListenerKey;
-            use $crate::xps_core::path::{Direction, Scratch as Work, egress, headers, icmp, ingress, local};
+            use $crate::xps_core::path::{
+                Direction, STAGES as STAGES_LEN, Scratch as Work, Stage, Step, connect, egress, headers,
+                icmp, ingress, local,
+            };
             use $crate::xps_core::predicate::{PREDICATES_MAX, Predicate};
             use $crate::xps_core::verdict::Reason;
 
@@ -75,6 +78,8 @@ macro_rules! service {
             static BLANK: Array<[u8; size_of::<Flow<S>>()], 1> = Array::new();
             #[btf_map]
             static MARKS: Array<Mark, { MARKS_LEN as usize }> = Array::new();
+            #[btf_map]
+            static STAGES: ProgramArray<STAGES_LEN> = ProgramArray::new();
             #[btf_map]
             static LISTENERS: SockHash<ListenerKey, { LISTENERS_MAX as usize }> = SockHash::new();
             #[btf_map]
@@ -169,10 +174,6 @@ macro_rules! service {
                     xps_send_pieces(ctx)
                 }
                 #[inline(always)]
-                fn translate_error(ctx: *mut __sk_buff) {
-                    xps_translate_error(ctx);
-                }
-                #[inline(always)]
                 fn settle_shown() {
                     xps_settle_shown();
                 }
@@ -245,15 +246,6 @@ macro_rules! service {
                 ingress::pieces::send::<H, _>(&Packet::<ServiceMaps>::new(&ctx), scratch, flow)
             }
 
-            /// An ICMP error, if it quotes a segment of a connection of ours.
-            #[unsafe(no_mangle)]
-            #[inline(never)]
-            pub extern "C" fn xps_translate_error(ctx: *mut __sk_buff) -> u32 {
-                let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
-                let ctx = TcContext::new(ctx);
-                u32::from(icmp::translate::<H, _>(&Packet::<ServiceMaps>::new(&ctx), scratch))
-            }
-
             /// Writes a packet of the programs' own. Whether it could be written.
             #[unsafe(no_mangle)]
             #[inline(never)]
@@ -282,7 +274,16 @@ macro_rules! service {
                 if scratch.is_null() {
                     return 0;
                 }
-                u32::from(walk_options(ctx, scratch, offset, len))
+                u32::from(walk_options(ctx, scratch, offset, len, || xps_option() != 0))
+            }
+
+            /// One of them. Whether there may be more.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_option() -> u32 {
+                let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
+                // SAFETY: this CPU's own while the program runs.
+                u32::from(unsafe { (*scratch).options.step() })
             }
 
             /// State of the server's socket for the key in the working memory.
@@ -359,7 +360,7 @@ macro_rules! service {
             }
 
             // Each of these is verified once, by itself, whatever calls it (kernel/bpf/verifier.c, global functions):
-            // one step of the handler; 64 steps; 64 times 64, which is more than the smallest requests in the largest
+            // one step of the handler; 16 steps; 1024 times 16, which is more than the smallest requests in the largest
             // packet.
             $crate::scanner!(
                 xps_request_step,
@@ -449,7 +450,64 @@ macro_rules! service {
             #[inline(always)]
             fn xps_ingress(ctx: TcContext) -> i32 {
                 let handler: H = $make;
-                return_code(ingress::run(&Packet::<ServiceMaps>::new(&ctx), &handler))
+                finish(&ctx, ingress::run(&Packet::<ServiceMaps>::new(&ctx), &handler))
+            }
+
+            #[classifier]
+            #[inline(always)]
+            fn xps_open(ctx: TcContext) -> i32 {
+                let handler: H = $make;
+                finish(&ctx, connect::run(&Packet::<ServiceMaps>::new(&ctx), &handler))
+            }
+
+            #[classifier]
+            #[inline(always)]
+            fn xps_request(ctx: TcContext) -> i32 {
+                let handler: H = $make;
+                finish(&ctx, ingress::request::run(&Packet::<ServiceMaps>::new(&ctx), &handler))
+            }
+
+            #[classifier]
+            #[inline(always)]
+            fn xps_end(ctx: TcContext) -> i32 {
+                let handler: H = $make;
+                finish(&ctx, ingress::closing::run(&Packet::<ServiceMaps>::new(&ctx), &handler))
+            }
+
+            #[classifier]
+            #[inline(always)]
+            fn xps_error(ctx: TcContext) -> i32 {
+                finish(&ctx, icmp::run::<H, _>(&Packet::<ServiceMaps>::new(&ctx)))
+            }
+
+            /// What a program at ingress returns, unless another goes on.
+            #[inline(always)]
+            fn finish(ctx: &TcContext, step: Step) -> i32 {
+                let stage = match step {
+                    Step::Done(action) => return return_code(action),
+                    Step::Go(stage) => stage,
+                };
+                // One call for each: with a constant index the kernel makes it a jump.
+                match stage {
+                    Stage::Ingress => go::<{ Stage::Ingress as u32 }>(ctx),
+                    Stage::Open => go::<{ Stage::Open as u32 }>(ctx),
+                    Stage::Request => go::<{ Stage::Request as u32 }>(ctx),
+                    Stage::End => go::<{ Stage::End as u32 }>(ctx),
+                    Stage::Error => go::<{ Stage::Error as u32 }>(ctx),
+                }
+                if let Some(missing) = STATS.get_ptr_mut(Reason::StageMissing as u32) {
+                    // SAFETY: this CPU's own.
+                    unsafe { *missing += 1 };
+                }
+                return_code(stage.without())
+            }
+
+            /// Goes on in another program. Returns if that is not there.
+            #[inline(always)]
+            fn go<const STAGE: u32>(ctx: &TcContext) {
+                // SAFETY: nothing is left to be dropped, and no lock is held.
+                unsafe { STAGES.tail_call(ctx, STAGE) };
+                $crate::xps_core::bound::apart::<STAGE>();
             }
 
             #[classifier]
@@ -511,7 +569,7 @@ macro_rules! scanner {
             if state.is_null() || scratch.is_null() {
                 return 2;
             }
-            for _ in 0..64 {
+            for _ in 0..16 {
                 // SAFETY: as above.
                 let empty = unsafe { (*scratch).window.at >= (*scratch).window.len };
                 if empty {
@@ -551,7 +609,7 @@ macro_rules! scanner {
                 (*scratch).window.at = 0;
                 (*scratch).window.len = 0;
             }
-            for _ in 0..256 {
+            for _ in 0..1024 {
                 match $steps(ctx, state, scratch) {
                     0 => {}
                     1 => return 1,

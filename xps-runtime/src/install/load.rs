@@ -52,14 +52,15 @@ pub(crate) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<Loaded
     Ok(Loaded { name, fd, verified })
 }
 
-/// Loads the classifiers beside those that are `attached`: they are for the agent to run.
+/// Loads the classifiers beside those that are `loaded`: they are for the agent to run.
 pub(super) fn load_called(
     ebpf: &mut Ebpf,
-    attached: &[&str],
+    loaded: &[&Loaded],
 ) -> Result<BTreeMap<String, OwnedFd>, InstallError> {
     let mut called = BTreeMap::new();
     for (name, program) in ebpf.programs_mut() {
-        if matches!(program, Program::SchedClassifier(_)) && !attached.contains(&name) {
+        if matches!(program, Program::SchedClassifier(_)) && !loaded.iter().any(|loaded| loaded.name == name)
+        {
             let (fd, _) = load(program, name)?;
             called.insert(name.to_owned(), fd);
         }

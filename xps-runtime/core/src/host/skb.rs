@@ -14,7 +14,7 @@ use crate::handler::{Handler, REPLY_MAX, Reply, Scan, WINDOW, Window};
 use crate::handshake::Mark;
 use crate::packet::{ETHERNET, Layout, Skb, Tcp};
 use crate::path::arrival::{SERVICE_VLAN, VLAN};
-use crate::path::{Action, Direction, Scratch, Socket, Stack, Target, headers, icmp, ingress, local};
+use crate::path::{Action, Direction, Scratch, Socket, Stack, Target, headers, ingress, local};
 use crate::predicate::Predicate;
 use crate::verdict::Reason;
 
@@ -425,10 +425,6 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
 
     fn send_pieces(&self, scratch: *mut Scratch<H::Scratch>, flow: *mut Flow<H::State>) -> u32 {
         ingress::pieces::send::<H, _>(self, scratch, flow)
-    }
-
-    fn translate_error(&self, scratch: *mut Scratch<H::Scratch>) {
-        icmp::translate::<H, _>(self, scratch);
     }
 
     fn write(&self, scratch: *mut Scratch<H::Scratch>, reply: Option<*const Reply>) -> bool {

@@ -1,7 +1,7 @@
 //! SYN, SYN-ACK and the first ACK: which path a connection takes, and when it becomes a flow.
 
-use super::ingress::role;
-use super::{Action, Scratch, Socket, Stack, listen, options};
+use super::ingress::{role, unread};
+use super::{Action, Scratch, Socket, Stack, Stage, Step, listen, options};
 use crate::abi::{Bypass, Control};
 use crate::flow::{Flow, FlowKey};
 use crate::handler::Handler;
@@ -15,18 +15,18 @@ use crate::splice::tcp_flag;
 use crate::verdict::Reason;
 
 /// A packet that may open a connection, and what is known of it.
-pub(crate) struct Opening<'a, S> {
-    pub(crate) layout: &'a Layout,
-    pub(crate) tcp: &'a Tcp,
-    pub(crate) predicate: &'a Predicate,
-    pub(crate) control: &'a Control,
-    pub(crate) scratch: *mut Scratch<S>,
+struct Opening<'a, S> {
+    layout: &'a Layout,
+    tcp: &'a Tcp,
+    predicate: &'a Predicate,
+    control: &'a Control,
+    scratch: *mut Scratch<S>,
 }
 
 /// What becomes of a client's segment without a flow.
-pub(crate) enum First<S> {
+enum First {
     /// It opens a connection, whose flow was made.
-    Opens(*mut Flow<S>),
+    Opens,
     /// It goes on as it is.
     Passes,
     /// It goes on, and is one of a connection that is not understood.
@@ -45,13 +45,61 @@ impl<H: Handler, K: Stack<H>> listen::Marks for Table<'_, K, H> {
     }
 }
 
+/// The stage: a client's segment without a flow, or a SYN, whose headers and key lie in the working memory.
+#[inline(always)]
+pub fn run<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Step {
+    match begin(stack, handler) {
+        Some(step) => step,
+        None => Step::Done(Action::Next),
+    }
+}
+
+#[inline(always)]
+fn begin<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Step> {
+    let scratch = stack.scratch()?;
+    // SAFETY: the scratch value is this CPU's own while the program runs, and nothing writes the headers there.
+    let (layout, tcp, key) = unsafe { (&(*scratch).layout, &(*scratch).tcp, &(*scratch).key) };
+    // SAFETY: maps' values stay while the program runs; the agent writes predicates before it sets their ports.
+    let predicate = unsafe { &*stack.predicate(stack.port(key.server_port))? };
+    // SAFETY: likewise.
+    let control = unsafe { &*stack.control()? };
+    let opening = Opening { layout, tcp, predicate, control, scratch };
+    if opens(tcp) {
+        return Some(Step::Done(syn(stack, handler, &opening)));
+    }
+    Some(match first_ack(stack, handler, &opening) {
+        First::Opens => {
+            // The packet begins anew, as one that no hook has had.
+            stack.set_seen(0);
+            Step::Go(Stage::Ingress)
+        }
+        First::Dropped(reason) => {
+            stack.count(reason, 1);
+            Step::Done(Action::Drop)
+        }
+        First::Unread => {
+            stack.foreign();
+            stack.count(Reason::Foreign, 1);
+            Step::Done(Action::Next)
+        }
+        First::Passes => {
+            if role(scratch) == Role::Plain && tcp.segment.payload != 0 {
+                unread(stack, key, layout.v6);
+            }
+            Step::Done(Action::Next)
+        }
+    })
+}
+
+/// Whether a segment is a client's SYN.
+#[inline(always)]
+pub(super) const fn opens(tcp: &Tcp) -> bool {
+    tcp.segment.flags & (tcp_flag::SYN | tcp_flag::ACK | tcp_flag::RST) == tcp_flag::SYN
+}
+
 /// A client's SYN: for the server, or left to the user path with a reason.
 #[inline(always)]
-pub(crate) fn syn<H: Handler, K: Stack<H>>(
-    stack: &K,
-    handler: &H,
-    opening: &Opening<'_, H::Scratch>,
-) -> Action {
+fn syn<H: Handler, K: Stack<H>>(stack: &K, handler: &H, opening: &Opening<'_, H::Scratch>) -> Action {
     let Opening { layout, tcp, predicate, control, scratch } = *opening;
     let role = role(scratch);
     // SAFETY: the scratch value is this CPU's own while the program runs. Connections that were taken before the configuration
@@ -269,11 +317,7 @@ const UNCUT_MSS: u16 = 536;
 
 /// A client's segment without a flow: the first after the handshake makes one.
 #[inline(always)]
-pub(crate) fn first_ack<H: Handler, K: Stack<H>>(
-    stack: &K,
-    handler: &H,
-    opening: &Opening<'_, H::Scratch>,
-) -> First<H::State> {
+fn first_ack<H: Handler, K: Stack<H>>(stack: &K, handler: &H, opening: &Opening<'_, H::Scratch>) -> First {
     let Opening { layout, tcp, control, scratch, .. } = *opening;
     let role = role(scratch);
     // SAFETY: the scratch value is this CPU's own while the program runs.
@@ -337,10 +381,10 @@ fn lets_in(mark: &Mark, tcp: &Tcp) -> Result<(), Reason> {
 }
 
 #[inline(always)]
-fn open<H: Handler, K: Stack<H>>(stack: &K, handler: &H, key: &FlowKey, mark: &Mark) -> First<H::State> {
+fn open<H: Handler, K: Stack<H>>(stack: &K, handler: &H, key: &FlowKey, mark: &Mark) -> First {
     if !stack.insert_flow(key) {
         return match stack.flow(key) {
-            Some(flow) => First::Opens(flow),
+            Some(_) => First::Opens,
             None if H::READS_ALL => First::Dropped(Reason::FlowTableFull),
             None => First::Passes,
         };
@@ -366,7 +410,7 @@ fn open<H: Handler, K: Stack<H>>(stack: &K, handler: &H, key: &FlowKey, mark: &M
         (*flow).splice.open(mark);
     }
     stack.unlock(flow);
-    First::Opens(flow)
+    First::Opens
 }
 
 /// Forgets a flow whose connection has ended. Whether it is gone: not while another CPU reads it or the handler holds

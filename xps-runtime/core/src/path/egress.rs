@@ -1,7 +1,7 @@
 //! The server's packets on their way to the client: in the client's numbers.
 
 use super::headers::Outgoing;
-use super::ingress::mark_opaque;
+use super::ingress::request::mark_opaque;
 use super::{
     Action, Direction, Reading, Scratch, Stack, Target, blank_sack, connect, local, remember, translate,
     write,

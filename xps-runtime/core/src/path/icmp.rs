@@ -4,7 +4,7 @@
 //! one of its own that is outstanding, or the next one (RFC 5927 §4), so that is put in its place. Errors that nobody of this
 //! host has caused stay ones: a number that the client cannot have seen is not one of the server's either.
 
-use super::{Scratch, Stack, connect};
+use super::{Action, Scratch, Stack, Step, connect};
 use crate::handler::Handler;
 use crate::packet::{self, ETHERNET, IPV4, IPV6, Skb, TCP};
 use crate::splice::flag;
@@ -25,10 +25,14 @@ pub fn may_be_error<K: Skb>(skb: &K) -> bool {
         || protocol == IPV6 && skb.half(ETHERNET + 6).is_some_and(|half| (half >> 8) as u8 == ICMP_V6)
 }
 
-/// Puts the server's number into an error about a connection that has answers of the stack. Whether it is one.
+/// The stage: puts the server's number into an error about a connection that has answers of the stack.
 #[inline(always)]
-pub fn translate<H: Handler, K: Stack<H>>(stack: &K, scratch: *mut Scratch<H::Scratch>) -> bool {
-    quoted(stack, scratch).is_some()
+pub fn run<H: Handler, K: Stack<H>>(stack: &K) -> Step {
+    if let Some(scratch) = stack.scratch() {
+        // Whatever it is, it goes on.
+        let _ = quoted(stack, scratch);
+    }
+    Step::Done(Action::Next)
 }
 
 #[inline(always)]

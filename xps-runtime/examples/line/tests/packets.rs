@@ -6,7 +6,7 @@
 use std::net::TcpListener;
 use std::process::Command;
 
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use xps_core::abi::{self, Control, Device, Local, Redirect, State, map, program};
@@ -14,7 +14,7 @@ use xps_core::flow::{Flow, FlowKey};
 use xps_core::handshake::{MARKS, Mark};
 use xps_core::host::segment::{ACCELERATED_PORT, PLAIN_PORT, SERVERS};
 use xps_core::host::table::{Becomes, Case, Step, cases};
-use xps_core::path::Socket;
+use xps_core::path::{STAGES, Socket, Stage};
 use xps_core::predicate::Predicate;
 use xps_core::splice::flag;
 use xps_core::verdict::Reason;
@@ -36,11 +36,11 @@ const NEXT: u32 = u32::MAX;
 /// What the server's socket would say of the path, if there was one (`tcp_sock.mss_cache`).
 const SOCKET_MSS: u16 = u16::MAX;
 
-#[test]
-fn the_kernel_does_what_the_host_does() {
+/// The programs and their server, unless kernel tests are left out.
+fn kernel() -> Option<(Kernel, TcpListener)> {
     if std::env::var("XPS_KERNEL_TESTS").as_deref() != Ok("1") {
         println!("SKIPPED: needs root and BPF; XPS_KERNEL_TESTS=1 runs it");
-        return;
+        return None;
     }
     // A namespace of this thread's own: test packets belong to its loopback device, sockets are looked up in it.
     // SAFETY: no memory is involved.
@@ -48,8 +48,13 @@ fn the_kernel_does_what_the_host_does() {
     // With the link address that packets for the server have.
     let up = Command::new("ip").args(["link", "set", "lo", "up", "address", "02:00:00:00:00:02"]).status();
     assert!(up.is_ok_and(|status| status.success()), "loopback cannot be set up");
-    let _listener = TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, PLAIN_PORT)).unwrap();
-    let mut kernel = Kernel::load();
+    let listener = TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, PLAIN_PORT)).unwrap();
+    Some((Kernel::load(), listener))
+}
+
+#[test]
+fn the_kernel_does_what_the_host_does() {
+    let Some((mut kernel, _listener)) = kernel() else { return };
     let (mut run, mut left) = (0, Vec::new());
     for case in cases() {
         if needs_a_connection(&case) || needs_a_device(&case) {
@@ -62,6 +67,36 @@ fn the_kernel_does_what_the_host_does() {
     }
     println!("{run} cases agree; {} need a real connection and run on the host only: {left:?}", left.len());
     assert!(run > 20, "only {run} cases were run");
+}
+
+/// As long as the table has all programs, they are found (the test above). Without one nothing passes unread.
+#[test]
+fn what_a_missing_program_would_judge_is_dropped_and_counted() {
+    let Some((mut kernel, _listener)) = kernel() else { return };
+    let mut met = [false; STAGES];
+    for stage in Stage::ALL {
+        kernel.fill();
+        kernel.table().clear_index(&(stage as u32)).unwrap();
+        'met: for case in cases() {
+            if needs_a_connection(&case) || needs_a_device(&case) {
+                continue;
+            }
+            kernel.reset();
+            for step in &case.steps {
+                let before = kernel.counters()[Reason::StageMissing as usize];
+                let result = kernel.step(step);
+                if kernel.counters()[Reason::StageMissing as usize] == before {
+                    continue;
+                }
+                let expected = if stage == Stage::Error { NEXT } else { DROPPED };
+                assert_eq!(result.map(|(code, _)| code), Some(expected), "{stage:?}, {}", case.name);
+                met[stage as usize] = true;
+                break 'met;
+            }
+        }
+    }
+    // A packet begins at ingress by the interface, not by the table.
+    assert!(met[1..].iter().all(|met| *met), "{met:?}");
 }
 
 /// Whether a case is about the state of a real socket.
@@ -100,11 +135,12 @@ impl Kernel {
     fn load() -> Self {
         let object = std::fs::read(env!("XPS_OBJECT")).unwrap();
         let mut ebpf = EbpfLoader::new().load(&object).unwrap();
-        for name in [program::INGRESS, program::EGRESS] {
+        for name in Stage::ALL.map(Stage::program).into_iter().chain([program::EGRESS]) {
             let program: &mut SchedClassifier = ebpf.program_mut(name).unwrap().try_into().unwrap();
             program.load().unwrap_or_else(|error| panic!("{name}: {error:?}"));
         }
         let mut kernel = Self { ebpf, live: false };
+        kernel.fill();
         let mut ports = [0; 65536];
         ports[usize::from(ACCELERATED_PORT)] = 1;
         ports[usize::from(PLAIN_PORT)] = 1;
@@ -117,6 +153,19 @@ impl Kernel {
             HashMap::try_from(kernel.ebpf.map_mut(map::DEVICES).unwrap()).unwrap();
         devices.insert(1, Plain(loopback), 0).unwrap();
         kernel
+    }
+
+    /// Fills the table of the programs at ingress.
+    fn fill(&mut self) {
+        for stage in Stage::ALL {
+            let program: &SchedClassifier = self.ebpf.program(stage.program()).unwrap().try_into().unwrap();
+            let fd = program.fd().unwrap().try_clone().unwrap();
+            self.table().set(stage as u32, &fd, 0).unwrap();
+        }
+    }
+
+    fn table(&mut self) -> ProgramArray<&mut MapData> {
+        ProgramArray::try_from(self.map(map::STAGES)).unwrap()
     }
 
     fn map(&mut self, name: &str) -> &mut Map {
@@ -193,48 +242,51 @@ impl Kernel {
         }
     }
 
+    /// Does a step. What became of its packet, if it is one.
+    fn step(&mut self, step: &Step) -> Option<(u32, Vec<u8>)> {
+        match step {
+            Step::Socket(socket) => self.live = *socket == Socket::Live,
+            Step::Local(address, local) => self.set_local(*address, *local),
+            Step::LeaseLapses => self.change_control(|control| control.lease_deadline_ns = 0),
+            Step::FlowsMax(flows) => self.change_control(|control| control.flows_max = *flows),
+            Step::Packet { from_server, frame, .. } => {
+                if self.live {
+                    self.establish();
+                }
+                return Some(self.packet(*from_server, &frame.bytes));
+            }
+        }
+        None
+    }
+
     fn run(&mut self, case: &Case) {
         for (nth, step) in case.steps.iter().enumerate() {
             let at = format!("{}, step {nth}", case.name);
-            match step {
-                Step::Socket(socket) => self.live = *socket == Socket::Live,
-                Step::Local(address, local) => self.set_local(*address, *local),
-                Step::LeaseLapses => self.change_control(|control| control.lease_deadline_ns = 0),
-                Step::FlowsMax(flows) => self.change_control(|control| control.flows_max = *flows),
-                Step::Packet { from_server, frame, becomes, counts } => {
-                    if self.live {
-                        self.establish();
-                    }
-                    let before = self.counters();
-                    let (code, out) = self.packet(*from_server, &frame.bytes);
-                    let after = self.counters();
-                    let (expected_code, expected) = match becomes {
-                        Becomes::Next(expected) => (NEXT, Some(expected)),
-                        Becomes::Dropped => (DROPPED, None),
-                        Becomes::Copies(expected) => (DROPPED, expected.last()),
-                        Becomes::Reply(expected)
-                        | Becomes::Acknowledgement(expected)
-                        | Becomes::Both { client: expected, .. } => (REDIRECTED, Some(expected)),
-                    };
-                    assert_eq!(code, expected_code, "{at}");
-                    if let Some(expected) = expected {
-                        assert!(
-                            out == expected.bytes,
-                            "{at}:\n{out:02x?}\n{:02x?} was expected",
-                            expected.bytes
-                        );
-                    }
-                    let mut counted: Vec<(Reason, u64)> = Reason::ALL
-                        .iter()
-                        .filter(|reason| after[**reason as usize] != before[**reason as usize])
-                        .map(|reason| (*reason, after[*reason as usize] - before[*reason as usize]))
-                        .collect();
-                    let mut expected = counts.clone();
-                    counted.sort();
-                    expected.sort();
-                    assert_eq!(counted, expected, "{at}");
-                }
+            let before = self.counters();
+            let result = self.step(step);
+            let after = self.counters();
+            let (Some((code, out)), Step::Packet { becomes, counts, .. }) = (result, step) else { continue };
+            let (expected_code, expected) = match becomes {
+                Becomes::Next(expected) => (NEXT, Some(expected)),
+                Becomes::Dropped => (DROPPED, None),
+                Becomes::Copies(expected) => (DROPPED, expected.last()),
+                Becomes::Reply(expected)
+                | Becomes::Acknowledgement(expected)
+                | Becomes::Both { client: expected, .. } => (REDIRECTED, Some(expected)),
+            };
+            assert_eq!(code, expected_code, "{at}");
+            if let Some(expected) = expected {
+                assert!(out == expected.bytes, "{at}:\n{out:02x?}\n{:02x?} was expected", expected.bytes);
             }
+            let mut counted: Vec<(Reason, u64)> = Reason::ALL
+                .iter()
+                .filter(|reason| after[**reason as usize] != before[**reason as usize])
+                .map(|reason| (*reason, after[*reason as usize] - before[*reason as usize]))
+                .collect();
+            let mut expected = counts.clone();
+            counted.sort();
+            expected.sort();
+            assert_eq!(counted, expected, "{at}");
         }
     }
 

@@ -1,52 +1,72 @@
 //! Ends that the stack makes (S16): what the client is told, and the reset that the server gets.
 
-use super::{Fate, Packet, copy_to_server, room, tell, way};
-use crate::abi::Control;
+use super::client::room;
+use super::{Fate, Packet, act, copy_to_server, tell};
 use crate::flow::Flow;
 use crate::handler::Handler;
 use crate::path::headers::Outgoing;
-use crate::path::{Action, Socket, Stack, Target, write};
+use crate::path::{Action, Socket, Stack, Step, Target, connect, write};
 use crate::splice::{Injection, Translated, tcp_flag};
 use crate::verdict::Reason;
 
 /// The client is told nothing.
 pub(super) const SILENT: u32 = 1 << 31;
 
-/// It is dropped.
-const DROP: u32 = 0;
-/// It goes on, as the server's reset.
-const NEXT: u32 = 1;
-/// It becomes the last words.
-const LAST_WORDS: u32 = 2;
-/// It becomes a reset for the client.
-const RESET: u32 = 3;
+/// The connection has ended before; beside it what the client is told: its [`tcp_flag`]s, 0 for nothing.
+pub(super) const AFTER: u32 = 1 << 30;
 
-/// What [`close`] has said.
+/// All has been said, beside [`AFTER`].
+pub(super) const OVER: u32 = 1 << 29;
+
+/// The stage: a segment ends its connection, or comes after its end. What else is to be known lies in the working memory.
 #[inline(always)]
-pub(super) fn closed(how: u32) -> Fate {
-    match how {
-        NEXT => Fate::Done(Action::Next),
-        LAST_WORDS => Fate::Reply { again: false },
-        RESET => Fate::Tell(tcp_flag::RST | tcp_flag::ACK),
-        _ => Fate::Done(Action::Drop),
+pub fn run<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Step {
+    let (Some(scratch), Some(control)) = (stack.scratch(), stack.control()) else {
+        return Step::Done(Action::Drop);
+    };
+    // SAFETY: the scratch value is this CPU's own while the program runs; and a map's value, which stays.
+    let (control, key, how) = unsafe { (&*control, &(*scratch).key, (*scratch).ending) };
+    // It stays while the client's direction is claimed.
+    let Some(flow) = stack.flow(key) else { return Step::Done(Action::Drop) };
+    let packet = &Packet::of(control, scratch);
+    let fate = if how & AFTER != 0 {
+        after(stack, handler, packet, flow, how)
+    } else {
+        close(stack, handler, packet, flow, how)
+    };
+    act(stack, packet, flow, fate)
+}
+
+/// A segment comes after the end.
+#[inline(always)]
+fn after<H: Handler, K: Stack<H>>(
+    stack: &K,
+    handler: &H,
+    packet: &Packet<'_, H::Scratch>,
+    flow: *mut Flow<H::State>,
+    how: u32,
+) -> Fate {
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let (key, to_server) = unsafe { (&(*packet.scratch).key, (*packet.scratch).told.owed) };
+    // The flow is all that can tell a server whose reset was lost.
+    if !reset_open_server(stack, packet, to_server) && how & OVER != 0 {
+        connect::forget(stack, handler, key, flow);
     }
+    if how as u8 == 0 { Fate::Done(Action::Drop) } else { Fate::Tell(how as u8) }
 }
 
 /// The connection ends on both sides: with the handler's last words, or with a reset, or silently. The server has the segment's
-/// first bytes already: [`SILENT`] and how many. What becomes of the packet, for [`closed`]. A function of its own: few packets
-/// need it, and its room on the stack is not the others'.
-#[inline(never)]
-pub(super) fn close<H: Handler, K: Stack<H>>(
+/// first bytes already: [`SILENT`] and how many.
+#[inline(always)]
+fn close<H: Handler, K: Stack<H>>(
     stack: &K,
     handler: &H,
-    control: &Control,
+    packet: &Packet<'_, H::Scratch>,
     flow: *mut Flow<H::State>,
     how: u32,
-) -> u32 {
+) -> Fate {
     let (skip, silent) = (how & !SILENT, how & SILENT != 0);
-    let Some(scratch) = stack.scratch() else { return DROP };
-    let packet = &Packet::of(control, scratch);
-    let tcp = packet.tcp;
+    let Packet { tcp, scratch, .. } = *packet;
     let segment = &tcp.segment;
     stack.lock(flow);
     // SAFETY: under the flow's lock.
@@ -70,7 +90,7 @@ pub(super) fn close<H: Handler, K: Stack<H>>(
                     stack.count(Reason::Closed, 1);
                     stack.count(Reason::RequestsAnswered, u64::from(handler.requests(of_handler)));
                     tell(scratch, injection);
-                    return LAST_WORDS;
+                    return Fate::Reply { again: false };
                 }
                 Err(raced) => {
                     stack.unlock(flow);
@@ -89,10 +109,10 @@ pub(super) fn close<H: Handler, K: Stack<H>>(
     if !write(stack, scratch, &server_reset(packet, to_server), None) {
         // The client's segment comes again, and meets a connection that has ended.
         stack.count(Reason::WriteFailed, 1);
-        return DROP;
+        return Fate::Done(Action::Drop);
     }
     if silent {
-        return NEXT;
+        return Fate::Done(Action::Next);
     }
     if !stack.send_copy(Target::Server, packet.control.internal_mark) {
         stack.count(Reason::WriteFailed, 1);
@@ -108,7 +128,7 @@ pub(super) fn close<H: Handler, K: Stack<H>>(
         last: false,
     };
     tell(scratch, told);
-    RESET
+    Fate::Tell(tcp_flag::RST | tcp_flag::ACK)
 }
 
 /// The reset that the server is given when the stack ends a connection.
@@ -131,7 +151,7 @@ fn server_reset<S>(packet: &Packet<'_, S>, to: Translated) -> Outgoing {
 
 /// Resets the server's socket once more, if it is still there. Whether it was.
 #[inline(always)]
-pub(super) fn reset_open_server<H: Handler, K: Stack<H>>(
+fn reset_open_server<H: Handler, K: Stack<H>>(
     stack: &K,
     packet: &Packet<'_, H::Scratch>,
     to: Translated,
@@ -143,36 +163,4 @@ pub(super) fn reset_open_server<H: Handler, K: Stack<H>>(
     }
     copy_to_server(stack, packet, &server_reset(packet, to));
     true
-}
-
-/// The packet turns back to the client, without payload, with the numbers of `scratch.told`.
-#[inline(always)]
-pub(super) fn tell_client<H: Handler, K: Stack<H>>(
-    stack: &K,
-    packet: &Packet<'_, H::Scratch>,
-    flow: *mut Flow<H::State>,
-    flags: u8,
-) -> Action {
-    let Packet { tcp, scratch, .. } = *packet;
-    // SAFETY: the scratch value is this CPU's own while the program runs.
-    let told = unsafe { &(*scratch).told };
-    let via = way::back(stack, flow);
-    let outgoing = Outgoing {
-        back: true,
-        service: way::class(flow),
-        source_port: packet.server_port(),
-        destination_port: packet.client_port(),
-        seq: told.seq,
-        ack: told.ack,
-        flags,
-        window: told.window,
-        timestamps: tcp.segment.timestamps && flags & tcp_flag::RST == 0,
-        tsval: told.tsval,
-        tsecr: tcp.segment.tsval,
-    };
-    if write(stack, scratch, &outgoing, None) {
-        return stack.redirect(Target::Client, packet.control.internal_mark, via);
-    }
-    stack.count(Reason::WriteFailed, 1);
-    Action::Drop
 }
