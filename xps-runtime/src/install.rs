@@ -345,10 +345,13 @@ impl Installed {
         self.programs().map(|program| (program.name, program.verified)).collect()
     }
 
-    /// How often and for how long the programs ran, where the kernel counts that (`kernel.bpf_stats_enabled`); else zeros.
+    /// How often and for how long the programs ran, where the kernel counts that (`kernel.bpf_stats_enabled`); else zeros. The
+    /// time of programs that go on from another one by a tail call is the first one's.
     #[must_use]
     pub fn runs(&self) -> Vec<(&'static str, Runs)> {
-        self.programs().map(|program| (program.name, program.runs())).collect()
+        let later = self.ingress.get(1..).unwrap_or_default();
+        let counted = |program: &&Loaded| later.iter().all(|later| later.name != program.name);
+        self.programs().filter(counted).map(|program| (program.name, program.runs())).collect()
     }
 
     fn programs(&self) -> impl Iterator<Item = &Loaded> {

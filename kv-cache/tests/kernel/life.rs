@@ -26,6 +26,8 @@ fn connections_survive_a_killed_sidecar_and_its_successor() {
             lab.client(PLAIN)?.holds("idle", "value")?;
             lab.start_sidecar().with_context(|| format!("start after kill {round}"))?;
             load.run_for(Duration::from_millis(200)).context("after the start")?;
+            let tables = lab.pinned("STAGES-")?;
+            ensure!(tables.len() == 1, "tables of programs after start {round}: {tables:?}");
             lab.warm(&mut idle, "idle", "value").context("hits come back")
         });
         load.stop()?;

@@ -225,6 +225,18 @@ impl Lab {
         self.bpf.path().join("kv-cache")
     }
 
+    /// What the sidecar has pinned whose name begins so.
+    pub(crate) fn pinned(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for namespace in std::fs::read_dir(self.pins())? {
+            for entry in std::fs::read_dir(namespace?.path())? {
+                names.push(entry?.file_name().to_string_lossy().into_owned());
+            }
+        }
+        names.retain(|name| name.starts_with(prefix));
+        Ok(names)
+    }
+
     /// Stops everything in order and checks that nothing is left.
     fn finish(mut self) -> Result<()> {
         if self.sidecar.is_some() {

@@ -39,6 +39,29 @@ pub fn unknown(value: u32) -> u32 {
     value
 }
 
+/// `value`, which is not 0, as verifiers before Linux 6.8 see it, too: they learn nothing from its being compared with 0 for
+/// equality.
+#[inline(always)]
+#[must_use]
+pub fn positive(value: u32) -> u32 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut wide = u64::from(value);
+        // SAFETY: arithmetic on one register.
+        unsafe {
+            core::arch::asm!(
+                "if {wide} > 0 goto +1",
+                "{wide} = 1",
+                wide = inout(reg) wide,
+                options(pure, nomem, nostack)
+            );
+        }
+        wide as u32
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    value
+}
+
 /// `pointer`, of which LLVM knows nothing more: what lies behind it is addressed from here. Otherwise it makes the addresses that a
 /// loop needs before it, and keeps each on the stack.
 #[inline(always)]

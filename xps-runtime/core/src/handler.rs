@@ -314,3 +314,20 @@ pub trait Handler {
     /// How many requests the segment held; for the counters.
     fn requests(&self, scratch: &Self::Scratch) -> u32;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_aligned_word_is_the_same_word() {
+        let mut window = Window::EMPTY;
+        for (byte, at) in window.bytes.iter_mut().zip(0..=u8::MAX) {
+            *byte = at;
+        }
+        for at in (0..WINDOW as u32 - 8).step_by(4) {
+            assert_eq!(window.aligned_word(at), window.word(at), "{at}");
+        }
+        assert_eq!(window.word(3), 0x0a09_0807_0605_0403);
+    }
+}

@@ -24,7 +24,7 @@ pub trait Maps<H: Handler> {
     /// An address of this host.
     fn local(address: &[u8; 16]) -> Option<*const Local>;
     /// [`xps_core::path::local::role`], a verified function of its own.
-    fn role(ctx: *mut __sk_buff, scratch: *mut Scratch<H::Scratch>, asked: Asked) -> u32;
+    fn role(ctx: *mut __sk_buff, asked: Asked) -> u32;
     /// [`xps_core::path::local::priority_tags_off`], a verified function of its own.
     fn priority_tags_off(ctx: *mut __sk_buff) -> bool;
     /// A counter of this CPU.

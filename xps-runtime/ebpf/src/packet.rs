@@ -10,8 +10,8 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TcContext;
 use xps_core::abi::{Bypass, Control, Local, Redirect};
-use xps_core::binding::{self, PIECE_MAX};
-use xps_core::bound::{masked, unknown};
+use xps_core::binding::PIECE_MAX;
+use xps_core::bound::{masked, positive, unknown};
 use xps_core::checksum;
 use xps_core::flow::{Flow, FlowKey};
 use xps_core::handler::{Handler, REPLY_MAX, Reply, Scan, WINDOW};
@@ -199,8 +199,8 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
-    fn role(&self, scratch: *mut Scratch<H::Scratch>, asked: local::Asked) -> u32 {
-        M::role(self.skb(), scratch, asked)
+    fn role(&self, _: *mut Scratch<H::Scratch>, asked: local::Asked) -> u32 {
+        M::role(self.skb(), asked)
     }
 
     #[inline(always)]
@@ -238,7 +238,7 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     fn port(&self, port: u16) -> u8 {
         let Some(ports) = M::ports() else { return 0 };
         // SAFETY: the table has a byte for each value of `port`.
-        unsafe { *ports.cast::<u8>().add(port as usize) }
+        unsafe { *ports.cast::<u8>().add(masked::<0xffff>(u32::from(port))) }
     }
 
     #[inline(always)]
@@ -465,6 +465,7 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
         if len == 0 || len > headers::MAX as u32 {
             return false;
         }
+        let len = positive(len);
         // SAFETY: at most the header's length.
         unsafe {
             let header = (&raw const (*scratch).header).cast();
@@ -481,6 +482,7 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
         if len == 0 || len > longest || from > LAST_PIECE {
             return false;
         }
+        let len = positive(len);
         // SAFETY: a reply in a flow; within its buffer.
         unsafe {
             let bytes = (&raw const (*reply).bytes).cast::<u8>().add(from as usize);
@@ -704,6 +706,7 @@ pub fn walk_options<S>(
     if len == 0 || len > 40 {
         return false;
     }
+    let len = positive(len);
     // SAFETY: this CPU's own; the buffer has 64 bytes.
     unsafe {
         let options = &mut (*scratch).options;
@@ -721,45 +724,54 @@ pub fn walk_options<S>(
     true
 }
 
-/// Sum of the packet's bytes from `at` to `end` as big-endian words, `u64::MAX` if they cannot be read.
+/// Sum of the packet's bytes from `from` to `end` as big-endian words, `u64::MAX` if they cannot be read. `part` is [`sum_part`].
 #[inline(always)]
-pub fn sum<S>(ctx: *mut __sk_buff, scratch: *mut Scratch<S>, from: u32, end: u32) -> u64 {
-    // SAFETY: this CPU's own; the window is not in use before the payload is read.
-    let window = unsafe { (*scratch).window.bytes.as_mut_ptr() };
+pub fn sum(from: u32, end: u32, part: impl Fn(u32, u32) -> u64) -> u64 {
     let mut sum = 0;
-    let (mut at, end) = (masked::<0x1ffff>(from) as u32, masked::<0x1ffff>(end) as u32);
+    let mut at = from;
     for _ in 0..(65536 / WINDOW + 1) {
         if at >= end {
             break;
         }
-        let mut len = end - at;
-        if len > WINDOW as u32 {
-            len = WINDOW as u32;
+        let part = part(at, end);
+        if part == u64::MAX {
+            return part;
         }
-        let len = unknown(len);
-        if len == 0 || len > WINDOW as u32 {
-            break;
-        }
-        // A short end is padded with zeros, which add nothing.
-        // SAFETY: the window has WINDOW bytes; `len` is at most that.
-        let part = unsafe {
-            if len < WINDOW as u32 {
-                for word in 0..WINDOW / 8 {
-                    window.cast::<u64>().add(word).write_volatile(0);
-                }
-            }
-            if helper::bpf_skb_load_bytes(ctx.cast(), at, window.cast(), len) != 0 {
-                return u64::MAX;
-            }
-            helper::bpf_csum_diff(core::ptr::null_mut(), 0, window.cast(), WINDOW as u32, 0)
-        };
-        sum += checksum::from_native(part as u32);
-        if len < WINDOW as u32 {
-            break;
-        }
+        sum += part;
         at += WINDOW as u32;
     }
     sum
+}
+
+/// Sum of the packet's next [`WINDOW`] bytes from `at` on, or of those before `end`.
+#[inline(always)]
+pub fn sum_part<S>(ctx: *mut __sk_buff, scratch: *mut Scratch<S>, at: u32, end: u32) -> u64 {
+    // SAFETY: this CPU's own; the window is not in use before the payload is read.
+    let window = unsafe { (*scratch).window.bytes.as_mut_ptr() };
+    let (at, end) = (masked::<0x1ffff>(at) as u32, masked::<0x1ffff>(end) as u32);
+    let mut len = end.saturating_sub(at);
+    if len > WINDOW as u32 {
+        len = WINDOW as u32;
+    }
+    let len = unknown(len);
+    if len == 0 || len > WINDOW as u32 {
+        return 0;
+    }
+    let len = positive(len);
+    // A short end is padded with zeros, which add nothing.
+    // SAFETY: the window has WINDOW bytes; `len` is at most that.
+    let part = unsafe {
+        if len < WINDOW as u32 {
+            for word in 0..WINDOW / 8 {
+                window.cast::<u64>().add(word).write_volatile(0);
+            }
+        }
+        if helper::bpf_skb_load_bytes(ctx.cast(), at, window.cast(), len) != 0 {
+            return u64::MAX;
+        }
+        helper::bpf_csum_diff(core::ptr::null_mut(), 0, window.cast(), WINDOW as u32, 0)
+    };
+    checksum::from_native(part as u32)
 }
 
 /// Whether the TCP checksum of the packet, whose headers are in the working memory, is right or the device's to compute.
@@ -806,6 +818,7 @@ pub fn digest_of<S>(
         if len == 0 || len > WINDOW as u32 {
             return 0;
         }
+        let len = positive(len);
         // SAFETY: the window has WINDOW bytes; `len` is at most that.
         if unsafe { helper::bpf_skb_load_bytes(ctx.cast(), at & 0x1ffff, window.cast(), len) } != 0 {
             return 0;
@@ -844,6 +857,7 @@ pub fn refill<S>(ctx: *mut __sk_buff, scratch: *mut Scratch<S>, settle: impl Fn(
         if len == 0 || len > WINDOW as u32 {
             return Ok(false);
         }
+        let len = positive(len);
         settle();
         let from = reading.payload + reading.position;
         if helper::bpf_skb_load_bytes(ctx.cast(), from, window.bytes.as_mut_ptr().cast(), len) != 0 {

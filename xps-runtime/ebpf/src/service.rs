@@ -34,8 +34,8 @@ macro_rules! service {
             use $crate::aya_ebpf::programs::{SkLookupContext, TcContext};
             use $crate::maps::Maps;
             use $crate::packet::{
-                ABSENT, Packet, advance, digest_of, listens, refill, socket_state, sum, sum_reply, verify,
-                walk_options,
+                ABSENT, Packet, advance, digest_of, listens, refill, socket_state, sum, sum_part, sum_reply,
+                verify, walk_options,
             };
             use $crate::service::return_code;
             use $crate::xps_core::abi::{
@@ -118,8 +118,8 @@ macro_rules! service {
                     LOCALS.get_ptr(address)
                 }
                 #[inline(always)]
-                fn role(ctx: *mut __sk_buff, scratch: *mut W, asked: local::Asked) -> u32 {
-                    xps_role(ctx, scratch, asked.0)
+                fn role(ctx: *mut __sk_buff, asked: local::Asked) -> u32 {
+                    xps_role(ctx, asked.0)
                 }
                 #[inline(always)]
                 fn priority_tags_off(ctx: *mut __sk_buff) -> bool {
@@ -218,10 +218,8 @@ macro_rules! service {
             /// Whose packet it is.
             #[unsafe(no_mangle)]
             #[inline(never)]
-            pub extern "C" fn xps_role(ctx: *mut __sk_buff, scratch: *mut W, asked: u32) -> u32 {
-                if scratch.is_null() {
-                    return local::FOREIGN;
-                }
+            pub extern "C" fn xps_role(ctx: *mut __sk_buff, asked: u32) -> u32 {
+                let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return local::FOREIGN };
                 let ctx = TcContext::new(ctx);
                 local::role::<H, _>(&Packet::<ServiceMaps>::new(&ctx), scratch, local::Asked(asked))
             }
@@ -355,8 +353,15 @@ macro_rules! service {
             #[unsafe(no_mangle)]
             #[inline(never)]
             pub extern "C" fn xps_sum(ctx: *mut __sk_buff, from: u32, end: u32) -> u64 {
+                sum(from, end, |at, end| xps_sum_part(ctx, at, end))
+            }
+
+            /// Sum of a window of them.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_sum_part(ctx: *mut __sk_buff, at: u32, end: u32) -> u64 {
                 let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return u64::MAX };
-                sum(ctx, scratch, from, end)
+                sum_part(ctx, scratch, at, end)
             }
 
             // Each of these is verified once, by itself, whatever calls it (kernel/bpf/verifier.c, global functions):

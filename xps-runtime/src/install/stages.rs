@@ -60,10 +60,11 @@ pub(super) fn pin(pins: &Pins, maps: &Maps) -> Result<String, InstallError> {
 pub(super) fn drop_others(pins: &Pins, name: &str) {
     for entry in std::fs::read_dir(pins.directory()).into_iter().flatten().flatten() {
         let other = entry.file_name();
-        if other.as_encoded_bytes().starts_with(PREFIX.as_bytes()) && other != name {
-            if let Err(error) = std::fs::remove_file(entry.path()) {
-                tracing::warn!(%error, "cannot remove a pin");
-            }
+        if other.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+            && other != name
+            && let Err(error) = std::fs::remove_file(entry.path())
+        {
+            tracing::warn!(%error, "cannot remove a pin");
         }
     }
 }

@@ -41,7 +41,7 @@ impl Common {
             program_seconds: CounterVec::new(
                 Opts::new(
                     "xps_program_run_seconds_total",
-                    "Time that a BPF program ran, while kernel.bpf_stats_enabled is set.",
+                    "Time that a BPF program ran, with those that go on from it, while kernel.bpf_stats_enabled is set.",
                 ),
                 &["program"],
             )?,
