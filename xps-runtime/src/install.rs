@@ -342,20 +342,19 @@ impl Installed {
     /// Instructions that the verifier went through, by program. 0 where the kernel does not say.
     #[must_use]
     pub fn verified_instructions(&self) -> Vec<(&'static str, u32)> {
-        self.programs().map(|program| (program.name, program.verified)).collect()
+        let programs = self.attached().chain(&self.ingress[1..]);
+        programs.map(|program| (program.name, program.verified)).collect()
     }
 
     /// How often and for how long the programs ran, where the kernel counts that (`kernel.bpf_stats_enabled`); else zeros. The
     /// time of programs that go on from another one by a tail call is the first one's.
     #[must_use]
     pub fn runs(&self) -> Vec<(&'static str, Runs)> {
-        let later = self.ingress.get(1..).unwrap_or_default();
-        let counted = |program: &&Loaded| later.iter().all(|later| later.name != program.name);
-        self.programs().filter(counted).map(|program| (program.name, program.runs())).collect()
+        self.attached().map(|program| (program.name, program.runs())).collect()
     }
 
-    fn programs(&self) -> impl Iterator<Item = &Loaded> {
-        self.ingress.iter().chain([&self.egress, &self.listen]).chain(&self.arrival)
+    fn attached(&self) -> impl Iterator<Item = &Loaded> {
+        [&self.ingress[0], &self.egress, &self.listen].into_iter().chain(&self.arrival)
     }
 
     /// Memory that each map takes now, in bytes.

@@ -39,11 +39,18 @@ pub fn unknown(value: u32) -> u32 {
     value
 }
 
+/// `len` as a size that helpers of the kernel take: not 0, and at most `max`.
+#[inline(always)]
+#[must_use]
+pub fn sized(len: u32, max: u32) -> Option<u32> {
+    let len = unknown(len);
+    if len == 0 || len > max { None } else { Some(positive(len)) }
+}
+
 /// `value`, which is not 0, as verifiers before Linux 6.8 see it, too: they learn nothing from its being compared with 0 for
 /// equality.
 #[inline(always)]
-#[must_use]
-pub fn positive(value: u32) -> u32 {
+fn positive(value: u32) -> u32 {
     #[cfg(target_arch = "bpf")]
     {
         let mut wide = u64::from(value);

@@ -299,7 +299,7 @@ pub fn tcp<S: Skb>(skb: &S, layout: &Layout) -> Option<Tcp> {
     })
 }
 
-/// Most options that a TCP header has room for.
+/// Most bytes of options that a TCP header has room for, so most options, too.
 pub const OPTIONS_MAX: u32 = 40;
 
 /// Walks over the options of a TCP header (RFC 9293 §3.1), and what it found there.
@@ -366,8 +366,14 @@ impl Options {
     #[inline(always)]
     pub fn walk(&mut self) {
         self.begin();
+        Self::each(|| self.step());
+    }
+
+    /// Takes each step: [`step`](Self::step), or what the verifier knows as a function of its own and calls that.
+    #[inline(always)]
+    pub fn each(mut step: impl FnMut() -> bool) {
         for _ in 0..OPTIONS_MAX {
-            if !self.step() {
+            if !step() {
                 break;
             }
         }

@@ -387,14 +387,29 @@ pub(crate) fn describe<S>(scratch: *mut Scratch<S>, outgoing: &headers::Outgoing
     }
 }
 
-/// Puts translated numbers into the TCP header.
+/// To the other side, translated.
 #[inline(always)]
-pub(crate) fn translate<H: Handler, K: Stack<H>>(
+pub(crate) fn forward<H: Handler, K: Stack<H>>(
     stack: &K,
     layout: &Layout,
-    segment: &Segment,
+    tcp: &Tcp,
+    scratch: *mut Scratch<H::Scratch>,
     to: Translated,
-) -> bool {
+    offset: bool,
+) -> Action {
+    if !offset
+        || (!tcp.more_options || blank_sack(stack, layout, tcp, scratch))
+            && translate(stack, layout, &tcp.segment, to)
+    {
+        return Action::Next;
+    }
+    stack.count(Reason::WriteFailed, 1);
+    Action::Drop
+}
+
+/// Puts translated numbers into the TCP header.
+#[inline(always)]
+fn translate<H: Handler, K: Stack<H>>(stack: &K, layout: &Layout, segment: &Segment, to: Translated) -> bool {
     let old = [segment.seq.to_be(), segment.ack.to_be()];
     let new = [to.seq.to_be(), to.ack.to_be()];
     old == new || stack.replace_numbers(layout, &old, &new)
@@ -403,7 +418,7 @@ pub(crate) fn translate<H: Handler, K: Stack<H>>(
 /// Replaces SACK blocks by padding (S7): their numbers are of the other numbering, and a sender without them only
 /// repeats more.
 #[inline(always)]
-pub(crate) fn blank_sack<H: Handler, K: Stack<H>>(
+fn blank_sack<H: Handler, K: Stack<H>>(
     stack: &K,
     layout: &Layout,
     tcp: &Tcp,

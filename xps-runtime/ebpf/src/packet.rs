@@ -11,12 +11,12 @@ use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::TcContext;
 use xps_core::abi::{Bypass, Control, Local, Redirect};
 use xps_core::binding::PIECE_MAX;
-use xps_core::bound::{masked, positive, unknown};
+use xps_core::bound::{masked, sized, unknown};
 use xps_core::checksum;
 use xps_core::flow::{Flow, FlowKey};
 use xps_core::handler::{Handler, REPLY_MAX, Reply, Scan, WINDOW};
 use xps_core::handshake::Mark;
-use xps_core::packet::{Layout, OPTIONS_MAX, Skb, Tcp};
+use xps_core::packet::{Layout, OPTIONS_MAX, Options, Skb, Tcp};
 use xps_core::path::headers::{PIECE_BYTES, PIECES_MAX, piece_of};
 use xps_core::path::listen::ListenerKey;
 use xps_core::path::{Action, Direction, Reading, Scratch, Socket, Stack, Target, headers, local};
@@ -401,7 +401,7 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
 
     #[inline(always)]
     fn read_options(&self, offset: u32, len: u32, scratch: *mut Scratch<H::Scratch>) -> bool {
-        if len == 0 || len > 40 {
+        if len == 0 || len > OPTIONS_MAX {
             return false;
         }
         M::walk_options(self.skb(), scratch, offset, len)
@@ -461,11 +461,7 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
 
     #[inline(always)]
     fn store_header(&self, scratch: *const Scratch<H::Scratch>, len: u32) -> bool {
-        let len = unknown(len);
-        if len == 0 || len > headers::MAX as u32 {
-            return false;
-        }
-        let len = positive(len);
+        let Some(len) = sized(len, headers::MAX as u32) else { return false };
         // SAFETY: at most the header's length.
         unsafe {
             let header = (&raw const (*scratch).header).cast();
@@ -477,12 +473,12 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     fn store_reply(&self, offset: u32, reply: *const Reply, piece: u32) -> bool {
         // SAFETY: a reply in a flow.
         let (from, len) = piece_of(unsafe { (*reply).len }, piece);
-        let (from, len) = (unknown(from), unknown(len));
+        let from = unknown(from);
         let longest = if from == 0 { REPLY_MAX as u32 } else { PIECE_BYTES };
-        if len == 0 || len > longest || from > LAST_PIECE {
+        if from > LAST_PIECE {
             return false;
         }
-        let len = positive(len);
+        let Some(len) = sized(len, longest) else { return false };
         // SAFETY: a reply in a flow; within its buffer.
         unsafe {
             let bytes = (&raw const (*reply).bytes).cast::<u8>().add(from as usize);
@@ -702,11 +698,7 @@ pub fn walk_options<S>(
     step: impl Fn() -> bool,
 ) -> bool {
     // Arguments of a verified function are 64 bits wide, of which only the lower ones count.
-    let len = masked::<63>(len) as u32;
-    if len == 0 || len > 40 {
-        return false;
-    }
-    let len = positive(len);
+    let Some(len) = sized(masked::<63>(len) as u32, OPTIONS_MAX) else { return false };
     // SAFETY: this CPU's own; the buffer has 64 bytes.
     unsafe {
         let options = &mut (*scratch).options;
@@ -716,11 +708,7 @@ pub fn walk_options<S>(
         options.len = len;
         options.begin();
     }
-    for _ in 0..OPTIONS_MAX {
-        if !step() {
-            break;
-        }
-    }
+    Options::each(step);
     true
 }
 
@@ -753,11 +741,7 @@ pub fn sum_part<S>(ctx: *mut __sk_buff, scratch: *mut Scratch<S>, at: u32, end: 
     if len > WINDOW as u32 {
         len = WINDOW as u32;
     }
-    let len = unknown(len);
-    if len == 0 || len > WINDOW as u32 {
-        return 0;
-    }
-    let len = positive(len);
+    let Some(len) = sized(len, WINDOW as u32) else { return 0 };
     // A short end is padded with zeros, which add nothing.
     // SAFETY: the window has WINDOW bytes; `len` is at most that.
     let part = unsafe {
@@ -814,11 +798,8 @@ pub fn digest_of<S>(
         if left == 0 {
             break;
         }
-        let len = unknown(if left > WINDOW as u32 { WINDOW as u32 } else { left });
-        if len == 0 || len > WINDOW as u32 {
-            return 0;
-        }
-        let len = positive(len);
+        let len = if left > WINDOW as u32 { WINDOW as u32 } else { left };
+        let Some(len) = sized(len, WINDOW as u32) else { return 0 };
         // SAFETY: the window has WINDOW bytes; `len` is at most that.
         if unsafe { helper::bpf_skb_load_bytes(ctx.cast(), at & 0x1ffff, window.cast(), len) } != 0 {
             return 0;
@@ -853,11 +834,7 @@ pub fn refill<S>(ctx: *mut __sk_buff, scratch: *mut Scratch<S>, settle: impl Fn(
         if len > to_cut {
             len = to_cut;
         }
-        let len = unknown(len);
-        if len == 0 || len > WINDOW as u32 {
-            return Ok(false);
-        }
-        let len = positive(len);
+        let Some(len) = sized(len, WINDOW as u32) else { return Ok(false) };
         settle();
         let from = reading.payload + reading.position;
         if helper::bpf_skb_load_bytes(ctx.cast(), from, window.bytes.as_mut_ptr().cast(), len) != 0 {

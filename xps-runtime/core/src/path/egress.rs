@@ -2,15 +2,12 @@
 
 use super::headers::Outgoing;
 use super::ingress::request::mark_opaque;
-use super::{
-    Action, Direction, Reading, Scratch, Stack, Target, blank_sack, connect, local, remember, translate,
-    write,
-};
+use super::{Action, Direction, Reading, Scratch, Stack, Target, connect, forward, local, remember, write};
 use crate::abi::{Bypass, Control};
 use crate::flow::Flow;
 use crate::handler::Handler;
 use crate::packet::{self, Layout, Tcp};
-use crate::splice::{ServerStep, Translated, flag, tcp_flag};
+use crate::splice::{ServerStep, flag, tcp_flag};
 use crate::verdict::Reason;
 
 /// The egress program.
@@ -228,23 +225,4 @@ fn read<H: Handler, K: Stack<H>>(
     } else {
         mark_opaque(stack, handler, flow);
     }
-}
-
-#[inline(always)]
-fn forward<H: Handler, K: Stack<H>>(
-    stack: &K,
-    layout: &Layout,
-    tcp: &Tcp,
-    scratch: *mut Scratch<H::Scratch>,
-    to: Translated,
-    offset: bool,
-) -> Action {
-    if !offset
-        || (!tcp.more_options || blank_sack(stack, layout, tcp, scratch))
-            && translate(stack, layout, &tcp.segment, to)
-    {
-        return Action::Next;
-    }
-    stack.count(Reason::WriteFailed, 1);
-    Action::Drop
 }

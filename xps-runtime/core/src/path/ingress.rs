@@ -210,6 +210,19 @@ fn nested<H: Handler, K: Stack<H>>(stack: &K) -> bool {
     protocol == VLAN || protocol == SERVICE_VLAN
 }
 
+/// What a stage behind the first goes on with.
+type Resumed<'a, H> = (Packet<'a, <H as Handler>::Scratch>, *mut Flow<<H as Handler>::State>);
+
+/// The packet and the flow that lie in the working memory. The flow stays while the client's direction is claimed.
+#[inline(always)]
+fn resumed<'a, H: Handler, K: Stack<H>>(stack: &K) -> Option<Resumed<'a, H>> {
+    let (scratch, control) = (stack.scratch()?, stack.control()?);
+    // SAFETY: a map's value, which stays; and the scratch value is this CPU's own while the program runs.
+    let (control, key) = unsafe { (&*control, &(*scratch).key) };
+    let flow = stack.flow(key)?;
+    Some((Packet::of(control, scratch), flow))
+}
+
 /// Does what was decided.
 #[inline(always)]
 fn act<H: Handler, K: Stack<H>>(

@@ -1,7 +1,7 @@
 //! Ends that the stack makes (S16): what the client is told, and the reset that the server gets.
 
 use super::client::room;
-use super::{Fate, Packet, act, copy_to_server, tell};
+use super::{Fate, Packet, act, copy_to_server, resumed, tell};
 use crate::flow::Flow;
 use crate::handler::Handler;
 use crate::path::headers::Outgoing;
@@ -21,14 +21,10 @@ pub(super) const OVER: u32 = 1 << 29;
 /// The stage: a segment ends its connection, or comes after its end. What else is to be known lies in the working memory.
 #[inline(always)]
 pub fn run<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Step {
-    let (Some(scratch), Some(control)) = (stack.scratch(), stack.control()) else {
-        return Step::Done(Action::Drop);
-    };
-    // SAFETY: the scratch value is this CPU's own while the program runs; and a map's value, which stays.
-    let (control, key, how) = unsafe { (&*control, &(*scratch).key, (*scratch).ending) };
-    // It stays while the client's direction is claimed.
-    let Some(flow) = stack.flow(key) else { return Step::Done(Action::Drop) };
-    let packet = &Packet::of(control, scratch);
+    let Some((packet, flow)) = resumed(stack) else { return Step::Done(Action::Drop) };
+    let packet = &packet;
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let how = unsafe { (*packet.scratch).ending };
     let fate = if how & AFTER != 0 {
         after(stack, handler, packet, flow, how)
     } else {

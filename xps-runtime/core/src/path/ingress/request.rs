@@ -2,7 +2,7 @@
 
 use super::client::room;
 use super::closing::SILENT;
-use super::{Fate, Packet, act, forward, tell, way};
+use super::{Fate, Packet, act, forward, resumed, tell, way};
 use crate::binding;
 use crate::flow::Flow;
 use crate::handler::Handler;
@@ -15,14 +15,10 @@ use crate::verdict::{Reason, Verdict};
 /// The stage: the handler reads a segment, or a reply of its goes again. What is to be known lies in the working memory.
 #[inline(always)]
 pub fn run<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Step {
-    let (Some(scratch), Some(control)) = (stack.scratch(), stack.control()) else {
-        return Step::Done(Action::Drop);
-    };
-    // SAFETY: the scratch value is this CPU's own while the program runs; and a map's value, which stays.
-    let (control, key, request) = unsafe { (&*control, &(*scratch).key, (*scratch).request) };
-    // It stays while the client's direction is claimed.
-    let Some(flow) = stack.flow(key) else { return Step::Done(Action::Drop) };
-    let packet = &Packet::of(control, scratch);
+    let Some((packet, flow)) = resumed(stack) else { return Step::Done(Action::Drop) };
+    let packet = &packet;
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let request = unsafe { (*packet.scratch).request };
     let fate =
         if request.again { Fate::Reply { again: true } } else { read(stack, handler, packet, flow, request) };
     act(stack, packet, flow, fate)

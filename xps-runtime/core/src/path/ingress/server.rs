@@ -3,7 +3,7 @@
 use super::Packet;
 use crate::handler::Handler;
 use crate::path::headers::Outgoing;
-use crate::path::{Action, Stack, Target, blank_sack, translate, write};
+use crate::path::{self, Action, Stack, Target, write};
 use crate::splice::{Translated, tcp_flag};
 use crate::verdict::Reason;
 
@@ -15,15 +15,7 @@ pub(super) fn forward<H: Handler, K: Stack<H>>(
     to: Translated,
     offset: bool,
 ) -> Action {
-    let Packet { layout, tcp, scratch, .. } = *packet;
-    if !offset
-        || (!tcp.more_options || blank_sack(stack, layout, tcp, scratch))
-            && translate(stack, layout, &tcp.segment, to)
-    {
-        return Action::Next;
-    }
-    stack.count(Reason::WriteFailed, 1);
-    Action::Drop
+    path::forward(stack, packet.layout, packet.tcp, packet.scratch, to, offset)
 }
 
 /// A window probe goes to the server without its byte.
