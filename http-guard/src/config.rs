@@ -19,7 +19,7 @@ use std::time::Duration;
 use http_fastpath::head;
 use http_fastpath::limit::{Rate, WAYS};
 use xps_runtime::admin::address::{self, Address};
-use xps_runtime::config::common::{LogKeys, PathKeys, server_addresses};
+use xps_runtime::config::common::{ListenKeys, LogKeys, PathKeys, server_addresses};
 use xps_runtime::config::source::{ConfigSource, SourceError};
 use xps_runtime::config::watched::Watched;
 use xps_runtime::config::{Mistakes, Reader, Section, Sources};
@@ -40,16 +40,12 @@ pub struct Config {
     pub nginx: Endpoint,
     /// How request heads are read.
     pub heads: Heads,
-    /// Port for clients of XPS.
-    pub accelerated_port: u16,
-    /// Addresses that the user path listens on.
-    pub addresses: Vec<IpAddr>,
+    /// Where clients of XPS connect.
+    pub listen: ListenKeys,
     /// Addresses of this host at which the accelerated port is served in the stack; empty for all.
     pub server_addresses: Vec<IpAddr>,
     /// Where status and metrics are served.
     pub admin: Address,
-    /// Connections on the user path at once.
-    pub proxy_connections_max: usize,
     /// Which path, and where maps and links are pinned.
     pub path: PathKeys,
     /// Sets of buckets; a power of two.
@@ -179,15 +175,12 @@ impl Config {
             bytes_max: nginx.integer("head_bytes_max", 8192, 256..=1 << 20),
             line_bytes_max: nginx.integer("line_bytes_max", 8192, 64..=1 << 20),
         };
-        let mut listen = reader.section("listen");
-        let accelerated_port = listen.integer("accelerated_port", 8080, 1..=u16::MAX);
-        let any = vec![IpAddr::from([0; 4]), IpAddr::from([0; 16])];
-        let addresses = listen.parsed_list("addresses", any, "addresses, such as [\"0.0.0.0\", \"::\"]");
-        let admin = listen.parsed("admin", Address::Tcp(at(9181)), address::EXPECTED);
-        let proxy_connections_max = listen.integer("connections_max", 10_000, 1..=1_000_000);
+        let listen = ListenKeys::ask(reader, 8080, address.port());
+        let admin = reader.section("listen").parsed("admin", Address::Tcp(at(9181)), address::EXPECTED);
         let server_addresses = server_addresses(reader);
         let at_xdp = [("auto", Wish::Auto), ("on", Wish::On), ("off", Wish::Off)];
-        let path = PathKeys::ask(reader, "/sys/fs/bpf/xps/http-guard", &at_xdp);
+        let mut path = PathKeys::ask(reader, "/sys/fs/bpf/xps/http-guard", &at_xdp);
+        listen.demand(reader, &mut path);
         let mut limits = reader.section("limits");
         let keys_max: u32 = limits.integer("keys_max", 524_288, 8..=1 << 26);
         let flows_max = limits.integer("flows_max", 16_384, 1..=1 << 22);
@@ -201,11 +194,9 @@ impl Config {
         Self {
             nginx: address,
             heads,
-            accelerated_port,
-            addresses,
+            listen,
             server_addresses,
             admin,
-            proxy_connections_max,
             path,
             limit_sets: keys_max.div_ceil(WAYS as u32).next_power_of_two(),
             flows_max,
@@ -222,18 +213,14 @@ impl Config {
 
     fn check(&self, reader: &mut Reader) {
         // A server elsewhere may have any port.
-        if self.accelerated_port == self.nginx.port() && self.nginx.says_local() {
-            let message = "listen.accelerated_port is Nginx's own port; it must be another";
+        if self.listen.port_beside() == Some(self.nginx.port()) && self.nginx.says_local() {
+            let message = "listen.accelerated_port is Nginx's own port; it must be another, or listen.mode \"in-place\"";
             reader.mistake("listen", "accelerated_port", message);
         }
-        let taken = |tcp: SocketAddr| tcp.port() == self.accelerated_port || self.nginx == tcp.into();
+        let taken = |tcp: SocketAddr| tcp.port() == self.listen.accelerated_port || self.nginx == tcp.into();
         if self.admin.tcp().is_some_and(taken) {
             let message = "listen.admin is in use by Nginx or as accelerated port; it must be another";
             reader.mistake("listen", "admin", message);
-        }
-        if self.addresses.is_empty() {
-            let message = "listen.addresses is empty; it must name at least one address";
-            reader.mistake("listen", "addresses", message);
         }
         if self.nginx.port() == 0 {
             reader.mistake("nginx", "address", "nginx.address has no port");

@@ -10,7 +10,7 @@ fn read(text: &str) -> Result<Config, Mistakes> {
 fn nothing_given_is_a_configuration() {
     let config = Config::read(None, Vec::new(), Vec::new()).expect("defaults");
     assert_eq!(config.nginx, (SocketAddr::from((Ipv4Addr::LOCALHOST, 80))).into());
-    assert_eq!((config.accelerated_port, config.limit_sets), (8080, 1 << 16));
+    assert_eq!((config.listen.accelerated_port, config.limit_sets), (8080, 1 << 16));
     assert_eq!((config.connections.new, config.path.wishes.xdp), (None, Wish::Auto));
     assert!(config.needs_user_path().is_empty() && config.rules.is_empty());
 }
@@ -93,7 +93,7 @@ fn the_environment_goes_before_the_file_and_flags_before_both() {
     let environment = vec![("HTTP_GUARD_LISTEN_ACCELERATED_PORT".to_owned(), "81".to_owned())];
     let file = Some(("guard.toml", "[listen]\naccelerated_port = 82\n"));
     let config = Config::read(file, environment.clone(), Vec::new()).expect("it");
-    assert_eq!(config.accelerated_port, 81);
+    assert_eq!(config.listen.accelerated_port, 81);
     let flags = vec![("listen.accelerated_port".to_owned(), "83".to_owned())];
-    assert_eq!(Config::read(file, environment, flags).expect("it").accelerated_port, 83);
+    assert_eq!(Config::read(file, environment, flags).expect("it").listen.accelerated_port, 83);
 }

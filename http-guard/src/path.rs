@@ -29,7 +29,7 @@ use kernel::Kernel;
 pub async fn look(config: &Config) -> (Vec<Cause>, Endpoint) {
     let mut causes: Vec<_> =
         config.needs_user_path().into_iter().map(|what| Cause::NotInStack { what }).collect();
-    let (more, fixed) = start::look(&config.nginx, config.accelerated_port).await;
+    let (more, fixed) = start::look(&config.nginx, config.listen.port_beside()).await;
     causes.extend(more);
     (causes, fixed)
 }

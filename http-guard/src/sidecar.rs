@@ -12,14 +12,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use xps_runtime::admin::listener::listen as listen_for_admin;
 use xps_runtime::config::source::ConfigSource;
 use xps_runtime::devices::Devices;
-use xps_runtime::ended::reset_accelerated;
+use xps_runtime::ended::{reset_needing, reset_unread};
 use xps_runtime::events::Events;
+use xps_runtime::flow_table::is_accelerated;
 use xps_runtime::interface::Interface;
 use xps_runtime::lease::Lease;
 use xps_runtime::lock::lock;
 use xps_runtime::logging::SetLevel;
 use xps_runtime::plan::Wishes;
-use xps_runtime::relay;
 
 use crate::config::reload::{Judges, Reloader};
 use crate::config::{Config, Current};
@@ -58,7 +58,7 @@ pub async fn run(
     let (drain, draining) = watch::channel(false);
     // What can fail for others' sake comes before anything is changed in the stack.
     let admin_listener = listen_for_admin(&config.admin).await?;
-    let listeners = relay::listen_all(&user::addresses(&config))?;
+    let listeners = user::listen(&config)?;
     let (against, fixed) = path::look(&config).await;
     let taken = tokio::task::block_in_place(|| path::take(&config, &policy, against))?;
     let causes: Vec<_> = taken.plan.causes.iter().map(ToString::to_string).collect();
@@ -68,7 +68,7 @@ pub async fn run(
     // On the user path a name is resolved at each connect.
     let current = Current::new(if kernel.is_some() { Config { nginx: fixed, ..config } } else { config });
     let config = current.read();
-    tracing::info!(path = taken.plan.path.label(), causes = causes.join("; "), nginx = %config.nginx, port = config.accelerated_port, rules = config.rules.len(), "started");
+    tracing::info!(path = taken.plan.path.label(), causes = causes.join("; "), nginx = %config.nginx, listen = config.listen.mode.label(), port = config.listen.accelerated_port, rules = config.rules.len(), "started");
 
     let (proxy, reports) = user::proxy(&config, kernel.as_ref())?;
     // The kernel, which may refuse, comes first.
@@ -130,8 +130,8 @@ pub async fn run(
     }
     proxying.shutdown().await;
     if let Some(kernel) = &kernel {
-        let ports = [config.accelerated_port, config.nginx.port()];
-        tokio::task::block_in_place(|| reset_accelerated(&lock(&kernel.flows), &ports));
+        let ports = [config.listen.accelerated_port, config.nginx.port()];
+        tokio::task::block_in_place(|| reset_needing(&lock(&kernel.flows), &ports, is_accelerated));
     }
     let _ = stopping.send(true);
     while tasks.join_next().await.is_some() {}
@@ -180,8 +180,25 @@ fn start_kernel(
     // The thread may not have come to it yet.
     kernel.control.renew_lease(current.read().lease, u64::MAX);
     kernel.control.set_answer(true);
+    if current.read().listen.in_place() {
+        end_older(kernel, &current.read());
+    }
     kernel.control.set_accept(true);
     Ok(lease)
+}
+
+/// In place: ends the connections to the server that are older than the programs. Nobody has read what they began with, so the
+/// programs let nothing of them pass; so their clients hear of it.
+fn end_older(kernel: &Kernel, config: &Config) {
+    let guarded = &config.server_addresses;
+    let wanted = |address| guarded.is_empty() || guarded.contains(&address);
+    match reset_unread(&lock(&kernel.flows), config.nginx.port(), wanted) {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "connections that were older than the programs have been reset"),
+        Err(error) => {
+            tracing::warn!(%error, "connections that are older than the programs cannot be reset: they will hang");
+        }
+    }
 }
 
 /// Reads the configuration again on each `hangup`.
@@ -290,7 +307,7 @@ async fn ended(kernel: Option<&Kernel>, proxying: &mut JoinSet<()>, timeout: Dur
 /// Waits until no connection needs the programs any more, at most `timeout`.
 async fn drained(kernel: &Kernel, timeout: Duration) {
     let start = Instant::now();
-    while tokio::task::block_in_place(|| lock(&kernel.flows).needs_translation()) {
+    while tokio::task::block_in_place(|| lock(&kernel.flows).needs_programs(is_accelerated)) {
         if start.elapsed() >= timeout {
             tracing::warn!("connections are still open and will be reset");
             return;

@@ -18,7 +18,7 @@ use std::time::Duration;
 use kv_fastpath::abi::{ENTRY_BYTES_MAX, EntryHead, KEY_BYTES_MAX, PAGE_BYTES};
 use xps_core::handler::REPLY_MAX;
 use xps_runtime::admin::address::{self, Address};
-use xps_runtime::config::common::{LogKeys, PathKeys, server_addresses};
+use xps_runtime::config::common::{ListenKeys, LogKeys, PathKeys, server_addresses};
 use xps_runtime::config::source::{ConfigSource, SourceError};
 use xps_runtime::config::{Mistakes, Reader, Section, Sources};
 use xps_runtime::endpoint::{self, Endpoint};
@@ -49,18 +49,14 @@ const REPLY_FRAME: usize = 9;
 pub struct Config {
     /// The server, and as whom the agent comes; its port is the plain port.
     pub redis: Server,
-    /// Port for clients of XPS.
-    pub accelerated_port: u16,
+    /// Where clients of XPS connect.
+    pub listen: ListenKeys,
     /// Clients that come with TLS.
     pub tls: Option<TlsListener>,
-    /// Addresses that the user path listens on.
-    pub addresses: Vec<IpAddr>,
     /// Addresses of this host at which the accelerated port is served in the stack; empty for all.
     pub server_addresses: Vec<IpAddr>,
     /// Where status and metrics are served.
     pub admin: Address,
-    /// Connections on the user path at once.
-    pub relay_connections_max: usize,
     /// Which path, and where maps and links are pinned.
     pub path: PathKeys,
     /// Pages for entries.
@@ -146,6 +142,7 @@ impl Config {
             username: redis.string("username", ""),
             password: Secret::new(redis.secret("password")),
             tls: None,
+            own: None,
         };
         redis.tls = tls::to_redis(reader, &redis.address);
         let tls = tls::listener(reader);
@@ -153,14 +150,11 @@ impl Config {
         if !password_file.is_empty() {
             redis.password = password_of(reader, &password_file, &redis.password);
         }
-        let mut listen = reader.section("listen");
-        let accelerated_port = listen.integer("accelerated_port", 6380, 1..=u16::MAX);
-        let any = vec![IpAddr::from([0; 4]), IpAddr::from([0; 16])];
-        let addresses = listen.parsed_list("addresses", any, "addresses, such as [\"0.0.0.0\", \"::\"]");
-        let admin = listen.parsed("admin", Address::Tcp(at(9180)), address::EXPECTED);
-        let relay_connections_max = listen.integer("connections_max", 10_000, 1..=1_000_000);
+        let listen = ListenKeys::ask(reader, 6380, redis.address.port());
+        let admin = reader.section("listen").parsed("admin", Address::Tcp(at(9180)), address::EXPECTED);
         let server_addresses = server_addresses(reader);
-        let path = PathKeys::ask(reader, "/sys/fs/bpf/xps/kv-cache", &[]);
+        let mut path = PathKeys::ask(reader, "/sys/fs/bpf/xps/kv-cache", &[]);
+        listen.demand(reader, &mut path);
         let mut cache = reader.section("cache");
         let page = PAGE_BYTES as u64;
         let pages = (cache.bytes("memory_bytes", 64 << 20, page..=1 << 36) / page) as u32;
@@ -190,12 +184,10 @@ impl Config {
         let log = LogKeys::ask(reader, "kv_cache");
         Self {
             redis,
-            accelerated_port,
+            listen,
             tls,
-            addresses,
             server_addresses,
             admin,
-            relay_connections_max,
             path,
             pages,
             entries_max,
@@ -221,12 +213,16 @@ impl Config {
 
     fn check(&self, reader: &mut Reader) {
         // A Redis elsewhere may have any port.
-        if self.accelerated_port == self.redis.address.port() && self.redis.address.says_local() {
-            let message = "listen.accelerated_port is Redis's own port; it must be another";
+        if self.listen.port_beside() == Some(self.redis.address.port()) && self.redis.address.says_local() {
+            let message = "listen.accelerated_port is Redis's own port; it must be another, or listen.mode \"in-place\"";
             reader.mistake("listen", "accelerated_port", message);
         }
+        if self.tls.is_some() && self.listen.in_place() {
+            let message = "tls.port is the relay's, which listen.mode = \"in-place\" does not have; one of them must change";
+            reader.mistake("tls", "port", message);
+        }
         if let Some(TlsListener { port, .. }) = self.tls
-            && (port == self.accelerated_port
+            && (port == self.listen.accelerated_port
                 || self.admin.tcp().is_some_and(|admin| admin.port() == port)
                 || port == self.redis.address.port() && self.redis.address.says_local())
         {
@@ -234,19 +230,13 @@ impl Config {
                 format!("tls.port {port} is in use by Redis, as accelerated port or by listen.admin");
             reader.mistake("tls", "port", message);
         }
-        let taken = |tcp: SocketAddr| tcp.port() == self.accelerated_port || self.redis.address == tcp.into();
+        let taken =
+            |tcp: SocketAddr| tcp.port() == self.listen.accelerated_port || self.redis.address == tcp.into();
         if self.admin.tcp().is_some_and(taken) {
             reader.mistake(
                 "listen",
                 "admin",
                 "listen.admin is in use by Redis or as accelerated port; it must be another",
-            );
-        }
-        if self.addresses.is_empty() {
-            reader.mistake(
-                "listen",
-                "addresses",
-                "listen.addresses is empty; it must name at least one address",
             );
         }
         if self.redis.address.port() == 0 {

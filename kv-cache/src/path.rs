@@ -28,7 +28,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("XPS_OBJECT"));
 
 /// What of Redis itself stands against the kernel path; and where Redis is, fixed.
 pub async fn look(config: &Config) -> (Vec<Cause>, Endpoint) {
-    let (mut causes, fixed) = start::look(&config.redis.address, config.accelerated_port).await;
+    let (mut causes, fixed) = start::look(&config.redis.address, config.listen.port_beside()).await;
     if config.redis.tls.is_some() {
         causes.insert(0, Cause::Encrypted);
     }
@@ -64,7 +64,7 @@ fn install(
         predicates: vec![Predicate {
             address: [0; 16],
             prefix_bits: 0,
-            accelerated_port: config.accelerated_port,
+            accelerated_port: config.listen.accelerated_port,
             plain_port: config.redis.address.port(),
         }],
         addresses: config.server_addresses.clone(),

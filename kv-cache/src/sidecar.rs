@@ -66,32 +66,19 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLevel) 
     let (drain, draining) = watch::channel(false);
     // What can fail for others' sake comes before anything is changed in the stack.
     let admin_listener = listen_for_admin(&config.admin).await?;
-    let relay_thread = RelayThread::new().context("no thread for the relay")?;
-    let listen = |port| config.addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
-    let settings = RelaySettings {
-        listen: listen(config.accelerated_port),
-        connections_max: config.relay_connections_max,
-        connect_timeout: CONNECT_TIMEOUT,
-    };
-    let relay = relay_thread.within(|| Relay::bind(settings))?;
-    let tls_relay = match &config.tls {
-        Some(tls) => {
-            let beside = relay_thread.within(|| relay.beside(listen(tls.port)))?;
-            Some((beside, Secured { config: Arc::clone(&current) }))
-        }
-        None => None,
-    };
-    let relay_counts = relay.counts();
+    let relays = if config.listen.in_place() { None } else { Some(Relays::bind(&current)?) };
+    let relay_counts = relays.as_ref().map(|relays| relays.bare.counts()).unwrap_or_default();
     let (against, fixed) = path::look(&config).await;
     let taken = tokio::task::block_in_place(|| path::take(&current, against))?;
     if taken.kernel.is_some() {
-        let redis = Server { address: fixed, ..config.redis.clone() };
+        let own = taken.kernel.as_ref().and_then(|(kernel, _)| kernel.own.clone());
+        let redis = Server { address: fixed, own, ..config.redis.clone() };
         current.swap(Config { redis, ..Config::clone(&config) });
     }
     let config = current.read();
     let causes: Vec<_> = taken.plan.causes.iter().map(ToString::to_string).collect();
     let causes = causes.join("; ");
-    tracing::info!(path = taken.plan.path.label(), causes, redis = %config.redis.address, port = config.accelerated_port, "started");
+    tracing::info!(path = taken.plan.path.label(), causes, redis = %config.redis.address, listen = config.listen.mode.label(), port = config.listen.accelerated_port, "started");
 
     let segments = Arc::new(SegmentCounts::default());
     // While the kernel path is up, what it leaves to the relay is not cached: its writes are seen in the stack.
@@ -144,15 +131,14 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLevel) 
         limit: CONNECT_TIMEOUT,
         cache: process.as_ref().map(|(process, _)| Arc::clone(&process.shared)),
     };
-    let mut relaying = match &process {
+    let mut relaying = relays.map(|relays| match &process {
         Some((process, _)) if config.coherence == Mode::Bounded => {
             let through = Through { service: Cached::new(Arc::clone(process)), counts: segments };
-            let work = relay_all(relay, tls_relay, dial, through, draining, grace);
-            relay_thread.run(work, stop.clone())
+            relays.run(dial, through, draining, grace, stop.clone())
         }
         // In strict mode there are no hits on the user path: then nothing needs to be read either.
-        _ => relay_thread.run(relay_all(relay, tls_relay, dial, Plain, draining, grace), stop.clone()),
-    };
+        _ => relays.run(dial, Plain, draining, grace, stop.clone()),
+    });
     let lease = match &kernel {
         Some(kernel) => Some(start_kernel(kernel, &config, taken.interfaces, &mut tasks, &stop)?),
         None => None,
@@ -177,14 +163,16 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLevel) 
         kernel.control.set_answer(false);
         kernel.control.set_accept(false);
     }
+    let config = current.read();
     tokio::select! {
-        () = ended(kernel.as_deref(), &mut relaying, current.read().drain_timeout) => {}
+        () = ended(kernel.as_deref(), relaying.as_mut(), &config) => {}
         _ = terminate.recv() => tracing::info!("asked again: not waiting for connections"),
         _ = interrupt.recv() => tracing::info!("asked again: not waiting for connections"),
     }
     if let Some(kernel) = &kernel {
-        let ports = [config.accelerated_port, config.redis.address.port()];
-        tokio::task::block_in_place(|| ended::reset_accelerated(&lock(&kernel.flows), &ports));
+        let ports = [config.listen.accelerated_port, config.redis.address.port()];
+        let needs = |splice: &_| sweep::needs_programs(splice, config.listen.in_place());
+        tokio::task::block_in_place(|| ended::reset_needing(&lock(&kernel.flows), &ports, needs));
     }
     let _ = stopping.send(true);
     while tasks.join_next().await.is_some() {}
@@ -211,23 +199,57 @@ async fn reload_on(mut hangup: Signal, reloader: Arc<Reloader>, mut stop: watch:
     }
 }
 
-/// Relays clients with TLS and without.
-async fn relay_all(
-    relay: Relay,
+/// The relays, and the thread that they run on.
+struct Relays {
+    thread: RelayThread,
+    bare: Relay,
     tls: Option<(Relay, Secured)>,
-    dial: Dialler,
-    serve: impl Serve,
-    stop: watch::Receiver<bool>,
-    grace: impl FnOnce() -> Duration + Clone + Send,
-) {
-    let (dial_too, serve_too, stop_too, grace_too) =
-        (dial.clone(), serve.clone(), stop.clone(), grace.clone());
-    let with_tls = async {
-        if let Some((relay, secured)) = tls {
-            relay.run(secured, dial_too, serve_too, stop_too, grace_too).await;
-        }
-    };
-    tokio::join!(relay.run(Bare, dial, serve, stop, grace), with_tls);
+}
+
+impl Relays {
+    /// Binds what the configuration names.
+    fn bind(current: &Arc<Current>) -> Result<Self> {
+        let config = current.read();
+        let thread = RelayThread::new().context("no thread for the relay")?;
+        let listen = |port| config.listen.addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+        let settings = RelaySettings {
+            listen: listen(config.listen.accelerated_port),
+            connections_max: config.listen.connections_max,
+            connect_timeout: CONNECT_TIMEOUT,
+        };
+        let bare = thread.within(|| Relay::bind(settings))?;
+        let tls = match &config.tls {
+            Some(tls) => {
+                let beside = thread.within(|| bare.beside(listen(tls.port)))?;
+                Some((beside, Secured { config: Arc::clone(current) }))
+            }
+            None => None,
+        };
+        Ok(Self { thread, bare, tls })
+    }
+
+    /// Relays clients with TLS and without.
+    fn run(
+        self,
+        dial: Dialler,
+        serve: impl Serve,
+        drain: watch::Receiver<bool>,
+        grace: impl FnOnce() -> Duration + Clone + Send + 'static,
+        stop: watch::Receiver<bool>,
+    ) -> JoinHandle<()> {
+        let Self { thread, bare, tls } = self;
+        let (dial_too, serve_too, drain_too, grace_too) =
+            (dial.clone(), serve.clone(), drain.clone(), grace.clone());
+        let work = async move {
+            let with_tls = async {
+                if let Some((relay, secured)) = tls {
+                    relay.run(secured, dial_too, serve_too, drain_too, grace_too).await;
+                }
+            };
+            tokio::join!(bare.run(Bare, dial, serve, drain, grace), with_tls);
+        };
+        thread.run(work, stop)
+    }
 }
 
 /// Starts everything that the kernel path needs.
@@ -274,19 +296,22 @@ fn start_cache(
     tasks.spawn(clock::run(Arc::clone(shared), stop.clone()));
 }
 
-/// Waits until no connection needs the programs or the relay any more, at most `timeout`, which is the relay's too.
-async fn ended(kernel: Option<&Kernel>, relaying: &mut JoinHandle<()>, timeout: Duration) {
-    drained(kernel, timeout).await;
-    // A relay that failed has nothing to wait for.
-    let _ = relaying.await;
+/// Waits until no connection needs the programs or the relay any more, at most for `drain_timeout`, which is the relay's too.
+async fn ended(kernel: Option<&Kernel>, relaying: Option<&mut JoinHandle<()>>, config: &Config) {
+    drained(kernel, config).await;
+    if let Some(relaying) = relaying {
+        // A relay that failed has nothing to wait for.
+        let _ = relaying.await;
+    }
 }
 
-/// Waits until no connection needs the programs any more, at most `timeout`.
-async fn drained(kernel: Option<&Kernel>, timeout: Duration) {
+/// Waits until no connection needs the programs any more, at most for `drain_timeout`.
+async fn drained(kernel: Option<&Kernel>, config: &Config) {
     let Some(kernel) = kernel else { return };
     let start = Instant::now();
-    while tokio::task::block_in_place(|| sweep::some_flow_needs_translation(kernel)) {
-        if start.elapsed() >= timeout {
+    let needs = |splice: &_| sweep::needs_programs(splice, config.listen.in_place());
+    while tokio::task::block_in_place(|| lock(&kernel.flows).needs_programs(needs)) {
+        if start.elapsed() >= config.drain_timeout {
             tracing::warn!("connections are still open and will be reset");
             return;
         }

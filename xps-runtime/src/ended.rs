@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use xps_core::flow::{Flow, FlowKey};
-use xps_core::splice::flag;
+use xps_core::splice::Splice;
 
 use crate::flow_table::FlowTable;
 use crate::sockets::{self, Socket, SocketState};
@@ -89,10 +89,37 @@ pub fn client_address(key: &FlowKey) -> SocketAddr {
     SocketAddr::new(ip, key.client_port)
 }
 
-/// Resets the connections through the accelerated port that are still open, on both sides: without the programs neither
-/// would hear of the other again, and the server's half would look like a connection older than the next agent's hooks.
-pub fn reset_accelerated<S: Copy + 'static>(table: &FlowTable<S>, ports: &[u16]) {
-    reset(table, ports, |flow| flow.splice.has(flag::ACCELERATED));
+/// Resets the connections to these ports that are still open and [need](FlowTable::needs_programs) the programs, on both sides:
+/// without them neither would hear of the other again.
+pub fn reset_needing<S: Copy + 'static>(
+    table: &FlowTable<S>,
+    ports: &[u16],
+    needs: impl Fn(&Splice) -> bool,
+) {
+    reset(table, ports, |flow| needs(&flow.splice));
+}
+
+/// Resets, on both sides, the connections to this port that have no flow: they are older than the programs. `wanted` says
+/// which of the server's addresses count. How many those were.
+///
+/// # Errors
+/// The kernel's, when it cannot list sockets or flows.
+pub fn reset_unread<S: Copy + 'static>(
+    table: &FlowTable<S>,
+    port: u16,
+    wanted: impl Fn(IpAddr) -> bool,
+) -> io::Result<usize> {
+    // The sockets first: one that is opened in between is in the flow table and not in the list.
+    let sockets = sockets::of_port(port)?;
+    let flows: HashSet<_> = table.keys().map_err(io::Error::other)?.into_iter().collect();
+    let mut count = 0;
+    for socket in &sockets {
+        let unread = socket.state.receives() && wanted(socket.local.ip());
+        if unread && !flows.contains(&flow_key(socket.local, socket.remote)) {
+            count += usize::from(sockets::destroy(socket)?);
+        }
+    }
+    Ok(count)
 }
 
 /// Resets, on both sides, the connections to these ports whose flow is `wanted` and whose socket is still there. How many

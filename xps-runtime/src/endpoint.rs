@@ -149,6 +149,18 @@ impl Endpoint {
     /// # Errors
     /// If the name leads nowhere or none of its addresses answers; the error names what was tried last.
     pub async fn connect(&self, limit: Duration) -> io::Result<TcpStream> {
+        self.connect_by(limit, TcpStream::connect).await
+    }
+
+    /// Likewise; `open` opens the connection to an address.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_by<F: Future<Output = io::Result<TcpStream>>>(
+        &self,
+        limit: Duration,
+        open: impl Fn(SocketAddr) -> F,
+    ) -> io::Result<TcpStream> {
         let deadline = Instant::now() + limit;
         let resolved = timeout_at(deadline, self.resolve()).await;
         let slow =
@@ -158,7 +170,7 @@ impl Endpoint {
         for (at, address) in addresses.iter().enumerate() {
             let left = (addresses.len() - at) as u32;
             let share = deadline.saturating_duration_since(Instant::now()) / left;
-            let connected = timeout(share, TcpStream::connect(address)).await;
+            let connected = timeout(share, open(*address)).await;
             match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => return Ok(stream),
                 // Which of a name's addresses it was is worth a word.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use aya::Pod;
 use aya::maps::{HashMap, Map, MapData, MapError};
 use xps_core::flow::{Flow, FlowKey};
-use xps_core::splice::flag;
+use xps_core::splice::{Splice, flag};
 
 use crate::control::State;
 
@@ -26,6 +26,13 @@ pub struct FlowTable<S: Copy + 'static> {
     map: HashMap<MapData, Plain<FlowKey>, Plain<Flow<S>>>,
     entries_max: usize,
     state: State,
+}
+
+/// Whether a connection is one through the accelerated port, which needs the programs: without them neither side would hear of
+/// the other again, and the server's half would look like a connection older than the next agent's hooks.
+#[must_use]
+pub fn is_accelerated(splice: &Splice) -> bool {
+    splice.has(flag::ACCELERATED)
 }
 
 impl<S: Copy + 'static> FlowTable<S> {
@@ -78,10 +85,10 @@ impl<S: Copy + 'static> FlowTable<S> {
         Ok(())
     }
 
-    /// Whether the programs must stay: a connection through the accelerated port is open, whose ports and numbers somebody
-    /// must go on translating (S12).
+    /// Whether the programs must stay: a connection is open that `needs` them, e.g. since somebody must go on translating its
+    /// numbers (S12).
     #[must_use]
-    pub fn needs_translation(&self) -> bool {
+    pub fn needs_programs(&self, needs: impl Fn(&Splice) -> bool) -> bool {
         let mut needed = false;
         let looked = self.for_each(|_, flow| {
             let ended = flow.splice.has(flag::CLIENT_FIN) && flow.splice.has(flag::SERVER_FIN);
@@ -89,7 +96,7 @@ impl<S: Copy + 'static> FlowTable<S> {
             let closed = flow.splice.has(flag::CLOSED)
                 && !(flow.splice.has(flag::FIN_SENT) && flow.splice.outstanding());
             let over = ended || closed || flow.splice.has(flag::RESET);
-            needed |= flow.splice.has(flag::ACCELERATED) && !over;
+            needed |= needs(&flow.splice) && !over;
         });
         // What cannot be read may be needed.
         looked.is_err() || needed

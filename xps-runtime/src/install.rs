@@ -73,7 +73,7 @@ impl Service<'_> {
     /// What of its maps is taken over: not records that nobody read, and not working memory.
     fn layout(&self) -> Layout<'_> {
         Layout {
-            fresh: [map::EVENTS, map::SCRATCH, map::STAGES]
+            fresh: [map::EVENTS, map::SCRATCH, map::STAGES, map::OWN]
                 .into_iter()
                 .chain(self.fresh_maps.iter().copied())
                 .collect(),

@@ -64,6 +64,7 @@ pub mod logging;
 pub mod mapping;
 pub mod metrics;
 pub mod netlink;
+pub mod own;
 pub mod pins;
 pub mod plan;
 pub mod probe;

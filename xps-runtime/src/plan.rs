@@ -36,6 +36,8 @@ impl Links {
 pub struct Wishes {
     /// Which path.
     pub mode: Mode,
+    /// Whether the server's own port is to be accelerated: then there is the kernel path or none.
+    pub in_place: bool,
     /// Names of the interfaces to hook; empty for all.
     pub interfaces: Vec<String>,
     /// Where a program at XDP is wanted, if the service has one.
@@ -89,6 +91,8 @@ impl Path {
 pub struct Plan {
     /// The path.
     pub path: Path,
+    /// Whether the server's own port is accelerated.
+    pub in_place: bool,
     /// Interfaces to hook; empty on the user path.
     pub devices: Vec<DevicePlan>,
     /// Interfaces that are not hooked, each with its cause; empty on the user path.
@@ -101,7 +105,7 @@ impl Plan {
     /// The user path, for these causes: also what a failed installation falls back to.
     #[must_use]
     pub const fn user(causes: Vec<Cause>) -> Self {
-        Self { path: Path::User, devices: Vec::new(), skipped: Vec::new(), causes }
+        Self { path: Path::User, in_place: false, devices: Vec::new(), skipped: Vec::new(), causes }
     }
 
     /// Interfaces through which traffic may pass unseen: those that strict coherence cannot do with (C9).
@@ -155,6 +159,10 @@ pub enum PlanError {
     #[error("the kernel path is not possible: {}; mend this or set the path's mode to \"auto\"",
         .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     KernelImpossible(Vec<Cause>),
+    /// The server's own port is to be accelerated, for which there is no user path.
+    #[error("listen.mode = \"in-place\" needs the kernel path, which is not possible: {}; mend this or set listen.mode to \
+        \"beside\"", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    InPlaceImpossible(Vec<Cause>),
 }
 
 /// Decides.
@@ -162,7 +170,7 @@ pub enum PlanError {
 /// # Errors
 /// If a named interface is missing, or the kernel path is demanded and not possible.
 pub fn plan(facts: &Facts, wishes: &Wishes) -> Result<Plan, PlanError> {
-    if wishes.mode == Mode::User {
+    if wishes.mode == Mode::User && !wishes.in_place {
         return Ok(Plan::user(vec![Cause::Configured]));
     }
     let mut causes = obstacles(facts, wishes.needed());
@@ -190,7 +198,8 @@ pub fn plan(facts: &Facts, wishes: &Wishes) -> Result<Plan, PlanError> {
         causes.push(Cause::NoInterface);
     }
     match (causes.is_empty(), wishes.mode) {
-        (true, _) => Ok(Plan { path: Path::Kernel, devices, skipped, causes }),
+        (true, _) => Ok(Plan { path: Path::Kernel, in_place: wishes.in_place, devices, skipped, causes }),
+        (false, _) if wishes.in_place => Err(PlanError::InPlaceImpossible(causes)),
         (false, Mode::Kernel) => Err(PlanError::KernelImpossible(causes)),
         (false, _) => Ok(Plan::user(causes)),
     }

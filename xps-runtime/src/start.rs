@@ -32,11 +32,14 @@ pub enum PathError {
     /// The kernel path is demanded and failed.
     #[error("the kernel path is demanded (path.mode = \"kernel\") and failed: {0}")]
     Install(#[from] InstallError),
+    /// Likewise, since the server's own port is to be accelerated.
+    #[error("the kernel path is demanded (listen.mode = \"in-place\") and failed: {0}")]
+    InPlace(InstallError),
 }
 
 /// What of the server's place stands against the kernel path; and where the server is, fixed: the programs stand before one
-/// server, so the agent must not follow a name to another.
-pub async fn look(server: &Endpoint, accelerated_port: u16) -> (Vec<Cause>, Endpoint) {
+/// server, so the agent must not follow a name to another. `accelerated_port` is one beside the server's own, if there is one.
+pub async fn look(server: &Endpoint, accelerated_port: Option<u16>) -> (Vec<Cause>, Endpoint) {
     let mut causes = Vec::new();
     let resolved = tokio::time::timeout(RESOLVE_TIMEOUT, server.resolve()).await;
     let addresses = match resolved.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
@@ -48,8 +51,8 @@ pub async fn look(server: &Endpoint, accelerated_port: u16) -> (Vec<Cause>, Endp
     };
     if let Some(elsewhere) = addresses.iter().find(|address| !is_local(address.ip())) {
         causes.push(Cause::ServerElsewhere { address: elsewhere.ip() });
-    } else if server.port() == accelerated_port {
-        causes.push(Cause::SamePort { port: accelerated_port });
+    } else if accelerated_port == Some(server.port()) {
+        causes.push(Cause::SamePort { port: server.port() });
     }
     (causes, server.fixed(addresses))
 }
@@ -64,7 +67,7 @@ pub fn take<K>(
     against: Vec<Cause>,
     install: impl FnOnce(&Plan) -> Result<K, InstallError>,
 ) -> Result<Taken<K>, PathError> {
-    if wishes.mode == Mode::User {
+    if wishes.mode == Mode::User && !wishes.in_place {
         return Ok(Taken { plan: Plan::user(vec![Cause::Configured]), kernel: None, interfaces: Vec::new() });
     }
     // A file system is not mounted for nothing.
@@ -77,6 +80,7 @@ pub fn take<K>(
     }
     match install(&plan) {
         Ok(kernel) => Ok(Taken { plan, kernel: Some(kernel), interfaces }),
+        Err(error) if wishes.in_place => Err(PathError::InPlace(error)),
         Err(error) if wishes.mode == Mode::Kernel => Err(error.into()),
         Err(error) => {
             let cause = Cause::InstallFailed { reason: chain(&error) };

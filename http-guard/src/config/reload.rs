@@ -134,11 +134,9 @@ pub(super) fn compare(new: &mut Config, old: &Config) -> Difference {
     let Config {
         nginx,
         heads,
-        accelerated_port,
-        addresses,
+        listen,
         server_addresses,
         admin,
-        proxy_connections_max,
         path,
         limit_sets,
         flows_max,
@@ -157,11 +155,9 @@ pub(super) fn compare(new: &mut Config, old: &Config) -> Difference {
         new.nginx.clone_from(nginx);
     }
     difference.keep("nginx.address", &mut new.nginx, nginx);
-    difference.keep("listen.accelerated_port", &mut new.accelerated_port, accelerated_port);
-    difference.keep("listen.addresses", &mut new.addresses, addresses);
+    new.listen.keep(listen, &mut difference);
     difference.change("server.addresses", &new.server_addresses, server_addresses);
     difference.keep("listen.admin", &mut new.admin, admin);
-    difference.keep("listen.connections_max", &mut new.proxy_connections_max, proxy_connections_max);
     new.path.keep(path, &mut difference);
     difference.keep("limits.keys_max", &mut new.limit_sets, limit_sets);
     difference.keep("limits.flows_max", &mut new.flows_max, flows_max);

@@ -88,7 +88,7 @@ pub fn install(config: &Config, policy: &Policy, plan: &Plan) -> Result<Arc<Kern
         predicates: vec![Predicate {
             address: [0; 16],
             prefix_bits: 0,
-            accelerated_port: config.accelerated_port,
+            accelerated_port: config.listen.accelerated_port,
             plain_port: config.nginx.port(),
         }],
         addresses: config.server_addresses.clone(),

@@ -49,7 +49,7 @@ pub async fn run(kernel: Arc<Kernel>, config: Arc<Current>, mut stop: watch::Rec
         let config = config.read();
         let cost = tokio::task::block_in_place(|| {
             let before = thread_cpu_ns();
-            let ports = [config.accelerated_port, config.nginx.port()];
+            let ports = [config.listen.accelerated_port, config.nginx.port()];
             if let Err(error) = sweep.look(&kernel, &config.connections, &ports) {
                 tracing::debug!(%error, "connections cannot be looked at now");
             }

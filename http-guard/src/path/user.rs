@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use http_fastpath::abi::Refused;
 use http_fastpath::limit::WAYS;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use xps_runtime::config::Mistakes;
+use xps_runtime::relay::{self, RelayError};
 
 use crate::config::Config;
 use crate::config::reload::Judges;
@@ -38,10 +40,16 @@ pub fn proxy(
     Ok((Proxy::new(process, proxy_settings(config)), reports))
 }
 
-/// Where it listens.
-#[must_use]
-pub fn addresses(config: &Config) -> Vec<SocketAddr> {
-    config.addresses.iter().map(|ip| SocketAddr::new(*ip, config.accelerated_port)).collect()
+/// Binds where it listens: nowhere, if Nginx's own port is guarded.
+///
+/// # Errors
+/// The address that cannot be bound, and why.
+pub fn listen(config: &Config) -> Result<Vec<TcpListener>, RelayError> {
+    if config.listen.in_place() {
+        return Ok(Vec::new());
+    }
+    let address = |ip: &_| SocketAddr::new(*ip, config.listen.accelerated_port);
+    relay::listen_all(&config.listen.addresses.iter().map(address).collect::<Vec<_>>())
 }
 
 fn process_settings(config: &Config) -> ProcessSettings {
@@ -61,7 +69,7 @@ fn proxy_settings(config: &Config) -> ProxySettings {
         header_timeout: connections.header_timeout,
         body_timeout: connections.body_timeout,
         body_rate_min: connections.body_rate_min,
-        connections_max: config.proxy_connections_max,
+        connections_max: config.listen.connections_max,
         per_client_max: connections.per_client_max,
         trusted: proxy.trusted.clone(),
         from_clients: proxy.from_clients,

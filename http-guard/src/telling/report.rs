@@ -71,11 +71,14 @@ impl Report {
     /// The status now.
     #[must_use]
     pub fn status(&self) -> Status {
+        let listen = &self.config.read().listen;
         let mut status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             path: self.plan.path.label().to_owned(),
             disabled: self.proxy.process().is_disabled(),
             path_causes: causes(&self.plan),
+            listen_mode: listen.mode.label().to_owned(),
+            accelerated_port: listen.accelerated_port,
             configuration: self.reloader.reloads().into(),
             ..Status::default()
         };

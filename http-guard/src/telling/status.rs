@@ -16,6 +16,10 @@ pub struct Status {
     pub path: String,
     /// Why it is the user path; empty on the kernel path.
     pub path_causes: Vec<String>,
+    /// `beside` or `in-place`: whether clients connect to a port beside the server's own, or to that.
+    pub listen_mode: String,
+    /// That port.
+    pub accelerated_port: u16,
     /// Interfaces of the namespace.
     pub interfaces: Vec<Interface>,
     /// Addresses of this host.
@@ -96,6 +100,7 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows = Rows(f);
         rows.path(&self.path, &self.path_causes)?;
+        rows.row("listen", format!("{}, port {}", self.listen_mode, self.accelerated_port))?;
         rows.rows("interfaces", &self.interfaces)?;
         rows.addresses(&self.addresses)?;
         if self.disabled {
@@ -151,6 +156,8 @@ mod tests {
         for field in [
             "path",
             "path_causes",
+            "listen_mode",
+            "accelerated_port",
             "version",
             "connections",
             "requests_total",

@@ -45,6 +45,8 @@ static SERIAL: Mutex<()> = Mutex::new(());
 pub(crate) enum Mode {
     /// The stack's.
     Kernel,
+    /// The stack's, on Nginx's own port. Then what connects to [`ACCELERATED`] is connected to that.
+    InPlace,
     /// The proxy's. It tells Nginx of its clients, so that logs are the same.
     User,
 }
@@ -56,7 +58,7 @@ impl Mode {
     /// As the status tells it.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Kernel => "kernel",
+            Self::Kernel | Self::InPlace => "kernel",
             Self::User => "user",
         }
     }
@@ -147,6 +149,9 @@ impl Lab {
         for setting in [&format!("path.mode={mode}"), "lease.drain_timeout=5s", &pins] {
             command.args(["--set", setting]);
         }
+        if self.mode == Mode::InPlace {
+            command.args(["--set", "listen.mode=in-place"]);
+        }
         if self.mode == Mode::User {
             let nginx = format!("nginx.address={}:{TOLD}", Ipv4Addr::LOCALHOST);
             command.args(["--set", &nginx, "--set", "proxy.to_server=proxy_protocol_v2"]);
@@ -194,9 +199,21 @@ impl Lab {
         Ok(())
     }
 
+    /// The accelerated port.
+    pub(crate) fn accelerated_port(&self) -> u16 {
+        if self.mode == Mode::InPlace { PLAIN } else { ACCELERATED }
+    }
+
     /// A connection from the client's namespace.
     pub(crate) fn connect(&self, server: IpAddr, port: u16) -> Result<Client> {
+        let port = if port == ACCELERATED { self.accelerated_port() } else { port };
         Client::connect(self.client_place(), SocketAddr::new(server, port))
+    }
+
+    /// A connection through XPS, which must be there soon.
+    pub(crate) fn connect_within(&self, server: IpAddr, limit: Duration) -> Result<Client> {
+        let to = SocketAddr::new(server, self.accelerated_port());
+        Client::over(self.client_place().run(|| Ok(TcpStream::connect_timeout(&to, limit)?))?)
     }
 
     /// A connection from the client's namespace through XPS, by IPv4.
@@ -206,7 +223,7 @@ impl Lab {
 
     /// A connection from the client's namespace through XPS that the stack leaves to the proxy.
     pub(crate) fn connect_to_proxy(&self, server: IpAddr) -> Result<Client> {
-        Client::multipath(self.client_place(), SocketAddr::new(server, ACCELERATED))
+        Client::multipath(self.client_place(), SocketAddr::new(server, self.accelerated_port()))
     }
 
     /// A connection through XPS from a port that no other connection of this test has: by it Nginx's logs know the client.
@@ -214,7 +231,8 @@ impl Lab {
     pub(crate) fn client_with_own_port(&self) -> Result<(TcpStream, u16)> {
         let port = self.port.fetch_add(1, Ordering::Relaxed);
         ensure!(OWN_PORTS.contains(&port), "a test has {} such connections at most", OWN_PORTS.len());
-        let (own, to) = (SocketAddr::new(CLIENT_V4, port), SocketAddr::new(SERVER_V4, ACCELERATED));
+        let (own, to) =
+            (SocketAddr::new(CLIENT_V4, port), SocketAddr::new(SERVER_V4, self.accelerated_port()));
         let socket = self.client_place().run(|| Ok(Socket::new(Domain::IPV4, Type::STREAM, None)?))?;
         socket.bind(&own.into()).with_context(|| format!("binding {own}"))?;
         socket.connect_timeout(&to.into(), PATIENCE).with_context(|| format!("connecting to {to}"))?;

@@ -8,6 +8,7 @@ mod both;
 mod client;
 mod heads;
 mod hostile;
+mod in_place;
 mod lab;
 mod ledger;
 mod life;

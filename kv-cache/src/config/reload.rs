@@ -118,13 +118,11 @@ impl Reloader {
 pub(super) fn compare(new: &mut Config, old: &Config, taken: Path) -> Difference {
     // Without `..`, so that whoever adds a key decides what a reload does with it.
     let Config {
-        redis: Server { address, username, password, tls: redis_tls },
-        accelerated_port,
+        redis: Server { address, username, password, tls: redis_tls, own },
+        listen,
         tls,
-        addresses,
         server_addresses,
         admin,
-        relay_connections_max,
         path,
         pages,
         entries_max,
@@ -159,11 +157,10 @@ pub(super) fn compare(new: &mut Config, old: &Config, taken: Path) -> Difference
     difference.change("TLS to Redis", &new.redis.tls, redis_tls);
     difference.change("TLS from clients", &new.tls, tls);
     difference.keep("redis.address", &mut new.redis.address, address);
-    difference.keep("listen.accelerated_port", &mut new.accelerated_port, accelerated_port);
-    difference.keep("listen.addresses", &mut new.addresses, addresses);
+    new.listen.keep(listen, &mut difference);
+    new.redis.own.clone_from(own);
     difference.change("server.addresses", &new.server_addresses, server_addresses);
     difference.keep("listen.admin", &mut new.admin, admin);
-    difference.keep("listen.connections_max", &mut new.relay_connections_max, relay_connections_max);
     new.path.keep(path, &mut difference);
     difference.keep("cache.memory_bytes", &mut new.pages, pages);
     difference.keep("cache.entries_max", &mut new.entries_max, entries_max);

@@ -19,6 +19,7 @@ use xps_core::flow::FlowKey;
 use xps_core::splice::{Splice, flag};
 use xps_runtime::control::{tai_ns, thread_cpu_ns};
 use xps_runtime::ended::{Ended, client_address};
+use xps_runtime::flow_table::is_accelerated;
 use xps_runtime::grace;
 
 use crate::path::kernel::Kernel;
@@ -72,7 +73,7 @@ pub async fn flows(kernel: Arc<Kernel>, mut stop: watch::Receiver<bool>) {
         }
         let mut cost = Duration::ZERO;
         let config = kernel.shared.config.read();
-        let ports = [config.accelerated_port, config.redis.address.port()];
+        let ports = [config.listen.accelerated_port, config.redis.address.port()];
         if let Err(error) = collect(&kernel, &config.redis, &ports, &mut ended, &mut cost).await {
             tracing::debug!(%error, "flows that have ended cannot be told now");
         }
@@ -158,9 +159,10 @@ async fn server_clients(shared: &Shared, redis: &Server) -> Result<HashSet<Strin
     }
 }
 
-/// Whether a flow has an offset that somebody must go on translating.
-pub fn some_flow_needs_translation(kernel: &Kernel) -> bool {
-    lock(&kernel.flows).needs_translation()
+/// Whether a connection needs the programs. In place one that nothing was answered on goes on without them.
+#[must_use]
+pub fn needs_programs(splice: &Splice, in_place: bool) -> bool {
+    if in_place { splice.has_offset() } else { is_accelerated(splice) }
 }
 
 /// What is in the flow table.

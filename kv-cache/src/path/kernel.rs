@@ -15,6 +15,7 @@ use xps_runtime::flow_table::FlowTable;
 use xps_runtime::grace;
 use xps_runtime::install::{InstallError, Installed};
 use xps_runtime::locals::Locals;
+use xps_runtime::own::Own;
 use xps_runtime::plan::Skipped;
 use xps_runtime::sockets::{self, Socket, SocketState};
 
@@ -42,6 +43,8 @@ pub struct Kernel {
     pub state: State,
     /// The flow table.
     pub flows: Mutex<FlowTable<HandlerState>>,
+    /// How the agent itself reaches Redis where its own port is accelerated.
+    pub own: Option<Own>,
     around: Mutex<Around>,
 }
 
@@ -77,6 +80,12 @@ impl Kernel {
         // SAFETY: the object is built from the same source as this program, so the states are the same type; it consists
         // of integers and arrays of them only.
         let flows = unsafe { installed.flow_table::<HandlerState>()? };
+        let own = if config.read().listen.in_place() {
+            // SAFETY: likewise.
+            Some(unsafe { Own::of::<HandlerState>(&installed)? })
+        } else {
+            None
+        };
         let buckets = Buckets::of(&installed)?;
         let settings = SettingsMap::of(&installed, config.read().miss_sample)?;
         let control = installed.control();
@@ -94,6 +103,7 @@ impl Kernel {
             control,
             state: installed.state(),
             flows: Mutex::new(flows),
+            own,
             around: Mutex::default(),
             hooks: Hooks::of(installed, skipped),
         }))
@@ -159,7 +169,7 @@ impl Place for Kernel {
 
     fn reset_strangers(&self) -> usize {
         let config = self.shared.config.read();
-        let ports = [config.accelerated_port, config.redis.address.port()];
+        let ports = [config.listen.accelerated_port, config.redis.address.port()];
         ended::reset(&lock(&self.flows), &ports, |flow| flow.handler.connection.is_stranger())
     }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use xps_runtime::endpoint::Endpoint;
+use xps_runtime::own::Own;
 
 use crate::server::tls::ToRedis;
 
@@ -49,6 +50,8 @@ pub struct Server {
     pub password: Secret,
     /// TLS, if the connection is to be encrypted.
     pub tls: Option<Arc<ToRedis>>,
+    /// How its own port is reached where that is accelerated.
+    pub own: Option<Own>,
 }
 
 impl Server {
@@ -66,6 +69,7 @@ impl Server {
             username: String::new(),
             password: Secret(String::new()),
             tls: None,
+            own: None,
         }
     }
 }

@@ -80,7 +80,10 @@ impl Server {
     /// # Errors
     /// If there is no connection, or no handshake, each within `limit`.
     pub async fn connect(&self, limit: Duration) -> io::Result<Link> {
-        let tcp = self.address.connect(limit).await?;
+        let tcp = match &self.own {
+            Some(own) => own.connect(&self.address, limit).await?,
+            None => self.address.connect(limit).await?,
+        };
         tcp.set_nodelay(true)?;
         let Some(tls) = &self.tls else { return Ok(Link::Tcp(tcp)) };
         let done = timeout(limit, tls.handshake(tcp)).await;

@@ -135,10 +135,13 @@ impl Report {
         let counters = self.source.counters();
         let counted = |reason: Reason| counters[reason as usize];
         let relay = self.relay.read();
+        let listen = &self.config.read().listen;
         let mut status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             path: self.plan.path.label().to_owned(),
             path_causes: causes(&self.plan),
+            listen_mode: listen.mode.label().to_owned(),
+            accelerated_port: listen.accelerated_port,
             hits_total: counted(Reason::RequestsAnswered),
             misses_total: counted(Reason::Miss),
             requests_total: counted(Reason::Requests),

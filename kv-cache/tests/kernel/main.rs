@@ -18,6 +18,7 @@ mod failover;
 mod half_open;
 mod hits;
 mod hostile;
+mod in_place;
 mod life;
 mod limits;
 mod link;

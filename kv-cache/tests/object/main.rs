@@ -15,7 +15,8 @@ use kv_fastpath::abi::{self as kv, EntryHead, Location, Settings};
 use kv_fastpath::command::{Info, Name};
 use kv_fastpath::handler::State as HandlerState;
 use xps_core::abi::{
-    Control, DEVICES_MAX, Device, EVENTS_BYTES, LISTENERS_MAX, LOCALS_MAX, Local, State, map, program,
+    Control, DEVICES_MAX, Device, EVENTS_BYTES, LISTENERS_MAX, LOCALS_MAX, Local, OWN_MAX, State, map,
+    program,
 };
 use xps_core::flow::{Flow, FlowKey};
 use xps_core::handler::{Reply, Window};
@@ -53,6 +54,7 @@ fn expected() -> BTreeMap<&'static str, Shape> {
         (map::PORTS, array(1 << 16, 1, MAPPABLE)),
         (map::PREDICATES, array(size_of::<Predicate>(), PREDICATES_MAX, 0)),
         (map::DEVICES, hash(4, size_of::<Device>(), DEVICES_MAX, 0)),
+        (map::OWN, hash(size_of::<FlowKey>(), 1, OWN_MAX, 0)),
         (map::LOCALS, hash(16, size_of::<Local>(), LOCALS_MAX, NO_PREALLOC)),
         (map::FLOWS, hash(size_of::<FlowKey>(), size_of::<ServiceFlow>(), 16_384, NO_PREALLOC)),
         ("BLANK", array(size_of::<ServiceFlow>(), 1, 0)),

@@ -43,6 +43,8 @@ pub(crate) struct Options {
     pub(crate) network: Plan,
     /// The path that kv-cache takes.
     pub(crate) path: &'static str,
+    /// Whether Redis's own port is accelerated. Then what connects to [`ACCELERATED`] is connected to that.
+    pub(crate) in_place: bool,
     /// The state of coherence that kv-cache must reach before the test begins.
     pub(crate) state: &'static str,
 }
@@ -64,6 +66,7 @@ impl Default for Options {
             redis: Vec::new(),
             network: Network::direct,
             path: "kernel",
+            in_place: false,
             state: "strict",
         }
     }
@@ -174,7 +177,8 @@ impl Lab {
         command.arg("run").arg("--config").arg(self.file());
         let mode = format!("path.mode={}", self.options.path);
         let own = [&mode, "cache.miss_sample=1", "lease.drain_timeout=10s", &pins];
-        for setting in own.iter().chain(&self.options.settings) {
+        let place: &[&str] = if self.options.in_place { &["listen.mode=in-place"] } else { &[] };
+        for setting in own.iter().chain(place).chain(&self.options.settings) {
             command.args(["--set", setting]);
         }
         command.envs(self.options.environment.iter().copied());
@@ -298,8 +302,16 @@ impl Lab {
         self.connect(Side::Client, SocketAddr::new(SERVER_V4, port))
     }
 
+    /// The accelerated port.
+    pub(crate) fn accelerated_port(&self) -> u16 {
+        if self.options.in_place { PLAIN } else { ACCELERATED }
+    }
+
     /// A connection from one side to an address.
-    pub(crate) fn connect(&self, from: Side, to: SocketAddr) -> Result<Client> {
+    pub(crate) fn connect(&self, from: Side, mut to: SocketAddr) -> Result<Client> {
+        if to.port() == ACCELERATED {
+            to.set_port(self.accelerated_port());
+        }
         connect_from(self.place(from), to)
     }
 

@@ -3,7 +3,7 @@
 use crate::predicate::Predicate;
 
 /// Version of everything in this module and of [`crate::flow`]. A pinned map of another version is not taken over.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Names of the maps in a service's object file.
 pub mod map {
@@ -17,6 +17,9 @@ pub mod map {
     pub const DEVICES: &str = "DEVICES";
     /// [`super::Local`] by address: 16 bytes, IPv4 as `::ffff:a.b.c.d`.
     pub const LOCALS: &str = "LOCALS";
+    /// A byte for each connection that the agent itself opens to the server, by [`crate::flow::FlowKey`]; from before its SYN
+    /// until it is open.
+    pub const OWN: &str = "OWN";
     /// [`crate::flow::Flow`] by [`crate::flow::FlowKey`].
     pub const FLOWS: &str = "FLOWS";
     /// [`crate::handshake::Mark`]s by slot.
@@ -61,6 +64,9 @@ pub const LISTENERS_MAX: u32 = 1024;
 
 /// Addresses that this network namespace can have. A node of Kubernetes has one for each service where IPVS leads to them.
 pub const LOCALS_MAX: u32 = 16_384;
+
+/// Connections that the agent can be opening at once.
+pub const OWN_MAX: u32 = 64;
 
 /// Bytes of the event ring.
 pub const EVENTS_BYTES: u32 = 1 << 20;

@@ -20,7 +20,7 @@ pub mod table;
 
 use std::boxed::Box;
 use std::cell::{Cell, RefCell, UnsafeCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::vec::Vec;
 
@@ -77,6 +77,8 @@ pub struct Machine<H: Handler> {
     removed: RefCell<Vec<FlowCell<H>>>,
     marks: Vec<UnsafeCell<Mark>>,
     sockets: RefCell<HashMap<FlowKey, Socket>>,
+    cookies: Cell<bool>,
+    own: RefCell<HashSet<FlowKey>>,
     counters: RefCell<[u64; Reason::COUNT]>,
     foreign: Cell<u64>,
     number_of_flows: Cell<i64>,
@@ -132,6 +134,8 @@ impl<H: Handler> Machine<H> {
             removed: RefCell::default(),
             marks: (0..MARKS).map(|_| UnsafeCell::new(Mark::default())).collect(),
             sockets: RefCell::default(),
+            cookies: Cell::new(false),
+            own: RefCell::default(),
             counters: RefCell::new([0; Reason::COUNT]),
             foreign: Cell::new(0),
             number_of_flows: Cell::new(0),
@@ -234,6 +238,20 @@ impl<H: Handler> Machine<H> {
     /// Sets the state of the server's socket for a key.
     pub fn set_socket(&self, key: FlowKey, socket: Socket) {
         self.sockets.borrow_mut().insert(key, socket);
+    }
+
+    /// Sets whether listeners of the server take any acknowledgement for the answer to a SYN cookie.
+    pub fn set_cookies(&self, cookies: bool) {
+        self.cookies.set(cookies);
+    }
+
+    /// Says that the agent itself is opening a connection, or that it is open.
+    pub fn set_own(&self, key: FlowKey, own: bool) {
+        if own {
+            self.own.borrow_mut().insert(key);
+        } else {
+            self.own.borrow_mut().remove(&key);
+        }
     }
 
     /// Sets how many bytes of payload the server's socket sends at once.

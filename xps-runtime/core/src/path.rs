@@ -280,6 +280,11 @@ pub trait Stack<H: Handler>: Skb {
     fn mark(&self, slot: u32) -> Option<*mut Mark>;
     /// State of the server's socket for the key.
     fn socket(&self, key: &FlowKey, v6: bool) -> Socket;
+    /// Whether a listener of the server takes the segment whose headers lie in the working memory for the answer to a SYN
+    /// cookie: then it opens a connection of which nothing is known.
+    fn answers_cookie(&self, v6: bool) -> bool;
+    /// Whether the agent itself is just opening this connection.
+    fn is_own(&self, key: &FlowKey) -> bool;
     /// Whether the server listens at the key's address on this port; then it will be found there by [`listen`].
     fn listens(&self, key: &FlowKey, v6: bool, plain_port: u16) -> bool;
     /// Takes the flow's lock.

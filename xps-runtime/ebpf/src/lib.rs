@@ -6,6 +6,7 @@
 //!
 //! - `packet`: a `__sk_buff` as `xps_core::path::Stack`.
 //! - `arrival`: an `xdp_md` as `xps_core::path::arrival::Arrival`.
+//! - `cookie`: answers to SYN cookies.
 //! - `listen`: a `bpf_sk_lookup`: who gets a connection to the accelerated port.
 //! - `linear`: the bytes of a packet that lie where the program can read them.
 //! - `maps`: what a service's maps offer.
@@ -17,6 +18,7 @@
 
 pub mod arrival;
 pub mod atomic;
+pub mod cookie;
 mod linear;
 pub mod listen;
 pub mod maps;

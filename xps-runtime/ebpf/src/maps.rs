@@ -41,6 +41,10 @@ pub trait Maps<H: Handler> {
     fn mark(slot: u32) -> Option<*mut Mark>;
     /// [`crate::packet::socket_state`]: a verified function of its own.
     fn socket_state(ctx: *mut __sk_buff, v6: u32) -> u32;
+    /// [`crate::cookie::answers`], likewise: not 0 if it does.
+    fn answers_cookie(ctx: *mut __sk_buff, v6: u32) -> u32;
+    /// Whether the agent itself is opening the connection.
+    fn is_own(key: &FlowKey) -> bool;
     /// [`crate::packet::listens`], likewise: not 0 if it does.
     fn listens(ctx: *mut __sk_buff, v6: u32, plain_port: u32) -> u32;
     /// The map of listening sockets, for helpers.

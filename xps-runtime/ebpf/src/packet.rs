@@ -51,7 +51,7 @@ pub const ABSENT: u32 = 0xff;
 /// State numbers of the kernel's sockets (include/net/tcp_states.h).
 const TCP_TIME_WAIT: u32 = 6;
 const TCP_CLOSE: u32 = 7;
-const TCP_LISTEN: u32 = 10;
+pub(crate) const TCP_LISTEN: u32 = 10;
 const TCP_NEW_SYN_RECV: u32 = 12;
 
 /// `PACKET_HOST` (include/uapi/linux/if_packet.h).
@@ -341,6 +341,16 @@ impl<H: Handler, M: Maps<H>> Stack<H> for Packet<'_, M> {
     }
 
     #[inline(always)]
+    fn answers_cookie(&self, v6: bool) -> bool {
+        M::answers_cookie(self.skb(), u32::from(v6)) != 0
+    }
+
+    #[inline(always)]
+    fn is_own(&self, key: &FlowKey) -> bool {
+        M::is_own(key)
+    }
+
+    #[inline(always)]
     fn listens(&self, _: &FlowKey, v6: bool, plain_port: u16) -> bool {
         M::listens(self.skb(), u32::from(v6), u32::from(plain_port)) != 0
     }
@@ -607,7 +617,13 @@ pub fn listens<S>(
 
 /// The server's socket for a client's port and one of its own: a reference to be [released](release), or null.
 #[inline(always)]
-fn lookup(skb: *mut __sk_buff, key: &FlowKey, v6: bool, client_port: u16, server_port: u16) -> *mut bpf_sock {
+pub(crate) fn lookup(
+    skb: *mut __sk_buff,
+    key: &FlowKey,
+    v6: bool,
+    client_port: u16,
+    server_port: u16,
+) -> *mut bpf_sock {
     // SAFETY: plain data, all zero is valid.
     let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
     let size = {
@@ -632,7 +648,7 @@ fn lookup(skb: *mut __sk_buff, key: &FlowKey, v6: bool, client_port: u16, server
 
 /// Gives a socket back that is not null. The state that it was in.
 #[inline(always)]
-fn release(socket: *mut bpf_sock) -> u32 {
+pub(crate) fn release(socket: *mut bpf_sock) -> u32 {
     // SAFETY: the caller has a reference, and does not use it afterwards.
     unsafe {
         let state = core::ptr::read_volatile(&raw const (*socket).state);

@@ -32,6 +32,7 @@ macro_rules! service {
             use $crate::aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf, SockHash};
             use $crate::aya_ebpf::macros::{btf_map, classifier, sk_lookup};
             use $crate::aya_ebpf::programs::{SkLookupContext, TcContext};
+            use $crate::cookie;
             use $crate::maps::Maps;
             use $crate::packet::{
                 ABSENT, Packet, advance, digest_of, listens, refill, socket_state, sum, sum_part, sum_reply,
@@ -39,7 +40,7 @@ macro_rules! service {
             };
             use $crate::service::return_code;
             use $crate::xps_core::abi::{
-                Control, DEVICES_MAX, Device, EVENTS_BYTES, LISTENERS_MAX, LOCALS_MAX, Local, State,
+                Control, DEVICES_MAX, Device, EVENTS_BYTES, LISTENERS_MAX, LOCALS_MAX, Local, OWN_MAX, State,
             };
             use $crate::xps_core::binding;
             use $crate::xps_core::flow::{Flow, FlowKey};
@@ -72,6 +73,8 @@ macro_rules! service {
             static DEVICES: HashMap<u32, Device, { DEVICES_MAX as usize }> = HashMap::new();
             #[btf_map]
             static LOCALS: HashMap<[u8; 16], Local, { LOCALS_MAX as usize }, NO_PREALLOC> = HashMap::new();
+            #[btf_map]
+            static OWN: HashMap<FlowKey, u8, { OWN_MAX as usize }> = HashMap::new();
             #[btf_map]
             static FLOWS: HashMap<FlowKey, Flow<S>, { $flows }, NO_PREALLOC> = HashMap::new();
             #[btf_map]
@@ -156,6 +159,14 @@ macro_rules! service {
                 #[inline(always)]
                 fn socket_state(ctx: *mut __sk_buff, v6: u32) -> u32 {
                     xps_socket_state(ctx, v6)
+                }
+                #[inline(always)]
+                fn answers_cookie(ctx: *mut __sk_buff, v6: u32) -> u32 {
+                    xps_answers_cookie(ctx, v6)
+                }
+                #[inline(always)]
+                fn is_own(key: &FlowKey) -> bool {
+                    OWN.get_ptr(key).is_some()
                 }
                 #[inline(always)]
                 fn listens(ctx: *mut __sk_buff, v6: u32, plain_port: u32) -> u32 {
@@ -290,6 +301,14 @@ macro_rules! service {
             pub extern "C" fn xps_socket_state(ctx: *mut __sk_buff, v6: u32) -> u32 {
                 let Some(scratch) = SCRATCH.get_ptr(0) else { return ABSENT };
                 socket_state(ctx, scratch, v6 != 0)
+            }
+
+            /// Whether a listener of the server takes the packet for the answer to a SYN cookie.
+            #[unsafe(no_mangle)]
+            #[inline(never)]
+            pub extern "C" fn xps_answers_cookie(ctx: *mut __sk_buff, v6: u32) -> u32 {
+                let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
+                u32::from(cookie::answers(ctx, scratch, v6 != 0))
             }
 
             /// Whether the server listens at the address of the key in the working memory.

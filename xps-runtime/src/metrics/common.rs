@@ -60,12 +60,13 @@ impl Common {
         &self.registry
     }
 
-    /// The path that is taken now. Its reasons are those of [`crate::plan::Cause::label`]; the kernel path's is `planned`.
+    /// The path that is taken now. Its reasons are those of [`crate::plan::Cause::label`]; the kernel path's is `planned`, or `in_place`
+    /// where the server's own port is accelerated.
     pub fn set_path(&self, plan: &Plan) {
         self.path.reset();
         let mut reasons: Vec<_> = plan.causes.iter().map(crate::plan::Cause::label).collect();
         if reasons.is_empty() {
-            reasons.push("planned");
+            reasons.push(if plan.in_place { "in_place" } else { "planned" });
         }
         for reason in reasons {
             self.path.with_label_values(&[plan.path.label(), reason]).set(1);

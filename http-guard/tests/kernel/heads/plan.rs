@@ -146,7 +146,7 @@ impl Plan {
 
     fn judged(&self, mode: Mode) -> &[Request] {
         match mode {
-            Mode::Kernel => &self.complete[..self.judged],
+            Mode::Kernel | Mode::InPlace => &self.complete[..self.judged],
             // One is looked at after the other, wherever they stand.
             Mode::User => &self.complete,
         }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::client::Client;
-use crate::lab::{ACCELERATED, Lab, Mode, PAGE, PLAIN};
+use crate::lab::{Lab, Mode, PAGE, PLAIN};
 use crate::laboratory;
 use crate::laboratory::{Network, Plan, Service, Talk, Way};
 use crate::site::{MUCH_BYTES, Site, UNGUARDED_BYTES};
@@ -39,13 +39,20 @@ pub(crate) fn on_the_kernel_path(network: Plan, test: impl Fn(&Lab) -> Result<()
     Lab::run_in(network, Mode::Kernel, Site::Logging, &configuration(), |lab| test(lab));
 }
 
+/// Runs a test in a network, on the kernel path and Nginx's own port.
+pub(crate) fn in_place(network: Plan, test: impl Fn(&Lab) -> Result<()>) {
+    Lab::run_in(network, Mode::InPlace, Site::Logging, &configuration(), |lab| test(lab));
+}
+
 /// Runs a test in a network, on the user path.
 pub(crate) fn on_the_user_path(network: Plan, test: impl Fn(&Lab) -> Result<()>) {
     Lab::run_in(network, Mode::User, Site::Logging, &configuration(), |lab| test(lab));
 }
 
 impl Service for Lab {
-    const PORTS: [u16; 2] = [PLAIN, ACCELERATED];
+    fn ports(&self) -> [u16; 2] {
+        [PLAIN, self.accelerated_port()]
+    }
 
     fn network(&self) -> &Network {
         self.network()
@@ -56,7 +63,10 @@ impl Service for Lab {
         client.stream().set_read_timeout(Some(way.limit))?;
         client.stream().set_write_timeout(Some(way.limit))?;
         // Nginx itself denies nothing.
-        Ok(Box::new(Session { client, denied: if way.to.port() == PLAIN { 200 } else { 403 } }))
+        Ok(Box::new(Session {
+            client,
+            denied: if way.to.port() == self.accelerated_port() { 403 } else { 200 },
+        }))
     }
 
     fn answered(&self) -> Result<u64> {

@@ -33,6 +33,11 @@ pub(crate) fn on_the_kernel_path(network: Plan, test: impl Fn(&Lab) -> Result<()
     run(Options { network, ..Options::default() }, test);
 }
 
+/// Runs a test in a network, on the kernel path and Redis's own port.
+pub(crate) fn in_place(network: Plan, test: impl Fn(&Lab) -> Result<()>) {
+    run(Options { network, in_place: true, ..Options::default() }, test);
+}
+
 /// Runs a test in a network, on the user path.
 pub(crate) fn on_the_user_path(network: Plan, test: impl Fn(&Lab) -> Result<()>) {
     run(Options { network, ..Options::user() }, test);
@@ -58,7 +63,9 @@ fn large() -> Vec<u8> {
 }
 
 impl Service for Lab {
-    const PORTS: [u16; 2] = [PLAIN, ACCELERATED];
+    fn ports(&self) -> [u16; 2] {
+        [PLAIN, self.accelerated_port()]
+    }
 
     fn network(&self) -> &Network {
         self.network()

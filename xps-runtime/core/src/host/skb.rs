@@ -267,6 +267,14 @@ impl<H: Handler> Stack<H> for Packet<'_, H> {
         self.machine.sockets.borrow().get(key).copied().unwrap_or(Socket::Free)
     }
 
+    fn answers_cookie(&self, _: bool) -> bool {
+        self.machine.cookies.get()
+    }
+
+    fn is_own(&self, key: &FlowKey) -> bool {
+        self.machine.own.borrow().contains(key)
+    }
+
     fn listens(&self, key: &FlowKey, _: bool, _: u16) -> bool {
         // A server that is not there has no socket for the key either.
         self.machine.sockets.borrow().get(key) != Some(&Socket::Absent)

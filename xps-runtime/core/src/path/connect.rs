@@ -1,6 +1,6 @@
 //! SYN, SYN-ACK and the first ACK: which path a connection takes, and when it becomes a flow.
 
-use super::ingress::{role, unread};
+use super::ingress::role;
 use super::{Action, Scratch, Socket, Stack, Stage, Step, listen, options};
 use crate::abi::{Bypass, Control};
 use crate::flow::{Flow, FlowKey};
@@ -83,12 +83,25 @@ fn begin<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Step> {
             Step::Done(Action::Next)
         }
         First::Passes => {
-            if role(scratch) == Role::Plain && tcp.segment.payload != 0 {
-                unread(stack, key, layout.v6);
+            // Payload of a connection that is not in the table. If the server has no such connection, its TCP refuses it (T10).
+            let of_server = role(scratch) == Role::Plain || predicate.in_place();
+            if H::OBSERVES && of_server && tcp.segment.payload != 0 && is_taken(stack, key, layout.v6) {
+                stack.foreign();
+                stack.count(Reason::Foreign, 1);
             }
             Step::Done(Action::Next)
         }
     })
+}
+
+/// Whether the server's TCP may take a segment with payload that belongs to no flow.
+#[inline(always)]
+fn is_taken<H: Handler, K: Stack<H>>(stack: &K, key: &FlowKey, v6: bool) -> bool {
+    match stack.socket(key, v6) {
+        Socket::Live | Socket::Opening => true,
+        Socket::Free => stack.answers_cookie(v6),
+        Socket::Absent => false,
+    }
 }
 
 /// Whether a segment is a client's SYN.
@@ -107,12 +120,13 @@ fn syn<H: Handler, K: Stack<H>>(stack: &K, handler: &H, opening: &Opening<'_, H:
     let (key, excluded) = unsafe { (&(*scratch).key, (*scratch).accelerated == 0) };
     let accepts = control.accept != 0 && control.version == crate::abi::VERSION && !excluded;
     let in_place = predicate.in_place();
-    // In place a connection that is not taken is the server's alone; observers go on to look at it.
-    let accelerated = role == Role::Accelerated && (accepts || !in_place);
+    // In place there is no user path: what is not taken is refused by who guards the server, and looked at by who observes it.
+    let guards = in_place && H::READS_ALL && !excluded;
+    let accelerated = role == Role::Accelerated && (accepts || !in_place) && !(in_place && stack.is_own(key));
     if role == Role::Accelerated && !accepts {
         stack.count(if excluded { Reason::AddressExcluded } else { Reason::NotAccepting }, 1);
-        if in_place && !H::OBSERVES {
-            return Action::Next;
+        if guards {
+            return Action::Drop;
         }
     }
     let known = stack.flow(key);
@@ -135,6 +149,10 @@ fn syn<H: Handler, K: Stack<H>>(stack: &K, handler: &H, opening: &Opening<'_, H:
             return Action::Next;
         }
     }
+    if in_place && excluded && !H::OBSERVES {
+        // At this address the server is its clients' alone.
+        return Action::Next;
+    }
     let options = options(stack, layout, tcp, scratch);
     let left = if !accelerated {
         None
@@ -153,7 +171,7 @@ fn syn<H: Handler, K: Stack<H>>(stack: &K, handler: &H, opening: &Opening<'_, H:
     };
     if let Some(Some(reason)) = left {
         stack.count(reason, 1);
-        if in_place && H::READS_ALL {
+        if guards && control.stands(stack.now_ns()) {
             return Action::Drop;
         }
     }
@@ -318,11 +336,14 @@ const UNCUT_MSS: u16 = 536;
 /// A client's segment without a flow: the first after the handshake makes one.
 #[inline(always)]
 fn first_ack<H: Handler, K: Stack<H>>(stack: &K, handler: &H, opening: &Opening<'_, H::Scratch>) -> First {
-    let Opening { layout, tcp, control, scratch, .. } = *opening;
+    let Opening { layout, tcp, predicate, control, scratch } = *opening;
     let role = role(scratch);
     // SAFETY: the scratch value is this CPU's own while the program runs.
-    let key = unsafe { &(*scratch).key };
+    let (key, excluded) = unsafe { (&(*scratch).key, (*scratch).accelerated == 0) };
     let segment = &tcp.segment;
+    if predicate.in_place() && excluded && !H::OBSERVES {
+        return First::Passes;
+    }
     if segment.flags & (tcp_flag::ACK | tcp_flag::RST) != tcp_flag::ACK {
         return First::Passes;
     }
@@ -355,6 +376,16 @@ fn first_ack<H: Handler, K: Stack<H>>(stack: &K, handler: &H, opening: &Opening<
     if mark.tag == tag && mark.flags & (handshake::ANSWERED | handshake::RELAYED) == 0 && !H::READS_ALL {
         // Its SYN-ACK has left by another way.
         return First::Unread;
+    }
+    if predicate.in_place() {
+        // Whose connection it is was forgotten, or it is older than the programs: nobody reads it. A guard lets nothing through
+        // but what opens and ends connections, while its agent is there; an observer counts what passes.
+        let guards = H::READS_ALL && segment.payload != 0 && control.stands(stack.now_ns());
+        return if guards && is_taken(stack, key, layout.v6) {
+            First::Dropped(Reason::HandshakeUnseen)
+        } else {
+            First::Passes
+        };
     }
     if role == Role::Plain || mark.tag == tag && mark.flags & handshake::RELAYED != 0 {
         return First::Passes;

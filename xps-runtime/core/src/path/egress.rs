@@ -2,7 +2,9 @@
 
 use super::headers::Outgoing;
 use super::ingress::request::mark_opaque;
-use super::{Action, Direction, Reading, Scratch, Stack, Target, connect, forward, local, remember, write};
+use super::{
+    Action, Direction, Reading, Scratch, Socket, Stack, Target, connect, forward, local, remember, write,
+};
 use crate::abi::{Bypass, Control};
 use crate::flow::Flow;
 use crate::handler::Handler;
@@ -54,7 +56,18 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
         return Some(connect::answered(stack, &layout, &tcp, predicate, control, scratch));
     }
     // SAFETY: as above.
-    let flow = stack.flow(unsafe { &(*scratch).key })?;
+    let Some(flow) = stack.flow(unsafe { &(*scratch).key }) else {
+        // The server answers on a connection that the stack does not know (T3). On the accelerated port that is the relay's.
+        if H::OBSERVES
+            && predicate.plain_port == server_port
+            && tcp.segment.payload != 0
+            && stack.socket(key, layout.v6) == Socket::Live
+        {
+            stack.foreign();
+            stack.count(Reason::Foreign, 1);
+        }
+        return None;
+    };
     let segment = &tcp.segment;
     let first = stack.word(0)?;
     let last = stack.half(4)?;

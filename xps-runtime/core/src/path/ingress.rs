@@ -19,13 +19,13 @@ use server::{copy_to_server, forward, probe, to_server};
 
 use super::arrival::{SERVICE_VLAN, VLAN};
 use super::{
-    Action, Direction, Request, Scratch, Socket, Stack, Stage, Step, connect, icmp, local, options, remember,
+    Action, Direction, Request, Scratch, Stack, Stage, Step, connect, icmp, local, options, remember,
     remember_layout,
 };
 use crate::abi::Control;
 use crate::binding::{self, Comparison};
 use crate::bound::keep_in_memory;
-use crate::flow::{Flow, FlowKey};
+use crate::flow::Flow;
 use crate::handler::Handler;
 use crate::packet::{self, Layout, Tcp, Unusual};
 use crate::predicate::Role;
@@ -134,16 +134,6 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Step> {
     let packet = Packet { layout, tcp, control, scratch };
     let fate = judge(stack, handler, &packet, flow);
     Some(act(stack, &packet, flow, fate))
-}
-
-/// Payload of a connection that is not in the table passes. If the server has no such connection, its TCP refuses it (T10).
-#[inline(always)]
-pub(super) fn unread<H: Handler, K: Stack<H>>(stack: &K, key: &FlowKey, v6: bool) {
-    let socket = stack.socket(key, v6);
-    if socket == Socket::Live || socket == Socket::Opening {
-        stack.foreign();
-        stack.count(Reason::Foreign, 1);
-    }
 }
 
 /// The packet's headers, if the server's IP and TCP would take them (T1); else why not. They are read from the working memory

@@ -15,7 +15,7 @@ use xps_core::predicate::Predicate;
 use xps_core::verdict::Reason;
 use xps_line::Connection;
 use xps_runtime::ended::Ended;
-use xps_runtime::flow_table::FlowTable;
+use xps_runtime::flow_table::{FlowTable, is_accelerated};
 use xps_runtime::install::{Installed, Service, Stats};
 use xps_runtime::link::{Bare, ToServer};
 use xps_runtime::plan::{Path, Wishes, plan};
@@ -149,7 +149,7 @@ impl Kernel {
         self.installed.set_accept(false);
         self.installed.set_answer(false);
         let start = Instant::now();
-        while self.flows.needs_translation() && start.elapsed() < GRACE {
+        while self.flows.needs_programs(is_accelerated) && start.elapsed() < GRACE {
             sleep(LEASE / 4).await;
         }
         self.tend()?;

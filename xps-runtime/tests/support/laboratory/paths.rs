@@ -1,6 +1,6 @@
-//! A situation as two tests, one a path.
+//! A situation as three tests: one a path, and one of the kernel path on the server's own port.
 
-/// Makes tests `name::in_the_stack` and `name::on_the_user_path` of each `name: network, situation;`.
+/// Makes tests `name::in_the_stack`, `name::in_place` and `name::on_the_user_path` of each `name: network, situation;`.
 #[allow(unused_macros, reason = "not every test program has situations")]
 macro_rules! both_paths {
     ($($(#[not_yet_in_the_stack = $reason:literal])? $name:ident: $network:expr, $situation:expr;)*) => {
@@ -12,6 +12,12 @@ macro_rules! both_paths {
             $(#[ignore = $reason])?
             fn in_the_stack() {
                 crate::network::on_the_kernel_path($network, $situation);
+            }
+
+            #[test]
+            $(#[ignore = $reason])?
+            fn in_place() {
+                crate::network::in_place($network, $situation);
             }
 
             #[test]

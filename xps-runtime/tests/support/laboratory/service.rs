@@ -10,8 +10,8 @@ use super::{CLIENT, Network, Place, SERVER, SERVERS, Way};
 
 /// A service with its server, in a network.
 pub(crate) trait Service {
-    /// The server's own port, and the accelerated one.
-    const PORTS: [u16; 2];
+    /// The server's own port, and the accelerated one, which may be the same.
+    fn ports(&self) -> [u16; 2];
 
     /// Where it is.
     fn network(&self) -> &Network;
@@ -34,7 +34,7 @@ pub(crate) trait Service {
 
     /// Waits until requests are answered in the stack: after a change it may take a moment.
     fn ready(&self) -> Result<()> {
-        let mut talk = self.open(Way::new(self.server(), (SERVERS[0], Self::PORTS[1])))?;
+        let mut talk = self.open(Way::new(self.server(), (SERVERS[0], self.ports()[1])))?;
         until("an answer of the stack", || {
             let before = self.answered()?;
             talk.answer()?;
@@ -88,7 +88,7 @@ pub(crate) trait Talk: Send {
 /// Checks each of the server's addresses, on the plain port first, and tells of all that failed. Each check begins with
 /// a stack that answers.
 pub(crate) fn on_each_port<S: Service>(service: &S, check: impl Fn(SocketAddr) -> Result<()>) -> Result<()> {
-    on_ports(service, &SERVERS, &S::PORTS, check)
+    on_ports(service, &SERVERS, &service.ports(), check)
 }
 
 /// The same on some addresses and ports.
@@ -99,8 +99,10 @@ pub(crate) fn on_ports<S: Service>(
     check: impl Fn(SocketAddr) -> Result<()>,
 ) -> Result<()> {
     let mut failed = Vec::new();
+    let mut ports = ports.to_vec();
+    ports.dedup();
     for &server in servers {
-        for &port in ports {
+        for &port in &ports {
             let to = SocketAddr::new(server, port);
             service.ready()?;
             match check(to) {

@@ -26,7 +26,7 @@ pub(crate) fn connections_in_use_stay<S: Service>(service: &S) -> Result<()> {
     network.rules(SERVER, RULES)?;
     let mut clients = Vec::new();
     for server in SERVERS {
-        for port in S::PORTS {
+        for port in service.ports() {
             let mut talk = service.connect_to((server, port).into())?;
             talk.pass()?;
             talk.set_patience(PATIENCE)?;

@@ -48,7 +48,7 @@ pub(crate) fn heeded<S: Service>(service: &S) -> Result<()> {
     network.without_offload("far", "server")?;
     let capture = Capture::start(network.place("far"), "server")?;
     on_each_port(service, |to| {
-        forgotten(service, (to.ip(), S::PORTS[0]).into())?.receive_much()?;
+        forgotten(service, (to.ip(), service.ports()[0]).into())?.receive_much()?;
         until("the path's MTU", || Ok(is_known(network, to.ip())?.then_some(())))?;
         capture.segments()?;
         let mut talk = service.connect_to(to)?;
@@ -88,7 +88,7 @@ pub(crate) fn black_hole<S: Service>(service: &S) -> Result<()> {
 /// A client that does not ask for it: routers cut its packets.
 pub(crate) fn fragments<S: Service>(service: &S) -> Result<()> {
     service.network().sysctl(CLIENT, "net.ipv4.ip_no_pmtu_disc", "1")?;
-    on_ports(service, &[SERVER_V4], &S::PORTS, |to| {
+    on_ports(service, &[SERVER_V4], &service.ports(), |to| {
         let mut talk = forgotten(service, to)?;
         talk.answer()?;
         talk.send_much().context("in fragments")?;

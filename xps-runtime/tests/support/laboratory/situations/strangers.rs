@@ -56,7 +56,7 @@ pub(crate) fn as_before(quiet: u64, beside: u64, what: &str) -> Result<()> {
 
 /// Segments of nobody, to both ports: bytes, half a request, acknowledgements, a SYN with data.
 pub(crate) fn forged_segments<S: Service>(service: &S) -> Result<()> {
-    let accelerated = S::PORTS[1];
+    let accelerated = service.ports()[1];
     on_each_port(service, |to| {
         let mut talk = service.connect_to((to.ip(), accelerated).into())?;
         talk.answer()?;
