@@ -26,8 +26,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     let (layout, server_port, client_port) = packet::locate(stack)?;
     let index = stack.port(server_port);
     if index == 0 {
-        around(stack, &layout, server_port, client_port);
-        return None;
+        return around(stack, &layout, server_port, client_port);
     }
     if stack.vlan().is_some() {
         return None;
@@ -165,30 +164,45 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
 }
 
 /// A packet of the server's own port that has another one in its header: netfilter has changed it, and so the request's. What
-/// comes that way is not read (T3).
+/// comes that way is not read (T3). Where the port is guarded no connection comes about so.
 #[inline(always)]
-fn around<H: Handler, K: Stack<H>>(stack: &K, layout: &Layout, server_port: u16, client_port: u16) {
+fn around<H: Handler, K: Stack<H>>(
+    stack: &K,
+    layout: &Layout,
+    server_port: u16,
+    client_port: u16,
+) -> Option<Action> {
     let port = stack.sender_port();
-    if port == server_port || !H::OBSERVES {
-        return;
+    if port == server_port {
+        return None;
     }
     let index = stack.port(port);
     if index == 0 {
-        return;
+        return None;
     }
     // SAFETY: maps' values stay while the program runs.
-    let Some(predicate) = stack.predicate(index).map(|predicate| unsafe { &*predicate }) else { return };
-    let Some(scratch) = stack.scratch() else { return };
+    let (predicate, control) = unsafe { (&*stack.predicate(index)?, &*stack.control()?) };
+    let guards = H::READS_ALL && predicate.in_place() && control.stands(stack.now_ns());
+    if predicate.plain_port != port || !(H::OBSERVES || guards) {
+        return None;
+    }
+    let scratch = stack.scratch()?;
     // SAFETY: this CPU's own while the program runs: no packet of the programs' own comes here.
     let key = unsafe { &mut (*scratch).key };
-    if predicate.plain_port != port
-        || packet::addresses(stack, layout.v6, &mut key.server, &mut key.client).is_none()
-    {
-        return;
-    }
+    packet::addresses(stack, layout.v6, &mut key.server, &mut key.client)?;
     connect::write_key(key, client_port, server_port);
+    if guards {
+        // SAFETY: a map's value, which stays.
+        let alone = stack.local(&key.server).is_some_and(|local| unsafe { (*local).accelerated } == 0);
+        if alone {
+            return None;
+        }
+        stack.count(Reason::Unseen, 1);
+        return Some(Action::Drop);
+    }
     stack.unseen(key, Bypass::Redirected);
     stack.count(Reason::Unseen, 1);
+    None
 }
 
 /// The packet turns back to the server as one of the programs' own.
