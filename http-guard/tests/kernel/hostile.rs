@@ -14,12 +14,13 @@ use xps_testkit::random::Random;
 use xps_testkit::raw::Outside;
 use xps_testkit::wish;
 
-use crate::lab::{ACCELERATED, CLIENT_V4, CLIENT_V6, Lab, SERVER_V4, SERVER_V6};
+use crate::lab::{CLIENT_V4, CLIENT_V6, Lab, Mode, SERVER_V4, SERVER_V6};
+use crate::site::Site;
 
 const RULES: &str = "[[rule]]\nname = \"denied\"\npath_prefix = \"/denied\"\naction = \"deny\"\n";
 
 /// How long the test runs, unless it is told otherwise.
-const DURATION: Duration = Duration::from_secs(15);
+const DURATION: Duration = Duration::from_secs(10);
 
 /// How long an answer may take. If none comes within it, the connection is over.
 const ANSWER: Duration = Duration::from_millis(40);
@@ -49,7 +50,16 @@ fn number(line: &str) -> Option<usize> {
 
 #[test]
 fn what_is_denied_never_reaches_nginx_however_frames_lie() {
-    Lab::run(RULES, |lab| {
+    what_is_denied_never_reaches_nginx(Mode::Kernel);
+}
+
+#[test]
+fn what_is_denied_never_reaches_nginx_in_place() {
+    what_is_denied_never_reaches_nginx(Mode::InPlace);
+}
+
+fn what_is_denied_never_reaches_nginx(mode: Mode) {
+    Lab::run_on(mode, Site::Files, RULES, |lab| {
         let seed = wish::seed();
         let mut random = Random(seed);
         let via = [CLIENT_V4, CLIENT_V6];
@@ -66,7 +76,7 @@ fn what_is_denied_never_reaches_nginx_however_frames_lie() {
                     attack: Attack::any(&mut random),
                 };
                 let server = if one.v6 { SERVER_V6 } else { SERVER_V4 };
-                let mut raw = outside.connect((server, ACCELERATED).into(), one.timestamps)?;
+                let mut raw = outside.connect((server, lab.accelerated_port()).into(), one.timestamps)?;
                 let request =
                     |path: &str| format!("GET /{path}-{:06} HTTP/1.1\r\nHost: a\r\n\r\n", tried.len());
                 one.attack.send(&mut raw, request("passed").as_bytes(), request("denied").as_bytes())?;

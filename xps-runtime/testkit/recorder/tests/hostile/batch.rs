@@ -18,7 +18,7 @@ use xps_testkit::peer::Peer;
 use xps_testkit::plan::{Client, Move, Opening, Plan};
 
 use crate::connection::{Connection, Difference, Reading, Served};
-use crate::lab::{self, ASKER, LINK, Lab, PORTS, SERVER_V4};
+use crate::lab::{self, ASKER, LINK, Lab, Ports, SERVER_V4};
 
 /// How long the reply to an echo may take before it is asked for again, and how often it is.
 const ECHO: (Duration, usize) = (Duration::from_millis(500), 20);
@@ -263,7 +263,7 @@ fn connection<'p>(plan: &'p Plan, numbers: &mut Numbers, trace: bool) -> Connect
     numbers.connections += 1;
     let from = lab::client(plan.v6, (number / PORTS_EACH) as u16);
     let from = SocketAddr::new(from, 1024 + (number % PORTS_EACH) as u16);
-    let (server, ports) = (lab::server(plan.v6), PORTS[usize::from(plan.small)]);
+    let (server, ports) = (lab::server(plan.v6), Ports::of(plan));
     let port = if plan.accelerated { ports.accelerated } else { ports.plain };
     let peer = Peer::new(from.ip(), from.port(), server, port, plan.isn, LINK[0], LINK[1]);
     Connection {

@@ -10,6 +10,8 @@ use xps_recorder::ASKS;
 use xps_recorder::record::{Record, kind};
 use xps_testkit::plan::{Client, Plan};
 
+use crate::lab::Ports;
+
 /// What the handler has read of the client.
 #[derive(Default)]
 pub(crate) struct Reading {
@@ -180,7 +182,7 @@ impl Connection<'_> {
         let opaque = flag::CLIENT_OPAQUE | flag::SERVER_OPAQUE;
         let given_up = match flags {
             Some(flags) => flags & opaque != 0 || flags & flag::COMPLETE == 0,
-            None => foreign && !self.plan.accelerated,
+            None => foreign && (!self.plan.accelerated || Ports::of(self.plan).in_place()),
         };
         if self.reading.opaque || given_up {
             return Some(Excuse::GivenUp);

@@ -26,6 +26,7 @@ use xps_runtime::probe::{ProbeRequest, probe};
 use xps_testkit::lie::FIREWALLED;
 use xps_testkit::link::Link;
 use xps_testkit::namespace::{BpfMount, Namespace, remove_leftovers};
+use xps_testkit::plan::Plan;
 
 use crate::batch::Numbers;
 
@@ -39,9 +40,28 @@ pub(crate) struct Ports {
     pub(crate) accelerated: u16,
 }
 
-/// Of the server with the usual receive buffer, and of the one with a small one.
-pub(crate) const PORTS: [Ports; 2] =
-    [Ports { plain: 7000, accelerated: 7001 }, Ports { plain: 7010, accelerated: 7011 }];
+/// Of the server with the usual receive buffer, of the one with a small one, and of the one that is accelerated in place.
+const PORTS: [Ports; 3] = [
+    Ports { plain: 7000, accelerated: 7001 },
+    Ports { plain: 7010, accelerated: 7011 },
+    Ports { plain: 7020, accelerated: 7020 },
+];
+
+impl Ports {
+    /// Of the server that a plan's client talks to.
+    pub(crate) const fn of(plan: &Plan) -> Self {
+        match (plan.small, plan.accelerated && plan.isn & 1 == 1) {
+            (true, _) => PORTS[1],
+            (false, true) => PORTS[2],
+            (false, false) => PORTS[0],
+        }
+    }
+
+    /// Whether the server's own port is accelerated.
+    pub(crate) const fn in_place(self) -> bool {
+        self.plain == self.accelerated
+    }
+}
 
 /// Bytes of the small receive buffer; the kernel doubles them.
 const SMALL_BUFFER: usize = 4096;
@@ -60,7 +80,7 @@ const FLOWS_MAX: u32 = 8192;
 /// All that a run needs.
 pub(crate) struct Lab {
     pub(crate) link: Link,
-    pub(crate) listeners: [TcpListener; 2],
+    pub(crate) listeners: [TcpListener; 3],
     pub(crate) ring: RingBuf<MapData>,
     pub(crate) flows: FlowTable<Connection>,
     pub(crate) numbers: Numbers,
@@ -83,9 +103,10 @@ impl Lab {
         let client = Namespace::create("hostile-client")?;
         network(&server, &client)?;
         let pins = bpf.path().join("recorder");
-        let listeners = server
-            .place()
-            .run(|| Ok([listen(PORTS[0].plain, None)?, listen(PORTS[1].plain, Some(SMALL_BUFFER))?]))?;
+        let listeners = server.place().run(|| {
+            let small = listen(PORTS[1].plain, Some(SMALL_BUFFER))?;
+            Ok([listen(PORTS[0].plain, None)?, small, listen(PORTS[2].plain, None)?])
+        })?;
         let installed = server.place().run(|| install(&pins))?;
         let link = client.place().run(|| Ok(Link::open("veth0")?))?;
         let ring = RingBuf::try_from(installed.map(xps_core::abi::map::EVENTS)?)?;
