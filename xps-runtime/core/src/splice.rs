@@ -123,8 +123,11 @@ pub struct Splice {
     pub server_shift: u8,
     /// The client's last window field.
     pub client_window: u16,
-    /// The client's latest timestamp value, as the server compares with (`ts_recent`).
+    /// The client's latest timestamp value.
     pub client_tsval: u32,
+    /// The one that the server has echoed last. It compares with this one or with a later one (`ts_recent`), which is not later than
+    /// the client's latest.
+    pub client_echoed: u32,
 }
 
 impl Splice {
@@ -156,6 +159,7 @@ impl Splice {
         self.server_window = mark.server_window >> (mark.server_shift & 15);
         self.server_tsval = mark.server_tsval;
         self.client_tsval = mark.client_tsval;
+        self.client_echoed = mark.client_tsval;
     }
 
     /// A connection through the accelerated port of which nothing is known but that it exists: ports are translated,
@@ -189,6 +193,7 @@ impl Splice {
         self.server_window = 0;
         self.client_window = 0;
         self.client_tsval = 0;
+        self.client_echoed = 0;
         self.server_edge = 0;
         self.server_start = 0;
         self.client_window_max = 0;

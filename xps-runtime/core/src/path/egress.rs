@@ -76,6 +76,9 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
     // SAFETY: under the flow's lock.
     let splice = unsafe {
         (*flow).outlet.take((first, last), ifindex, service, now_ns);
+        if segment.timestamps {
+            (*flow).splice.take_echo(tcp.tsecr);
+        }
         &mut (*flow).splice
     };
     // Each arm gives the lock back, as in `ingress`.

@@ -42,9 +42,6 @@ pub mod check {
     pub const ALL: u32 = u32::MAX;
 }
 
-/// How far the server's last timestamp of the client may be behind the stack's: seconds, in the finest units that there are.
-const TSVAL_LAG_MAX: i32 = 1 << 24;
-
 impl Splice {
     /// Whether the server would take the segment, as far as its header tells; why not.
     #[inline(always)]
@@ -58,14 +55,12 @@ impl Splice {
         if checks & check::URGENT != 0 && segment.has(tcp_flag::URG) {
             return Err(Reason::Urgent);
         }
-        // Linux allows a difference of one (TCP_PAWS_WINDOW). The server may compare with an older timestamp than the stack, since
-        // it sees no answered request: what is almost half the space later is to it perhaps before.
-        let later = distance(segment.tsval, self.client_tsval);
-        if checks & check::TIMESTAMP != 0
-            && segment.timestamps
-            && self.has(flag::TIMESTAMPS)
-            && !(-1..=i32::MAX - TSVAL_LAG_MAX).contains(&later)
-        {
+        // Linux allows a difference of one (TCP_PAWS_WINDOW). The server may compare with an older timestamp than the latest: it
+        // sees no answered request, and takes none over from what it has not been asked to acknowledge. It takes those that are not
+        // older than either.
+        let older = distance(segment.tsval, self.client_tsval) < -1
+            || distance(segment.tsval, self.client_echoed) < -1;
+        if checks & check::TIMESTAMP != 0 && segment.timestamps && self.has(flag::TIMESTAMPS) && older {
             return Err(Reason::OldTimestamp);
         }
         // The FIN may stand behind the window's end.
@@ -111,6 +106,14 @@ impl Splice {
         // With or without payload, as the server hears it.
         if segment.has(tcp_flag::CWR) {
             self.flags &= !flag::ECHO_DUE;
+        }
+    }
+
+    /// Takes the client's timestamp that a segment of the server echoes.
+    #[inline(always)]
+    pub fn take_echo(&mut self, tsecr: u32) {
+        if distance(tsecr, self.client_echoed) > 0 && distance(self.client_tsval, tsecr) >= 0 {
+            self.client_echoed = tsecr;
         }
     }
 

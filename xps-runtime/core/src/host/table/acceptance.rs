@@ -113,6 +113,10 @@ fn timestamps() -> Vec<Case> {
     elsewhere.options.rotate_left(2);
     let mut twice = at(client(c(2), s(0), b"B\n"), 22);
     twice.options.extend_from_slice(&old.options);
+    // Later than the one before, but more than half the numbers from the one that the server has echoed.
+    let leap = at(client(c(2), s(0), b"B\n"), 1 << 30);
+    let further = at(client(c(4), s(0), b"C\n"), 5 << 29);
+    let echo = server(s(0), c(4), b"").timestamps(8, TSVAL.wrapping_add(1 << 30));
     let opened = || {
         std::vec![
             packet(&syn, passed(&syn), &[]),
@@ -122,12 +126,26 @@ fn timestamps() -> Vec<Case> {
             packet(&request, passed(&request), &requests_counted(Reason::NotServed)),
         ]
     };
-    let with = |name: &str, step: Step| {
+    let with_all = |name: &str, more: &[Step]| {
         let mut steps = opened();
-        steps.push(step);
+        steps.extend_from_slice(more);
         case(name, steps)
     };
+    let with = |name: &str, step: Step| with_all(name, &[step]);
+    let leaps = packet(&leap, passed(&leap), &requests_counted(Reason::NotIdle));
     std::vec![
+        with_all(
+            "a timestamp that the server may take for an old one",
+            &[leaps.clone(), dropped(further.frame(), Reason::OldTimestamp)]
+        ),
+        with_all(
+            "a timestamp that is late, but not to a server that has echoed the one before",
+            &[
+                leaps,
+                packet(&echo, super::returned(&echo), &[]),
+                packet(&further, passed(&further), &requests_counted(Reason::NotIdle)),
+            ]
+        ),
         with("an old timestamp", dropped(old.frame(), Reason::OldTimestamp)),
         with("an old timestamp, laid out in another way", dropped(elsewhere.frame(), Reason::OldTimestamp)),
         with("two timestamps, of which the last is old", dropped(twice.frame(), Reason::OldTimestamp)),
