@@ -314,6 +314,28 @@ mod tests {
     }
 
     #[test]
+    fn in_place_there_is_one_port_and_no_user_path() {
+        let read = |file: &str| Config::read(Some(("kv.toml", file)), Vec::new(), Vec::new());
+        let place = "[listen]\nmode = \"in-place\"\n";
+        let config = read(place).expect("it");
+        assert_eq!((config.listen.accelerated_port, config.listen.port_beside()), (6379, None));
+        assert!(config.path.wishes.in_place);
+        assert!(read(&format!("{place}accelerated_port = 6379\n")).is_ok());
+        for (more, part) in [
+            ("accelerated_port = 6380\n", "kv.toml:3: listen.accelerated_port is 6380"),
+            ("addresses = [\"::\"]\n", "kv.toml:3: listen.addresses is for the user path"),
+            ("connections_max = 5\n", "kv.toml:3: listen.connections_max is for the user path"),
+            ("[path]\nmode = \"user\"\n", "kv.toml:4: path.mode is \"user\""),
+            ("admin = \"127.0.0.1:6379\"\n", "listen.admin is in use"),
+        ] {
+            let mistakes = read(&format!("{place}{more}")).expect_err("a mistake").to_string();
+            assert!(mistakes.contains(part), "{mistakes}");
+        }
+        let beside = read("[listen]\nmode = \"inplace\"\n").expect_err("no such mode").to_string();
+        assert!(beside.contains("\"beside\", \"in-place\""), "{beside}");
+    }
+
+    #[test]
     fn addresses_of_this_host_are_named_or_all() {
         let read = |file: &str| Config::read(Some(("kv.toml", file)), Vec::new(), Vec::new());
         assert!(read("").expect("defaults").server_addresses.is_empty());

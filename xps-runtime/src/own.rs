@@ -32,10 +32,12 @@ const LOOK: Duration = Duration::from_millis(1);
 #[derive(Clone)]
 pub struct Own(Arc<Shared>);
 
+/// Gives the flags of a flow's splice, if there is the flow.
+type Flags = dyn Fn(&FlowKey) -> Result<Option<u32>, MapError> + Send + Sync;
+
 struct Shared {
     table: Mutex<HashMap<MapData, Plain<FlowKey>, u8>>,
-    /// Flags of a flow's splice.
-    flags: Box<dyn Fn(&FlowKey) -> Result<Option<u32>, MapError> + Send + Sync>,
+    flags: Box<Flags>,
 }
 
 impl fmt::Debug for Own {

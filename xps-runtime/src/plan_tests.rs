@@ -84,8 +84,15 @@ fn each_obstacle_leads_to_the_user_path_with_its_cause() {
         assert!(planned.devices.is_empty());
         assert_eq!(planned.causes.iter().map(Cause::label).collect::<Vec<_>>(), labels);
         let demanded = plan(&facts, &Wishes { mode: Mode::Kernel, ..Wishes::default() });
-        assert_eq!(demanded, Err(PlanError::KernelImpossible(planned.causes)));
+        assert_eq!(demanded, Err(PlanError::KernelImpossible(planned.causes.clone())));
+        // In place there is no other path, whatever mode is asked for.
+        for mode in [Mode::Auto, Mode::Kernel, Mode::User] {
+            let in_place = plan(&facts, &Wishes { mode, in_place: true, ..Wishes::default() });
+            assert_eq!(in_place, Err(PlanError::InPlaceImpossible(planned.causes.clone())));
+        }
     }
+    let in_place = plan(&facts(), &Wishes { in_place: true, ..Wishes::default() }).unwrap();
+    assert!(in_place.in_place && in_place.path == Path::Kernel);
 }
 
 #[test]

@@ -25,7 +25,7 @@ const PARTS: [(&str, &str, &[&str], u64); 3] = [
         "xps-recorder",
         "hostile",
         &["what_the_handler_reads_is_what_the_server_takes", "each_check_that_is_missing_is_found"],
-        4,
+        8,
     ),
     (
         "kv-cache",
@@ -33,14 +33,24 @@ const PARTS: [(&str, &str, &[&str], u64); 3] = [
         &[
             "hostile::who_has_not_given_the_password_reads_nothing_however_frames_lie",
             "hostile::nobody_reads_what_redis_does_not_hold_however_frames_lie",
+            "hostile::who_has_not_given_the_password_reads_nothing_in_place",
+            "hostile::nobody_reads_what_redis_does_not_hold_in_place",
         ],
         1,
     ),
-    ("http-guard", "kernel", &["hostile::what_is_denied_never_reaches_nginx_however_frames_lie"], 2),
+    (
+        "http-guard",
+        "kernel",
+        &[
+            "hostile::what_is_denied_never_reaches_nginx_however_frames_lie",
+            "hostile::what_is_denied_never_reaches_nginx_in_place",
+        ],
+        2,
+    ),
 ];
 
 /// The time's shares.
-const SHARES: u64 = 8;
+const SHARES: u64 = 16;
 
 /// Runs it. Whether nothing differed.
 pub(crate) fn run(options: &Options) -> Result<bool> {

@@ -20,8 +20,13 @@ const DESCRIPTIONS: &[Description] = &[
     key("nginx.merge_slashes", "as in Nginx's configuration"),
     key("nginx.head_bytes_max", "longer heads get 431"),
     key("nginx.line_bytes_max", "longer request lines get 414"),
-    key("listen.accelerated_port", "port for clients of XPS"),
-    key("listen.addresses", "where the user path listens"),
+    key(
+        "listen.mode",
+        "`beside`: clients connect to a port beside the server's own (`listen.accelerated_port`); `in-place`: to the server's own port, on \
+         the kernel path alone",
+    ),
+    key("listen.accelerated_port", "port for clients of XPS; in place there is none beside the server's own"),
+    key("listen.addresses", "where the user path listens; not in place"),
     key(
         "listen.admin",
         "status, metrics, health, commands. Who can reach it by network sees and does not act",
@@ -29,7 +34,8 @@ const DESCRIPTIONS: &[Description] = &[
     key("listen.connections_max", "connections through the proxy at once"),
     key(
         "server.addresses",
-        "addresses of this host at which the accelerated port is served in the stack; at others it is the user path's. Packets \
+        "addresses of this host at which the accelerated port is served in the stack; at others it is the user path's, or in place \
+         Nginx's alone. Packets \
          for other hosts' addresses are never touched",
     )
     .by_default("all"),

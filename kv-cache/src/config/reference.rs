@@ -41,13 +41,19 @@ const DESCRIPTIONS: &[Description] = &[
     key("tls.certificate_file", "certificate for that port, as PEM; read again when it changes").told_as(FROM_CLIENTS),
     key("tls.key_file", "its key").told_as(FROM_CLIENTS),
     key("tls.client_ca_file", "authorities of client certificates, as PEM; if given, clients must have one").told_as(FROM_CLIENTS),
-    key("listen.accelerated_port", "port for clients of XPS"),
-    key("listen.addresses", "where the user path listens"),
+    key(
+        "listen.mode",
+        "`beside`: clients connect to a port beside the server's own (`listen.accelerated_port`); `in-place`: to the server's own port, on \
+         the kernel path alone",
+    ),
+    key("listen.accelerated_port", "port for clients of XPS; in place there is none beside the server's own"),
+    key("listen.addresses", "where the user path listens; not in place"),
     key("listen.admin", "status, metrics, health, commands. Who can reach it by network sees and does not act"),
     key("listen.connections_max", "connections on the user path at once"),
     key(
         "server.addresses",
-        "addresses of this host at which the accelerated port is served in the stack; at others it is the user path's. Packets \
+        "addresses of this host at which the accelerated port is served in the stack; at others it is the user path's, or in place \
+         nothing is answered. Packets \
          for other hosts' addresses are never touched",
     )
     .by_default("all"),
