@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use xps_runtime::admin::listener::listen as listen_for_admin;
 use xps_runtime::config::source::ConfigSource;
 use xps_runtime::devices::Devices;
-use xps_runtime::ended::{reset_needing, reset_unread};
+use xps_runtime::ended::reset_needing;
 use xps_runtime::events::Events;
 use xps_runtime::flow_table::is_accelerated;
 use xps_runtime::interface::Interface;
@@ -180,25 +180,9 @@ fn start_kernel(
     // The thread may not have come to it yet.
     kernel.control.renew_lease(current.read().lease, u64::MAX);
     kernel.control.set_answer(true);
-    if current.read().listen.in_place() {
-        end_older(kernel, &current.read());
-    }
+    kernel.end_unread(&current.read());
     kernel.control.set_accept(true);
     Ok(lease)
-}
-
-/// In place: ends the connections to the server that are older than the programs. Nobody has read what they began with, so the
-/// programs let nothing of them pass; so their clients hear of it.
-fn end_older(kernel: &Kernel, config: &Config) {
-    let guarded = &config.server_addresses;
-    let wanted = |address| guarded.is_empty() || guarded.contains(&address);
-    match reset_unread(&lock(&kernel.flows), config.nginx.port(), wanted) {
-        Ok(0) => {}
-        Ok(count) => tracing::info!(count, "connections that were older than the programs have been reset"),
-        Err(error) => {
-            tracing::warn!(%error, "connections that are older than the programs cannot be reset: they will hang");
-        }
-    }
 }
 
 /// Reads the configuration again on each `hangup`.

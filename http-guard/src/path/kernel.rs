@@ -13,9 +13,11 @@ use xps_core::predicate::Predicate;
 use xps_runtime::call::Call;
 use xps_runtime::control::{Control, State};
 use xps_runtime::devices::Hooks;
+use xps_runtime::ended::reset_unread;
 use xps_runtime::flow_table::FlowTable;
 use xps_runtime::install::{InstallError, Installed, Service, Stats};
 use xps_runtime::locals::Locals;
+use xps_runtime::lock::lock;
 use xps_runtime::plan::Plan;
 use xps_runtime::probe::chain;
 use xps_runtime::xdp::Wish;
@@ -142,10 +144,30 @@ pub fn install(config: &Config, policy: &Policy, plan: &Plan) -> Result<Arc<Kern
     }))
 }
 
+impl Kernel {
+    /// In place: ends the connections to Nginx that have no flow: those from before the programs, or from when nothing was judged.
+    /// Nobody has read what they began with, so the programs let nothing of them pass; so their clients hear of it.
+    pub fn end_unread(&self, config: &Config) {
+        if !config.listen.in_place() {
+            return;
+        }
+        let guarded = &config.server_addresses;
+        let wanted = |address| guarded.is_empty() || guarded.contains(&address);
+        match reset_unread(&lock(&self.flows), config.nginx.port(), wanted) {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "connections that nobody has read have been reset"),
+            Err(error) => {
+                tracing::warn!(%error, "connections that nobody has read cannot be reset: they will hang");
+            }
+        }
+    }
+}
+
 impl Judges for Kernel {
     fn replace(&self, policy: &Policy, config: &Config) -> Result<(), String> {
         self.maps.publish(policy, config).map_err(|error| chain(&error))?;
         self.locals.accelerate(config.server_addresses.clone());
+        self.end_unread(config);
         Ok(())
     }
 }

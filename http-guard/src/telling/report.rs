@@ -165,6 +165,9 @@ impl Report {
         let _turn = lock(&self.turn);
         if let Some(kernel) = &self.kernel {
             kernel.control.set_answer(!disabled);
+            if !disabled {
+                kernel.end_unread(&self.config.read());
+            }
         }
         self.proxy.process().set_disabled(disabled);
         if disabled {

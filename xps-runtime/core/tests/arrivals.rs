@@ -68,8 +68,8 @@ impl Skb for Packet<'_> {
 }
 
 impl Arrival for Packet<'_> {
-    fn is_local(&self, _: &[u8; 16]) -> bool {
-        self.world.here
+    fn local(&self, _: &[u8; 16]) -> Option<bool> {
+        self.world.here.then_some(true)
     }
 
     fn port(&self, port: u16) -> u8 {

@@ -121,8 +121,9 @@ impl<H: Handler, M: Maps<H>> Arrival for Packet<H, M> {
     }
 
     #[inline(always)]
-    fn is_local(&self, address: &[u8; 16]) -> bool {
-        M::local(address).is_some()
+    fn local(&self, address: &[u8; 16]) -> Option<bool> {
+        // SAFETY: a map's value, which stays while the program runs.
+        M::local(address).map(|local| unsafe { (*local).accelerated } != 0)
     }
 
     #[inline(always)]

@@ -45,8 +45,8 @@ pub trait Arrival: Skb {
     fn control(&self) -> Option<*const Control>;
     /// `CLOCK_MONOTONIC` in nanoseconds.
     fn now_ns(&self) -> u64;
-    /// Whether it is an address of this host, at whatever interface.
-    fn is_local(&self, address: &[u8; 16]) -> bool;
+    /// Whether connections are taken at an address of this host; `None` if it is none.
+    fn local(&self, address: &[u8; 16]) -> Option<bool>;
     /// Counts.
     fn count(&self, reason: Reason);
 }
@@ -85,14 +85,16 @@ fn decide<A: Arrival, B: Blocks>(packet: &A, blocks: &B) -> Option<()> {
     let (mut client, mut server) = ([0; 16], [0; 16]);
     packet::addresses(&untagged, layout.v6, &mut client, &mut server)?;
     // SAFETY: maps' values stay while the program runs; the agent writes predicates before it sets their ports.
-    let role = unsafe { (*packet.predicate(index)?).role(&server, port) };
+    let predicate = unsafe { &*packet.predicate(index)? };
+    let role = predicate.role(&server, port);
     // SAFETY: likewise.
     let control = unsafe { &*packet.control()? };
     let stops = role == Some(Role::Accelerated)
         && control.version == VERSION
         && control.accept != 0
         && control.stands(packet.now_ns())
-        && packet.is_local(&server)
+        // Where they are not, the user path judges; in place the server is alone.
+        && packet.local(&server).is_some_and(|taken| taken || !predicate.in_place())
         && blocks.blocked(&client);
     if stops { Some(()) } else { None }
 }

@@ -85,7 +85,8 @@ fn begin<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Step> {
         First::Passes => {
             // Payload of a connection that is not in the table. If the server has no such connection, its TCP refuses it (T10).
             let of_server = role(scratch) == Role::Plain || predicate.in_place();
-            if H::OBSERVES && of_server && tcp.segment.payload != 0 && is_taken(stack, key, layout.v6) {
+            let bytes = tcp.segment.payload != 0;
+            if H::OBSERVES && of_server && bytes && is_taken(stack, key, layout.v6, bytes) {
                 stack.foreign();
                 stack.count(Reason::Foreign, 1);
             }
@@ -94,11 +95,12 @@ fn begin<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Step> {
     })
 }
 
-/// Whether the server's TCP may take a segment with payload that belongs to no flow.
+/// Whether the server's TCP may take a segment that belongs to no flow: its `bytes`, or that it opens a connection.
 #[inline(always)]
-fn is_taken<H: Handler, K: Stack<H>>(stack: &K, key: &FlowKey, v6: bool) -> bool {
+fn is_taken<H: Handler, K: Stack<H>>(stack: &K, key: &FlowKey, v6: bool, bytes: bool) -> bool {
     match stack.socket(key, v6) {
-        Socket::Live | Socket::Opening => true,
+        Socket::Live => bytes,
+        Socket::Opening => true,
         Socket::Free => stack.answers_cookie(v6),
         Socket::Absent => false,
     }
@@ -164,8 +166,12 @@ fn syn<H: Handler, K: Stack<H>>(stack: &K, handler: &H, opening: &Opening<'_, H:
     } else if stack.flows(0) >= u64::from(control.flows_max) {
         Some(Some(Reason::FlowTableFull))
     } else if options.foreign || tcp.segment.payload != 0 {
-        // In place it depends on whether the server wants them, too: its SYN-ACK tells.
-        if in_place { None } else { Some(Some(Reason::NotSpliceable)) }
+        // In place it depends on whether the server wants them, too: its SYN-ACK tells. But bytes would be the server's at once.
+        if in_place && !(H::READS_ALL && tcp.segment.payload != 0) {
+            None
+        } else {
+            Some(Some(Reason::NotSpliceable))
+        }
     } else {
         None
     };
@@ -339,11 +345,8 @@ fn first_ack<H: Handler, K: Stack<H>>(stack: &K, handler: &H, opening: &Opening<
     let Opening { layout, tcp, predicate, control, scratch } = *opening;
     let role = role(scratch);
     // SAFETY: the scratch value is this CPU's own while the program runs.
-    let (key, excluded) = unsafe { (&(*scratch).key, (*scratch).accelerated == 0) };
+    let key = unsafe { &(*scratch).key };
     let segment = &tcp.segment;
-    if predicate.in_place() && excluded && !H::OBSERVES {
-        return First::Passes;
-    }
     if segment.flags & (tcp_flag::ACK | tcp_flag::RST) != tcp_flag::ACK {
         return First::Passes;
     }
@@ -378,10 +381,10 @@ fn first_ack<H: Handler, K: Stack<H>>(stack: &K, handler: &H, opening: &Opening<
         return First::Unread;
     }
     if predicate.in_place() {
-        // Whose connection it is was forgotten, or it is older than the programs: nobody reads it. A guard lets nothing through
-        // but what opens and ends connections, while its agent is there; an observer counts what passes.
-        let guards = H::READS_ALL && segment.payload != 0 && control.stands(stack.now_ns());
-        return if guards && is_taken(stack, key, layout.v6) {
+        // Whose connection it is was forgotten, or it is older than the programs: nobody reads it. While its agent is there, a guard
+        // lets through only what ends such a connection; an observer counts what passes.
+        let guards = H::READS_ALL && control.stands(stack.now_ns());
+        return if guards && is_taken(stack, key, layout.v6, segment.payload != 0) {
             First::Dropped(Reason::HandshakeUnseen)
         } else {
             First::Passes

@@ -111,6 +111,9 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Step> {
         // The server's alone, whatever it is.
         return None;
     }
+    if !H::OBSERVES && is_left_alone(stack, index, scratch) {
+        return None;
+    }
     // SAFETY: maps' values stay while the program runs.
     let control = unsafe { &*stack.control()? };
     let (layout, tcp) = match headers(stack, handler, layout, scratch) {
@@ -134,6 +137,18 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Step> {
     let packet = Packet { layout, tcp, control, scratch };
     let fate = judge(stack, handler, &packet, flow);
     Some(act(stack, &packet, flow, fate))
+}
+
+/// Whether the server is its clients' alone at the packet's address, and the connection is none that was taken before that was
+/// so.
+#[inline(always)]
+fn is_left_alone<H: Handler, K: Stack<H>>(stack: &K, index: u8, scratch: *mut Scratch<H::Scratch>) -> bool {
+    // SAFETY: the scratch value is this CPU's own while the program runs.
+    let (key, accelerated) = unsafe { (&(*scratch).key, (*scratch).accelerated) };
+    // SAFETY: a map's value, which stays.
+    accelerated == 0
+        && stack.predicate(index).is_some_and(|predicate| unsafe { (*predicate).in_place() })
+        && stack.flow(key).is_none()
 }
 
 /// The packet's headers, if the server's IP and TCP would take them (T1); else why not. They are read from the working memory
