@@ -103,6 +103,8 @@ pub const ECN: u32 = 128;
 pub const ACCURATE_ECN: u32 = 256;
 /// Routers may cut the client's packets: its SYN has no DF bit.
 pub const CLIENT_FRAGMENTS: u32 = 512;
+/// A flow was made of it.
+pub const OPENED: u32 = 1024;
 /// What a SYN alone decides.
 pub const OF_CLIENT: u32 =
     ACCELERATED | CLIENT_TIMESTAMPS | CLIENT_SHIFT | RELAYED | CLIENT_ECN | CLIENT_FRAGMENTS;

@@ -152,7 +152,10 @@ fn a_guard_stops_at_the_syn_what_it_cannot_take() {
     assert_eq!(sent(&shut, &syn), (Action::Drop, vec![(Reason::NotAccepting, 1)]));
     // Data on the SYN could be the server's before anybody has read it (RFC 7413).
     let early = Text { payload: b"A\n".to_vec(), ..syn.clone() };
-    assert_eq!(sent(&machine::<true>(Socket::Free), &early), (Action::Drop, vec![(Reason::NotSpliceable, 1)]));
+    assert_eq!(
+        sent(&machine::<true>(Socket::Free), &early),
+        (Action::Drop, vec![(Reason::NotSpliceable, 1)])
+    );
     assert_eq!(sent(&machine::<true>(Socket::Free), &syn), (Action::Next, vec![]));
 }
 
@@ -173,5 +176,25 @@ fn an_address_that_is_left_out_is_the_server_s_alone() {
     machine.set_socket(other_key, Socket::Free);
     let syn = client(999, 0, b"").over(true).opening();
     assert_eq!(sent(&machine, &syn), (Action::Next, vec![]));
+    assert_eq!(machine.flows_len(), 1);
+}
+
+#[test]
+fn a_handshake_opens_one_connection() {
+    let machine = machine::<false>(Socket::Free);
+    opened(&machine).expect("a flow");
+    machine.ingress(client(1000, 2000, b"").flags(FIN | ACK).frame());
+    machine.egress(server(2000, 1001, b"").flags(FIN | ACK).frame());
+    machine.ingress(client(1001, 2001, b"").frame());
+    assert_eq!(machine.flows_len(), 0);
+    // What has its numbers afterwards is nobody's, and is not read.
+    machine.set_socket(key(), Socket::Free);
+    assert_eq!(sent(&machine, &client(1000, 2000, b"A\n")), (Action::Next, vec![]));
+    assert_eq!(machine.flows_len(), 0);
+    // The next handshake opens the next one, also with the same number.
+    machine.ingress(client(999, 0, b"").opening().frame());
+    machine.egress(server(2999, 1000, b"").opening().frame());
+    machine.set_socket(key(), Socket::Opening);
+    machine.ingress(client(1000, 3000, b"A\n").frame());
     assert_eq!(machine.flows_len(), 1);
 }

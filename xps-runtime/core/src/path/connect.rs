@@ -317,6 +317,7 @@ pub(crate) fn answered<H: Handler, K: Stack<H>>(
     mark.ifindex = stack.ifindex();
     mark.server_window = tcp.segment.window;
     if mark.flags & handshake::ANSWERED == 0 || mark.server_isn != tcp.segment.seq {
+        mark.flags &= !handshake::OPENED;
         mark.server_tsval_first = found.tsval;
     }
     mark.server_tsval = found.tsval;
@@ -351,12 +352,15 @@ fn first_ack<H: Handler, K: Stack<H>>(stack: &K, handler: &H, opening: &Opening<
         return First::Passes;
     }
     let tag = handshake::tag(control.secret, key);
-    let mark = match listen::find(&Table(stack, core::marker::PhantomData), tag) {
+    let found = listen::find(&Table(stack, core::marker::PhantomData), tag);
+    let mark = match found {
         // SAFETY: copied once, then only the copy is used.
         Some(mark) => unsafe { *mark },
         None => Mark::NONE,
     };
-    let known = mark.tag == tag && mark.flags & handshake::ANSWERED != 0;
+    // A handshake opens one connection: when that is over, what has its numbers is nobody's.
+    const STATE: u32 = handshake::ANSWERED | handshake::OPENED;
+    let known = mark.tag == tag && mark.flags & STATE == handshake::ANSWERED;
     if known && segment.ack == mark.server_isn.wrapping_add(1) {
         let first = mark.client_isn.wrapping_add(1);
         if segment.seq == first {
@@ -364,10 +368,17 @@ fn first_ack<H: Handler, K: Stack<H>>(stack: &K, handler: &H, opening: &Opening<
             if handler.checks() & check::TCP_CHECKSUM != 0 && !stack.verify(layout, tcp) {
                 return First::Dropped(Reason::BadChecksum);
             }
-            return match lets_in(&mark, tcp) {
-                Ok(()) => open(stack, handler, key, &mark),
-                Err(reason) => First::Dropped(reason),
-            };
+            if let Err(reason) = lets_in(&mark, tcp) {
+                return First::Dropped(reason);
+            }
+            let opened = open(stack, handler, key, &mark);
+            if matches!(opened, First::Opens)
+                && let Some(mark) = found
+            {
+                // SAFETY: plain data that any CPU may overwrite.
+                unsafe { (*mark).flags |= handshake::OPENED };
+            }
+            return opened;
         }
         // The bare acknowledgement that ends a handshake is not sent again, and what follows it may overtake it, or be lost
         // (S2): then this will come again behind it. What begins with the SYN's number would be taken without it, and unread.
