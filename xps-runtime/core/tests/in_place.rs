@@ -198,3 +198,21 @@ fn a_handshake_opens_one_connection() {
     machine.ingress(client(1000, 3000, b"A\n").frame());
     assert_eq!(machine.flows_len(), 1);
 }
+
+#[test]
+fn the_same_handshake_again_opens_a_connection_again() {
+    let machine = machine::<true>(Socket::Free);
+    for _ in 0..2 {
+        // With SYN cookies the server's numbers are the same for a while, and there is no socket yet.
+        machine.set_socket(key(), Socket::Free);
+        machine.ingress(client(999, 0, b"").opening().frame());
+        machine.egress(server(1999, 1000, b"").opening().frame());
+        machine.ingress(client(1000, 2000, b"").frame());
+        assert_eq!(machine.flows_len(), 1);
+        machine.set_socket(key(), Socket::Live);
+        machine.ingress(client(1000, 2000, b"").flags(FIN | ACK).frame());
+        machine.egress(server(2000, 1001, b"").flags(FIN | ACK).frame());
+        machine.ingress(client(1001, 2001, b"").frame());
+        assert_eq!(machine.flows_len(), 0);
+    }
+}

@@ -211,7 +211,10 @@ fn syn<H: Handler, K: Stack<H>>(stack: &K, handler: &H, opening: &Opening<'_, H:
         && mark.client_isn == tcp.segment.seq
         && mark.mss == options.mss
         && mark.flags & handshake::OF_CLIENT == flags;
-    if !again {
+    if again {
+        // There is no flow here: whatever this handshake has opened is over, and it may open another one.
+        mark.flags &= !handshake::OPENED;
+    } else {
         if mark.tag == tag
             && mark.flags & handshake::ANSWERED != 0
             && stack.socket(key, layout.v6) == Socket::Opening
@@ -404,9 +407,12 @@ fn first_ack<H: Handler, K: Stack<H>>(stack: &K, handler: &H, opening: &Opening<
     if role == Role::Plain || mark.tag == tag && mark.flags & handshake::RELAYED != 0 {
         return First::Passes;
     }
-    // Whose connection it is was forgotten.
+    // Whose connection it is was forgotten; or it is the server's and its flow was.
+    let of_server = mark.tag == tag && mark.flags & handshake::ACCELERATED != 0 && segment.payload != 0;
     match stack.socket(key, layout.v6) {
         Socket::Opening => First::Dropped(Reason::HandshakeUnseen),
+        Socket::Live if of_server && H::READS_ALL => First::Dropped(Reason::HandshakeUnseen),
+        Socket::Live if of_server => First::Unread,
         _ => First::Passes,
     }
 }
