@@ -114,7 +114,9 @@ pub fn reset_unread<S: Copy + 'static>(
     let flows: HashSet<_> = table.keys().map_err(io::Error::other)?.into_iter().collect();
     let mut count = 0;
     for socket in &sockets {
-        let unread = socket.state.receives() && wanted(socket.local.ip());
+        // One that is half open gets its flow with the acknowledgement that opens it, or none does.
+        let open = socket.state.receives() && socket.state != SocketState::SynReceived;
+        let unread = open && wanted(socket.local.ip());
         if unread && !flows.contains(&flow_key(socket.local, socket.remote)) {
             count += usize::from(sockets::destroy(socket)?);
         }
