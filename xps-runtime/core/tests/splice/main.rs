@@ -34,7 +34,7 @@ fn either_side_sees_what_a_server_alone_would_send() {
         run(seed, false).expect("the property holds");
         return;
     }
-    let seeds = number("XPS_SEEDS").unwrap_or(20_000);
+    let seeds = number("XPS_SEEDS").unwrap_or(12_000);
     let first = number("XPS_SEED_FIRST").unwrap_or(0);
     let next = AtomicU64::new(first);
     let results = Mutex::new((Totals::default(), Vec::new()));
