@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use xps_runtime::admin::listener::listen as listen_for_admin;
 use xps_runtime::config::source::ConfigSource;
 use xps_runtime::devices::Devices;
-use xps_runtime::ended::reset_needing;
+use xps_runtime::ended::reset;
 use xps_runtime::events::Events;
 use xps_runtime::flow_table::is_accelerated;
 use xps_runtime::interface::Interface;
@@ -131,7 +131,9 @@ pub async fn run(
     proxying.shutdown().await;
     if let Some(kernel) = &kernel {
         let ports = [config.listen.accelerated_port, config.nginx.port()];
-        tokio::task::block_in_place(|| reset_needing(&lock(&kernel.flows), &ports, is_accelerated));
+        tokio::task::block_in_place(|| {
+            reset(&lock(&kernel.flows), &ports, |flow| is_accelerated(&flow.splice));
+        });
     }
     let _ = stopping.send(true);
     while tasks.join_next().await.is_some() {}

@@ -171,8 +171,11 @@ pub async fn run(config: Config, source: ConfigSource, set_log_level: SetLevel) 
     }
     if let Some(kernel) = &kernel {
         let ports = [config.listen.accelerated_port, config.redis.address.port()];
-        let needs = |splice: &_| sweep::needs_programs(splice, config.listen.in_place());
-        tokio::task::block_in_place(|| ended::reset_needing(&lock(&kernel.flows), &ports, needs));
+        tokio::task::block_in_place(|| {
+            ended::reset(&lock(&kernel.flows), &ports, |flow| {
+                sweep::needs_programs(&flow.splice, config.listen.in_place())
+            });
+        });
     }
     let _ = stopping.send(true);
     while tasks.join_next().await.is_some() {}

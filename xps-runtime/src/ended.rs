@@ -7,7 +7,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use xps_core::flow::{Flow, FlowKey};
-use xps_core::splice::Splice;
 
 use crate::flow_table::FlowTable;
 use crate::sockets::{self, Socket, SocketState};
@@ -87,16 +86,6 @@ pub fn client_address(key: &FlowKey) -> SocketAddr {
     let ip = std::net::Ipv6Addr::from(key.client);
     let ip = ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4);
     SocketAddr::new(ip, key.client_port)
-}
-
-/// Resets the connections to these ports that are still open and [need](FlowTable::needs_programs) the programs, on both sides:
-/// without them neither would hear of the other again.
-pub fn reset_needing<S: Copy + 'static>(
-    table: &FlowTable<S>,
-    ports: &[u16],
-    needs: impl Fn(&Splice) -> bool,
-) {
-    reset(table, ports, |flow| needs(&flow.splice));
 }
 
 /// Resets, on both sides, the connections to this port that have no flow: they are older than the programs. `wanted` says

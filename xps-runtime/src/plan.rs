@@ -47,6 +47,11 @@ pub struct Wishes {
 }
 
 impl Wishes {
+    /// Whether the kernel path is not to be tried. In place there is no other.
+    pub(crate) fn forgo_kernel(&self) -> bool {
+        self.mode == Mode::User && !self.in_place
+    }
+
     /// The links that are needed where the configuration has its way.
     fn needed(&self) -> Links {
         if self.xdp == xdp::Wish::Off { Links::Tcx } else { self.links }
@@ -157,12 +162,17 @@ pub enum PlanError {
     },
     /// The kernel path is wished for and not possible.
     #[error("the kernel path is not possible: {}; mend this or set the path's mode to \"auto\"",
-        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+        listed(.0))]
     KernelImpossible(Vec<Cause>),
     /// The server's own port is to be accelerated, for which there is no user path.
     #[error("listen.mode = \"in-place\" needs the kernel path, which is not possible: {}; mend this or set listen.mode to \
-        \"beside\"", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+        \"beside\"", listed(.0))]
     InPlaceImpossible(Vec<Cause>),
+}
+
+/// Causes in one line.
+fn listed(causes: &[Cause]) -> String {
+    causes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Decides.
@@ -170,7 +180,7 @@ pub enum PlanError {
 /// # Errors
 /// If a named interface is missing, or the kernel path is demanded and not possible.
 pub fn plan(facts: &Facts, wishes: &Wishes) -> Result<Plan, PlanError> {
-    if wishes.mode == Mode::User && !wishes.in_place {
+    if wishes.forgo_kernel() {
         return Ok(Plan::user(vec![Cause::Configured]));
     }
     let mut causes = obstacles(facts, wishes.needed());

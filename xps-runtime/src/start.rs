@@ -67,7 +67,7 @@ pub fn take<K>(
     against: Vec<Cause>,
     install: impl FnOnce(&Plan) -> Result<K, InstallError>,
 ) -> Result<Taken<K>, PathError> {
-    if wishes.mode == Mode::User && !wishes.in_place {
+    if wishes.forgo_kernel() {
         return Ok(Taken { plan: Plan::user(vec![Cause::Configured]), kernel: None, interfaces: Vec::new() });
     }
     // A file system is not mounted for nothing.

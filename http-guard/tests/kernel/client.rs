@@ -52,11 +52,6 @@ impl Client {
         Self::over(stream.with_context(|| format!("connecting to {to} with MPTCP"))?)
     }
 
-    /// Waits for no response for longer.
-    pub(crate) fn set_patience(&self, limit: Duration) -> Result<()> {
-        Ok(self.stream.set_read_timeout(Some(limit))?)
-    }
-
     /// Takes a connected stream.
     pub(crate) fn over(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;

@@ -6,15 +6,9 @@ use anyhow::{Result, ensure};
 
 use crate::lab::{ACCELERATED, CLIENT_V4, Lab, Mode, PAGE, PLAIN, SERVER_V4, SERVER_V6};
 use crate::laboratory::{CLIENT, SERVER};
+use crate::life::PRIVATE;
 use crate::site::Site;
 use crate::until;
-
-const PRIVATE: &str = r#"
-[[rule]]
-name = "private"
-path_prefix = "/private/"
-action = "deny"
-"#;
 
 /// What a client waits for that is to get no answer.
 const SHORT: Duration = Duration::from_millis(1500);
@@ -84,7 +78,7 @@ fn a_connection_whose_handshake_nobody_saw_is_not_served() {
             let mut unseen = lab.client()?;
             lab.start_sidecar()?;
             lab.network().rules(CLIENT, "")?;
-            unseen.set_patience(SHORT)?;
+            unseen.stream().set_read_timeout(Some(SHORT))?;
             let served = unseen.get("/private/unseen");
             ensure!(served.is_err(), "cookies {cookies}: {served:?}");
             ensure!(lab.client()?.get("/index.html")?.status == 200, "others are served");

@@ -16,7 +16,7 @@ rate = "1/min"
 burst = 2
 "#;
 
-const PRIVATE: &str = r#"
+pub(crate) const PRIVATE: &str = r#"
 [[rule]]
 name = "private"
 path_prefix = "/private/"

@@ -57,7 +57,7 @@ fn clients_on_the_server_s_host_are_served_and_the_agent_is_not() {
         let mut client = lab.connect(Side::Server, local)?;
         client.set("key", "old")?;
         lab.warm(&mut client, "key", "old")?;
-        // The agent has its connections from the same address, and what it asks reaches Redis: its own count of commands grows.
+        // The agent has its connections from the same address; they are observed.
         let observed = lab.status()?.flows.observed;
         ensure!(observed >= 1, "{observed} connections are observed");
         client.set("key", "new")?;

@@ -78,8 +78,7 @@ fn begin<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Step> {
             Step::Done(Action::Drop)
         }
         First::Unread => {
-            stack.foreign();
-            stack.count(Reason::Foreign, 1);
+            foreign(stack);
             Step::Done(Action::Next)
         }
         First::Passes => {
@@ -87,12 +86,18 @@ fn begin<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Step> {
             let of_server = role(scratch) == Role::Plain || predicate.in_place();
             let bytes = tcp.segment.payload != 0;
             if H::OBSERVES && of_server && bytes && is_taken(stack, key, layout.v6, bytes) {
-                stack.foreign();
-                stack.count(Reason::Foreign, 1);
+                foreign(stack);
             }
             Step::Done(Action::Next)
         }
     })
+}
+
+/// Counts a segment of a connection that is not in the table.
+#[inline(always)]
+pub(super) fn foreign<H: Handler, K: Stack<H>>(stack: &K) {
+    stack.foreign();
+    stack.count(Reason::Foreign, 1);
 }
 
 /// Whether the server's TCP may take a segment that belongs to no flow: its `bytes`, or that it opens a connection.

@@ -62,8 +62,7 @@ fn decide<H: Handler, K: Stack<H>>(stack: &K, handler: &H) -> Option<Action> {
             && tcp.segment.payload != 0
             && stack.socket(key, layout.v6) == Socket::Live
         {
-            stack.foreign();
-            stack.count(Reason::Foreign, 1);
+            connect::foreign(stack);
         }
         return None;
     };
